@@ -1,0 +1,10 @@
+//! Vision-transformer pruning on a tensor core of our own. Read in this order:
+//!
+//! 1. [`error`]: how every failure is reported;
+//! 2. [`models::architecture`]: a model as data.
+#![deny(missing_docs)]
+
+pub mod error;
+pub mod models;
+
+pub use error::{Error, Result};

@@ -1,0 +1,5 @@
+//! The model families, from an [`Architecture`].
+
+pub mod architecture;
+
+pub use architecture::{Architecture, Block, Family, Mixer, Reduce};
