@@ -1,10 +1,20 @@
 //! Vision-transformer pruning on a tensor core of our own. Read in this order:
 //!
 //! 1. [`error`]: how every failure is reported;
-//! 2. [`models::architecture`]: a model as data.
+//! 2. [`tensor`] and [`tape`]: memory with a shape, and reverse-mode differentiation over it;
+//! 3. [`ops`]: every operation, one file each, on the kernels of [`cpu`];
+//! 4. [`noise`]: random draws with names;
+//! 5. [`models`]: a model as data.
 #![deny(missing_docs)]
 
+pub mod cpu;
 pub mod error;
 pub mod models;
+pub mod noise;
+pub mod ops;
+pub mod tape;
+pub mod tensor;
 
 pub use error::{Error, Result};
+pub use tape::{Tape, Var};
+pub use tensor::{DType, Device, Shape, Tensor};

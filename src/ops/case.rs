@@ -1,0 +1,180 @@
+//! How an op declares its tests and benchmarks: once.
+//!
+//! A [`Case`] draws inputs of random shape and values in `f64` and knows how to run the op on them. The readers are the
+//! gradient check (`tests/gradients.rs`), the kernel comparisons (`tests/kernels.rs`) and the benchmark
+//! (`benches/kernels.rs`).
+
+use crate::noise::{Philox, Stream};
+use crate::tensor::{DType, Shape, Tensor};
+use crate::{Result, Var};
+
+/// An op and its cases.
+pub struct Op {
+    /// The stem of its file.
+    pub name: &'static str,
+    /// Its cases.
+    pub cases: fn() -> Vec<Case>,
+}
+
+/// How well a case's gradient must agree with central differences.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Gradient {
+    /// `max|a - n| / max(1, max|n|) <= 1e-7` per tensor.
+    Exact,
+    /// The same with this bound, and why.
+    Looser(f64, &'static str),
+    /// The op is not differentiable, and why.
+    None(&'static str),
+}
+
+/// One way to use an op.
+pub struct Case {
+    /// `op/variant`.
+    pub name: &'static str,
+    /// Draws the inputs.
+    pub draw: fn(&mut Draw) -> Result<Instance>,
+    /// `max|f32 - f64| / max|f64|` that the `f32` kernels may reach, forward and backward.
+    pub f32_tolerance: f64,
+    /// How the gradient is checked.
+    pub gradient: Gradient,
+}
+
+impl Case {
+    /// A differentiable case with the usual tolerances.
+    pub fn new(name: &'static str, draw: fn(&mut Draw) -> Result<Instance>) -> Self {
+        Self { name, draw, f32_tolerance: 2e-5, gradient: Gradient::Exact }
+    }
+
+    /// The same for an op without a gradient.
+    pub fn without_gradient(mut self, why: &'static str) -> Self {
+        self.gradient = Gradient::None(why);
+        self
+    }
+}
+
+/// A function of the inputs.
+pub type Run = Box<dyn Fn(&[Var]) -> Result<Vec<Var>>>;
+
+/// Inputs of one shape, and what to do with them.
+pub struct Instance {
+    /// The inputs; floats in `f64`, each with whether its gradient is checked.
+    pub inputs: Vec<(Tensor, bool)>,
+    /// The op under test.
+    pub run: Run,
+    /// The same in plain ops, for fused ones.
+    pub reference: Option<Run>,
+    /// Bytes read and written in `f32`, each once.
+    pub bytes: usize,
+    /// Floating-point operations.
+    pub operations: usize,
+}
+
+impl Instance {
+    /// An instance whose inputs are all differentiable floats.
+    pub fn new(inputs: Vec<Tensor>, run: impl Fn(&[Var]) -> Result<Vec<Var>> + 'static) -> Self {
+        let bytes = inputs.iter().map(|t| t.numel() * 4).sum::<usize>();
+        let inputs = inputs
+            .into_iter()
+            .map(|t| {
+                let float = t.dtype() == DType::F64;
+                (t, float)
+            })
+            .collect();
+        Self { inputs, run: Box::new(run), reference: None, bytes, operations: 0 }
+    }
+
+    /// With a reference of plain ops.
+    pub fn reference(mut self, run: impl Fn(&[Var]) -> Result<Vec<Var>> + 'static) -> Self {
+        self.reference = Some(Box::new(run));
+        self
+    }
+
+    /// Marks input `k` as one whose gradient is not asked for.
+    pub fn constant(mut self, k: usize) -> Self {
+        self.inputs[k].1 = false;
+        self
+    }
+
+    /// With the cost of one run: `written` elements besides the inputs read, and `operations`.
+    pub fn cost(mut self, written: usize, operations: usize) -> Self {
+        self.bytes += written * 4;
+        self.operations = operations;
+        self
+    }
+}
+
+/// Where a case takes its sizes and values from.
+pub struct Draw {
+    sizes: Option<Vec<usize>>,
+    next: usize,
+    values: Stream,
+}
+
+impl Draw {
+    /// For tests: sizes in the order given (then again from the first), values from `seed`.
+    pub fn random(sizes: Vec<usize>, seed: u64) -> Self {
+        Self { sizes: Some(sizes), next: 0, values: Philox { seed, step: 0 }.stream("case", 0) }
+    }
+
+    /// For benchmarks: the sizes that the case names.
+    pub fn bench(seed: u64) -> Self {
+        Self { sizes: None, next: 0, values: Philox { seed, step: 0 }.stream("case", 0) }
+    }
+
+    /// The next size: drawn (0 included), or `bench`.
+    pub fn size(&mut self, bench: usize) -> usize {
+        let Some(sizes) = &self.sizes else { return bench };
+        let size = sizes.get(self.next % sizes.len().max(1)).copied().unwrap_or(1);
+        self.next += 1;
+        size
+    }
+
+    /// The next size, at least 1.
+    pub fn positive(&mut self, bench: usize) -> usize {
+        self.size(bench).max(1)
+    }
+
+    /// Normal values.
+    pub fn normal(&mut self, shape: impl Into<Shape>) -> Tensor {
+        self.filled(shape, |values| f64::from(values.normal()))
+    }
+
+    /// Values in `[low, high)`.
+    pub fn uniform(&mut self, shape: impl Into<Shape>, low: f64, high: f64) -> Tensor {
+        self.filled(shape, move |values| low + (high - low) * f64::from(values.next_f32()))
+    }
+
+    /// Normal values away from 0 by at least `gap`: for ops with a kink there.
+    pub fn away_from_zero(&mut self, shape: impl Into<Shape>, gap: f64) -> Tensor {
+        self.filled(shape, move |values| {
+            let v = f64::from(values.normal());
+            v + gap.copysign(v)
+        })
+    }
+
+    /// Rows that are probability distributions.
+    pub fn distribution(&mut self, rows: usize, cols: usize) -> Tensor {
+        let mut tensor = self.uniform([rows, cols], 0.01, 1.0);
+        if let Ok(values) = tensor.slice_mut::<f64>() {
+            for row in values.chunks_mut(cols.max(1)) {
+                let sum: f64 = row.iter().sum();
+                row.iter_mut().for_each(|v| *v /= sum);
+            }
+        }
+        tensor
+    }
+
+    /// Indices below `n`, repeats included.
+    pub fn indices(&mut self, count: usize, n: usize) -> Tensor {
+        let values: Vec<i32> = (0..count).map(|_| self.values.below(n.max(1)) as i32).collect();
+        Tensor::from_slice([count], &values).unwrap_or_else(|_| Tensor::zeros([count], DType::I32))
+    }
+
+    fn filled(&mut self, shape: impl Into<Shape>, mut value: impl FnMut(&mut Stream) -> f64) -> Tensor {
+        let mut tensor = Tensor::zeros(shape, DType::F64);
+        if let Ok(values) = tensor.slice_mut::<f64>() {
+            values.iter_mut().for_each(|v| *v = value(&mut self.values));
+        }
+        tensor
+    }
+}

@@ -1,0 +1,73 @@
+//! The ops: one file each, with equation, forward, gradient, CPU kernel and test cases.
+//!
+//! An op is a function from [`crate::Var`]s to `Var`s. Inside its file, top to bottom: the doc comment with the equation
+//! and its gradient, the function, the CPU kernel generic over `f32` and `f64`, and `cases()`, which feeds the gradient
+//! check, the comparison of `f32` with `f64`, the edge sizes and the benchmark. To add an op: the file and one line here.
+
+pub mod case;
+
+use crate::{Error, Result, Tensor, Var};
+use case::Op;
+
+macro_rules! ops {
+    ($($name:ident),* $(,)?) => {
+        $(pub mod $name;)*
+
+        /// Every op with its cases.
+        pub fn all() -> Vec<Op> {
+            vec![$(Op { name: stringify!($name), cases: $name::cases },)*]
+        }
+    };
+}
+
+ops!(
+    add,
+    linear,
+    bmm,
+    gelu,
+    gate,
+    layernorm,
+    softmax,
+    attention,
+    select,
+    patch_embed,
+    cross_entropy,
+    kd,
+    mse,
+    dot,
+    score,
+    adamw,
+);
+
+pub use adamw::{AdamwStep, AdamwTensor, adamw, ema, global_norm};
+pub use add::{add, add_scaled, scale};
+pub use attention::{attention, attention_map};
+pub use bmm::bmm;
+pub use cross_entropy::{argmax, cross_entropy, one_hot};
+pub use dot::{dot, l2_normalize};
+pub use gate::{add_bias, gate};
+pub use gelu::{bias_gelu, gelu};
+pub use kd::{Reduction, kd};
+pub use layernorm::{add_layernorm, layernorm};
+pub use linear::linear;
+pub use mse::{bce_with_logits, mse};
+pub use patch_embed::{embed_tokens, patch_embed};
+pub use score::taylor_accumulate;
+pub use select::{gather_columns, scatter_columns, select_token};
+pub use softmax::{log_softmax, masked_softmax, softmax};
+
+/// An error of `op` unless both tensors have the same shape and dtype.
+pub(crate) fn same(op: &'static str, a: &Tensor, b: &Tensor) -> Result<()> {
+    if a.shape() == b.shape() && a.dtype() == b.dtype() {
+        return Ok(());
+    }
+    Err(Error::shape(op, format!("{:?} {:?}", a.shape(), a.dtype()), (b.shape(), b.dtype())))
+}
+
+/// An error of `op` unless `v` has exactly this shape and the dtype of `like`.
+pub(crate) fn expect(op: &'static str, what: &str, v: &Var, shape: &[usize], like: &Var) -> Result<()> {
+    if **v.shape() == *shape && v.dtype() == like.dtype() {
+        return Ok(());
+    }
+    Err(Error::shape(op, format!("{what} of {shape:?} {:?}", like.dtype()), (v.shape(), v.dtype())))
+}

@@ -1,0 +1,76 @@
+//! Every op's gradient against central differences in `f64`, through the tape closure that `f32` uses.
+//!
+//! `h = 1e-6 max(1, |x|)`, loss `<r, y>` for a fixed `r`, and `max|a - n| / max(1, max|n|) <= 1e-7` per tensor.
+
+mod common;
+
+use common::{cast, cotangent, for_all_cases, gradient_bound, run};
+use espalier::ops::case::{Gradient, Instance};
+use espalier::{DType, Tensor, Var};
+
+/// `<r, f(x)>` summed in `f64` over all outputs.
+fn loss(instance: &Instance, inputs: &[Tensor]) -> f64 {
+    let vars: Vec<Var> = inputs.iter().cloned().map(Var::constant).collect();
+    let outputs = (instance.run)(&vars).expect("forward");
+    let inner = |(k, y): (usize, &Var)| -> f64 {
+        let r = cotangent(y.tensor(), k).to_f64s();
+        y.tensor().to_f64s().iter().zip(r).map(|(y, r)| y * r).sum()
+    };
+    outputs.iter().enumerate().map(inner).sum()
+}
+
+fn numeric(instance: &Instance, inputs: &[Tensor], k: usize) -> Vec<f64> {
+    let values = inputs[k].to_f64s();
+    let mut shifted = inputs.to_vec();
+    let mut at = |i: usize, value: f64| {
+        shifted[k].slice_mut::<f64>().expect("f64")[i] = value;
+        let l = loss(instance, &shifted);
+        shifted[k].slice_mut::<f64>().expect("f64")[i] = values[i];
+        l
+    };
+    (0..values.len())
+        .map(|i| {
+            let h = 1e-6 * values[i].abs().max(1.0);
+            (at(i, values[i] + h) - at(i, values[i] - h)) / (2.0 * h)
+        })
+        .collect()
+}
+
+#[test]
+fn analytic_gradients_equal_central_differences() {
+    let checked = for_all_cases(
+        |case| gradient_bound(case).is_some(),
+        |case, instance| {
+            let bound = gradient_bound(case).expect("filtered");
+            let (_, grads) = run(&instance, false, DType::F64).map_err(|e| e.to_string())?;
+            let inputs = cast(&instance.inputs, DType::F64);
+            for (k, (input, wanted)) in instance.inputs.iter().enumerate() {
+                if !wanted {
+                    continue;
+                }
+                let n = numeric(&instance, &inputs, k);
+                let a = grads[k].as_ref().map_or(vec![0.0; n.len()], Tensor::to_f64s);
+                let scale = n.iter().fold(1.0f64, |m, v| m.max(v.abs()));
+                let worst = a.iter().zip(&n).map(|(a, n)| (a - n).abs()).fold(0.0, f64::max) / scale;
+                if worst.is_nan() || worst > bound {
+                    return Err(format!("input {k} {:?}: error {worst:.2e} above {bound:.0e}", input.shape()));
+                }
+            }
+            Ok(())
+        },
+    );
+    println!("{checked} cases, {} shapes each", common::SHAPES);
+    assert!(checked >= 20);
+}
+
+#[test]
+fn at_most_three_cases_are_looser_and_each_says_why() {
+    let cases: Vec<_> = espalier::ops::all().iter().flat_map(|op| (op.cases)()).collect();
+    let looser = cases.iter().filter(|c| matches!(c.gradient, Gradient::Looser(..))).count();
+    assert!(looser <= 3);
+    for case in cases {
+        if let Gradient::Looser(_, why) | Gradient::None(why) = case.gradient {
+            assert!(!why.is_empty(), "{} gives no reason", case.name);
+        }
+    }
+}
