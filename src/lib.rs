@@ -4,12 +4,13 @@
 //! 2. [`tensor`] and [`tape`]: memory with a shape, and reverse-mode differentiation over it;
 //! 3. [`ops`]: every operation, one file each, on the kernels of [`cpu`];
 //! 4. [`noise`]: random draws with names;
-//! 5. [`models`]: a model as data.
+//! 5. [`nn`] and [`models`]: named parameters, one forward pass, and a model as data.
 #![deny(missing_docs)]
 
 pub mod cpu;
 pub mod error;
 pub mod models;
+pub mod nn;
 pub mod noise;
 pub mod ops;
 pub mod tape;

@@ -1,5 +1,8 @@
 //! The model families, from an [`Architecture`].
 
 pub mod architecture;
+pub mod deit;
+mod model;
 
 pub use architecture::{Architecture, Block, Family, Mixer, Reduce};
+pub use model::{Model, mean_of_heads};

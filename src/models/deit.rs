@@ -1,0 +1,137 @@
+//! DeiT and plain ViT, with one or two heads, any widths and head counts.
+//!
+//! `z = [cls; dist; patches] + pos`; per block `z += Attn(LN1(z))`, `z += MLP(LN2(z))`; `logits = head(LN(z)[:, 0])`.
+//! Attention: one packed linear layer (which, head, column), scale `head_dim^-0.5`; MLP: exact GELU. Drop path of block
+//! `i` has rate `i / (depth - 1)` of the mode's. Keys and shapes are those of the official checkpoints.
+
+use super::Architecture;
+use crate::nn::{Params, Pass, Site, Stream, Tokens};
+use crate::noise::{Philox, Stream as Draws};
+use crate::tensor::Tensor;
+use crate::{Error, Result, Var, ops};
+
+/// Names and shapes of all parameters, in the order of the official checkpoints.
+pub fn shapes(arch: &Architecture) -> Vec<(String, Vec<usize>)> {
+    let (d, p, classes) = (arch.embed_dim, arch.patch_size, arch.num_classes);
+    let mut list = vec![("cls_token".to_string(), vec![1, 1, d]), ("pos_embed".into(), vec![1, arch.num_tokens(), d])];
+    if arch.distilled {
+        list.push(("dist_token".into(), vec![1, 1, d]));
+    }
+    let mut layer = |name: String, weight: Vec<usize>| {
+        let bias = vec![weight[0]];
+        list.push((format!("{name}.weight"), weight));
+        list.push((format!("{name}.bias"), bias));
+    };
+    layer("patch_embed.proj".into(), vec![d, 3, p, p]);
+    for (i, block) in arch.blocks.iter().enumerate() {
+        let inner = block.inner();
+        layer(format!("blocks.{i}.norm1"), vec![d]);
+        layer(format!("blocks.{i}.attn.qkv"), vec![3 * inner, d]);
+        layer(format!("blocks.{i}.attn.proj"), vec![d, inner]);
+        layer(format!("blocks.{i}.norm2"), vec![d]);
+        layer(format!("blocks.{i}.mlp.fc1"), vec![block.hidden, d]);
+        layer(format!("blocks.{i}.mlp.fc2"), vec![d, block.hidden]);
+    }
+    layer("norm".into(), vec![d]);
+    layer("head".into(), vec![classes, d]);
+    if arch.distilled {
+        layer("head_dist".into(), vec![classes, d]);
+    }
+    list
+}
+
+/// Fresh parameters: normal(0, 0.02) for linear weights, tokens and positions, zeros for biases, ones for LayerNorm
+/// weights, uniform within `1 / sqrt(3 P²)` for the patch convolution.
+pub fn init(arch: &Architecture, seed: u64) -> Result<Params> {
+    arch.validate()?;
+    let mut params = Params::default();
+    for (name, shape) in shapes(arch) {
+        let mut draws = Philox { seed, step: 0 }.stream(&name, 0);
+        let bound = 1.0 / ((3 * arch.patch_size * arch.patch_size) as f32).sqrt();
+        let value: &dyn Fn(&mut Draws) -> f32 = match name.as_str() {
+            n if n.starts_with("patch_embed") => &|draws| draws.range(-bound, bound),
+            n if n.contains("norm") && n.ends_with("weight") => &|_| 1.0,
+            n if n.ends_with("bias") => &|_| 0.0,
+            _ => &|draws| draws.normal() * 0.02,
+        };
+        let values: Vec<f32> = (0..shape.iter().product()).map(|_| value(&mut draws)).collect();
+        params.insert(name, Tensor::from_slice(shape.as_slice(), &values)?);
+    }
+    Ok(params)
+}
+
+/// The logits of each head (`[B, classes]`; one, or class and distillation) for images `[B, 3, H, W]`.
+pub fn forward(arch: &Architecture, pass: &Pass, images: &Var) -> Result<Vec<Var>> {
+    let side = arch.img_size;
+    if images.shape().len() != 4 || images.shape()[1..] != [3, side, side] {
+        return Err(Error::shape("deit", format!("images [batch, 3, {side}, {side}]"), images.shape()));
+    }
+    let patches = ops::patch_embed(images, pass.var("patch_embed.proj.weight")?, pass.var("patch_embed.proj.bias")?)?;
+    let patches = tap(pass, Site::PatchEmbed, patches)?;
+    let mut first = vec![pass.var("cls_token")?];
+    if arch.distilled {
+        first.push(pass.var("dist_token")?);
+    }
+    let mut stream = Stream::new(pass, ops::embed_tokens(&patches, &first, pass.var("pos_embed")?)?)?;
+    for i in 0..arch.blocks.len() {
+        block(arch, pass, i, &mut stream, &Tokens::All)?;
+        stream.tap(pass, Site::Block(i))?;
+    }
+    let normed = tap(pass, Site::Norm, stream.norm(pass, "norm", arch.ln_eps)?)?;
+    let mut logits = vec![pass.linear("head", &ops::select_token(&normed, 0)?)?];
+    if arch.distilled {
+        logits.push(pass.linear("head_dist", &ops::select_token(&normed, 1)?)?);
+    }
+    Ok(logits)
+}
+
+/// Block `i` on the residual stream.
+pub fn block(arch: &Architecture, pass: &Pass, i: usize, stream: &mut Stream, tokens: &Tokens) -> Result<()> {
+    let Tokens::All = tokens;
+    let depth = arch.blocks.len();
+    let rate = if depth > 1 { pass.mode.drop_path * i as f64 / (depth - 1) as f64 } else { 0.0 };
+    for branch in ["attn", "mlp"] {
+        let norm = format!("blocks.{i}.norm{}", if branch == "attn" { 1 } else { 2 });
+        let x = stream.norm(pass, &norm, arch.ln_eps)?;
+        let (samples, dtype) = (x.tensor().dim(0), x.dtype());
+        let out = if branch == "attn" { attention(arch, pass, i, &x)? } else { mlp(pass, i, &x)? };
+        let factors = pass.drop_path(&format!("blocks.{i}.{branch}.drop_path"), rate, samples, dtype)?;
+        stream.push(pass, out, factors)?;
+    }
+    Ok(())
+}
+
+fn attention(arch: &Architecture, pass: &Pass, i: usize, x: &Var) -> Result<Var> {
+    if let Some(branch) = pass.hooks.mixer(i, x) {
+        return branch;
+    }
+    let (heads, head_dim) = (arch.blocks[i].heads(), arch.blocks[i].head_dim());
+    let qkv = tap(pass, Site::Qkv(i), pass.linear(&format!("blocks.{i}.attn.qkv"), x)?)?;
+    let mut o = tap(pass, Site::Heads(i), ops::attention(&qkv, heads, head_dim, None)?)?;
+    drop(qkv);
+    if let Some(g) = pass.hooks.head_gate(i) {
+        o = ops::gate(&o, g, head_dim)?;
+    }
+    let o = tap(pass, Site::GatedHeads(i), o)?;
+    tap(pass, Site::Attention(i), pass.linear(&format!("blocks.{i}.attn.proj"), &o)?)
+}
+
+fn mlp(pass: &Pass, i: usize, x: &Var) -> Result<Var> {
+    let (weight, bias) = pass.affine(&format!("blocks.{i}.mlp.fc1"))?;
+    let gate = pass.hooks.hidden_gate(i);
+    let hidden = ops::linear(x, weight, None)?;
+    let activated = if pass.hooks.taps() {
+        let mut t = tap(pass, Site::Hidden(i), ops::add_bias(&hidden, bias)?)?;
+        if let Some(g) = gate {
+            t = ops::gate(&t, g, 1)?;
+        }
+        tap(pass, Site::Activated(i), ops::gelu(&tap(pass, Site::GatedHidden(i), t)?)?)?
+    } else {
+        ops::bias_gelu(hidden, Some(bias), gate)?
+    };
+    pass.linear(&format!("blocks.{i}.mlp.fc2"), &activated)
+}
+
+fn tap(pass: &Pass, site: Site, value: Var) -> Result<Var> {
+    if pass.hooks.taps() { pass.hooks.tap(site, value) } else { Ok(value) }
+}

@@ -1,0 +1,103 @@
+//! A model: an architecture and its parameters.
+
+use super::{Architecture, Family, deit};
+use crate::nn::{Params, Pass};
+use crate::tensor::Tensor;
+use crate::{Error, Result, Var, ops};
+
+/// An architecture with parameters that fit it.
+#[derive(Clone, Debug)]
+pub struct Model {
+    arch: Architecture,
+    params: Params,
+}
+
+impl Model {
+    /// Fresh parameters from `seed`.
+    pub fn init(arch: Architecture, seed: u64) -> Result<Self> {
+        let params = match arch.family {
+            Family::Deit => deit::init(&arch, seed)?,
+        };
+        Ok(Self { arch, params })
+    }
+
+    /// Takes `params` after checking every name and shape; an error lists what is missing, unexpected or of another
+    /// shape, naming `source` (the file they came from).
+    pub fn new(arch: Architecture, params: Params, source: &str) -> Result<Self> {
+        arch.validate()?;
+        let expected = Self::shapes(&arch);
+        let mut ordered = Params::default();
+        let mut missing = Vec::new();
+        for (name, shape) in &expected {
+            match params.find(name) {
+                None => missing.push(name.as_str()),
+                Some(tensor) if **tensor.shape() != **shape => {
+                    let (expected, found) = (format!("{shape:?}"), format!("{:?}", tensor.shape()));
+                    return Err(Error::Key { file: source.into(), key: name.clone(), expected, found });
+                }
+                Some(tensor) => ordered.insert(name.clone(), tensor.clone()),
+            }
+        }
+        let extra: Vec<&str> = params.iter().map(|(name, _)| name).filter(|n| ordered.find(n).is_none()).collect();
+        let extra: Vec<&str> = extra.into_iter().filter(|n| !missing.contains(n)).collect();
+        if missing.is_empty() && extra.is_empty() {
+            return Ok(Self { arch, params: ordered });
+        }
+        let (key, found) =
+            if missing.is_empty() { (extra.join(", "), "unexpected") } else { (missing.join(", "), "missing") };
+        Err(Error::Key {
+            file: source.into(),
+            key,
+            expected: format!("the {} keys of the model", expected.len()),
+            found: found.into(),
+        })
+    }
+
+    /// Names and shapes of the parameters of `arch`, in order.
+    pub fn shapes(arch: &Architecture) -> Vec<(String, Vec<usize>)> {
+        match arch.family {
+            Family::Deit => deit::shapes(arch),
+        }
+    }
+
+    /// The architecture.
+    pub fn arch(&self) -> &Architecture {
+        &self.arch
+    }
+
+    /// The parameters.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// The parameters, for an optimiser: values may change, names and shapes must not.
+    pub fn params_mut(&mut self) -> &mut Params {
+        &mut self.params
+    }
+
+    /// The logits of each head for images `[B, 3, H, W]`.
+    pub fn forward(&self, pass: &Pass, images: &Var) -> Result<Vec<Var>> {
+        match self.arch.family {
+            Family::Deit => deit::forward(&self.arch, pass, images),
+        }
+    }
+
+    /// Evaluation: logits `[B, classes]`, the mean of the heads, without gradients.
+    pub fn predict(&self, images: &Tensor) -> Result<Tensor> {
+        let logits = self.forward(&Pass::eval(&self.params), &Var::constant(images.clone()))?;
+        Ok(mean_of_heads(logits)?.into_tensor())
+    }
+}
+
+/// `(a + b) / 2` of two heads; one head as it is.
+pub fn mean_of_heads(mut logits: Vec<Var>) -> Result<Var> {
+    let count = logits.len();
+    let Some(mut sum) = logits.pop() else { return Err(Error::shape("heads", "at least one head", count)) };
+    if count == 1 {
+        return Ok(sum);
+    }
+    for other in &logits {
+        sum = ops::add(sum, other)?;
+    }
+    ops::scale(&sum, 1.0 / count as f64)
+}

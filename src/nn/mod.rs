@@ -1,0 +1,19 @@
+//! What models are built of: named parameters, one forward pass over them, and the hooks that wrap a plain model.
+
+mod hooks;
+mod params;
+mod pass;
+mod stream;
+
+pub use hooks::{Hooks, NoHooks, Site};
+pub use params::Params;
+pub use pass::{Mode, Pass};
+pub use stream::Stream;
+
+/// Which tokens of each image a block works on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Tokens {
+    /// Every token of every image.
+    #[default]
+    All,
+}
