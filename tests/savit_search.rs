@@ -6,7 +6,9 @@ use espalier::models::zoo;
 use espalier::prune::plan::{every_unit, kept, qkv_rows};
 use espalier::prune::savit::masks::{Assignment, Candidates, iterative};
 use espalier::prune::savit::official::{self, Problem, Recorded, Surrogate};
-use espalier::prune::savit::scores::{LayerPicks, Norm, Windows, batches, normalised, taylor};
+use espalier::prune::savit::scores::{
+    Calibration, HESSIAN_EMBED, HessianSum, LayerPicks, Norm, Windows, batches, normalised, taylor,
+};
 use espalier::prune::savit::search::{self, Options, WINDOW, fractions, random_plan, select};
 use espalier::prune::savit::{Hessian, Masks, Scores, always_kept, objective};
 use espalier::prune::{Kind, Plan, Step, Units};
@@ -359,6 +361,29 @@ fn windows_average_with_momentum_and_batches_are_counted() {
         [(5, 2), (5, 3), (0, 0), (5, 0)]
     );
     assert_eq!(normalised(&units(3.0), Norm::L1).hidden[0][0], 6.0 / (6.0 + 1e-8));
+}
+
+#[test]
+fn the_hessian_is_normalised_by_kind_and_a_calibration_round_trips() {
+    let model = Architecture::deit(32, 8, 40, 3, 5);
+    let mut sum = HessianSum::new(&model, HESSIAN_EMBED);
+    let sizes = [40.0, 160.0, 40.0 * 3.0 * 6.0];
+    let q: Hessian = std::array::from_fn(|i| std::array::from_fn(|j| (1 + 3 * i + j) as f64 * sizes[i] * sizes[j]));
+    assert_eq!(sum.add(&q)[2], [7.0, 8.0, 9.0]);
+    sum.add(&[[0.0; 3]; 3]);
+    assert_eq!(sum.mean()[0], [0.5, 1.0, 1.5]);
+    let mut bounds = Vec::new();
+    let picks = LayerPicks::draw(12, |most| {
+        bounds.push(most);
+        most
+    });
+    assert_eq!((picks.0, bounds), ([11, 11, 11, 11, 11, 0, 0], vec![11, 11, 11, 11, 11, 0, 0]));
+    let scores = every_unit(&model).map(|_, vector| vector.iter().map(|&unit| unit as f64 / 3.0).collect());
+    let calibration = Calibration { model, scores, hessian: sum.mean() };
+    assert_eq!(Calibration::from_json(&calibration.to_json().unwrap()).unwrap(), calibration);
+    let mut short = calibration;
+    short.scores.hidden[1].pop();
+    assert!(Calibration::from_json(&short.to_json().unwrap()).is_err());
 }
 
 const DEFINITE: Hessian = [[3e-4, 1e-5, 2e-5], [1e-5, 6e-5, 1.5e-5], [2e-5, 1.5e-5, 9e-5]];
