@@ -4,7 +4,9 @@
 //! 2. [`tensor`] and [`tape`]: memory with a shape, and reverse-mode differentiation over it;
 //! 3. [`ops`]: every operation, one file each, on the kernels of [`cpu`];
 //! 4. [`noise`]: random draws with names;
-//! 5. [`nn`] and [`models`]: named parameters, one forward pass, and a model as data.
+//! 5. [`nn`] and [`models`]: named parameters, one forward pass, a model as data, its cost, the published ones;
+//! 6. [`prune`]: what goes, from scores to a smaller model;
+//! 7. [`report`]: tables, pictures, run folders.
 #![deny(missing_docs)]
 
 pub mod cpu;
@@ -13,6 +15,8 @@ pub mod models;
 pub mod nn;
 pub mod noise;
 pub mod ops;
+pub mod prune;
+pub mod report;
 pub mod tape;
 pub mod tensor;
 

@@ -1,8 +1,10 @@
 //! The model families, from an [`Architecture`].
 
 pub mod architecture;
+pub mod cost;
 pub mod deit;
 mod model;
+pub mod zoo;
 
 pub use architecture::{Architecture, Block, Family, Mixer, Reduce};
 pub use model::{Model, mean_of_heads};

@@ -1,0 +1,229 @@
+//! A pruning result as data: which heads, hidden units and embedding channels of a source model are kept.
+//!
+//! Index sets (SAViT, deployable model): with `E` the kept channels, `Hd` and `Fd` the kept heads and hidden units of a
+//! block, `A = {i·d + k : i ∈ Hd, 0 ≤ k < d}` and `A3 = A, A + h·d, A + 2·h·d`: qkv becomes `[A3][:, E]`, proj
+//! `[E][:, A]`, fc1 `[Fd][:, E]`, fc2 `[E][:, Fd]`, norms, tokens and patch rows `[E]`, heads `[:, E]`.
+
+use crate::models::{Architecture, Mixer};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// The three kinds of prunable unit, in the order of SAViT's Hessian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Attention heads, per block.
+    Heads,
+    /// Hidden units of the MLPs, per block.
+    Hidden,
+    /// Channels of the residual stream, one vector for the whole model.
+    Embed,
+}
+
+impl Kind {
+    /// All, in order.
+    pub const ALL: [Kind; 3] = [Kind::Heads, Kind::Hidden, Kind::Embed];
+
+    /// Its name in messages.
+    pub fn name(self) -> &'static str {
+        ["heads", "hidden", "embed"][self as usize]
+    }
+}
+
+/// One list per gate vector of a model: a value for every unit (scores, masks) or the indices of some.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Units<T> {
+    /// Per block.
+    pub heads: Vec<Vec<T>>,
+    /// Per block.
+    pub hidden: Vec<Vec<T>>,
+    /// For the whole model.
+    pub embed: Vec<T>,
+}
+
+impl<T> Units<T> {
+    /// The vectors of one kind: one per block, or the single embedding vector.
+    pub fn of(&self, kind: Kind) -> &[Vec<T>] {
+        match kind {
+            Kind::Heads => &self.heads,
+            Kind::Hidden => &self.hidden,
+            Kind::Embed => std::slice::from_ref(&self.embed),
+        }
+    }
+
+    /// The same, to change.
+    pub fn of_mut(&mut self, kind: Kind) -> &mut [Vec<T>] {
+        match kind {
+            Kind::Heads => &mut self.heads,
+            Kind::Hidden => &mut self.hidden,
+            Kind::Embed => std::slice::from_mut(&mut self.embed),
+        }
+    }
+
+    /// Units of every kind over all vectors: `[heads, hidden, embed]`.
+    pub fn totals(&self) -> [usize; 3] {
+        Kind::ALL.map(|kind| self.of(kind).iter().map(Vec::len).sum())
+    }
+
+    /// `f` of every vector.
+    pub fn map<U>(&self, mut f: impl FnMut(Kind, &[T]) -> Vec<U>) -> Units<U> {
+        let mut each = |kind| self.of(kind).iter().map(|vector| f(kind, vector)).collect::<Vec<_>>();
+        let (heads, hidden) = (each(Kind::Heads), each(Kind::Hidden));
+        Units { heads, hidden, embed: f(Kind::Embed, &self.embed) }
+    }
+
+    /// Refuses vectors that are not one value for every unit of `model`.
+    pub fn check_lengths(&self, what: &'static str, model: &Architecture) -> Result<()> {
+        let (expected, found) = (every_unit(model).map(lengths), self.map(lengths));
+        if expected == found { Ok(()) } else { Err(Error::shape(what, format!("{expected:?}"), found)) }
+    }
+}
+
+fn lengths<T>(_: Kind, vector: &[T]) -> Vec<usize> {
+    vec![vector.len()]
+}
+
+/// The indices of every unit of `model`.
+pub fn every_unit(model: &Architecture) -> Units<usize> {
+    Units {
+        heads: model.blocks.iter().map(|block| (0..block.heads()).collect()).collect(),
+        hidden: model.blocks.iter().map(|block| (0..block.hidden).collect()).collect(),
+        embed: (0..model.embed_dim).collect(),
+    }
+}
+
+/// The indices of the units whose mask is true.
+pub fn kept(masks: &Units<bool>) -> Units<usize> {
+    masks.map(|_, mask| (0..mask.len()).filter(|&unit| mask[unit]).collect())
+}
+
+/// `A`: the columns of a block's projection that belong to the kept `heads` of width `head_dim`.
+pub fn head_columns(heads: &[usize], head_dim: usize) -> Vec<usize> {
+    heads.iter().flat_map(|head| head * head_dim..(head + 1) * head_dim).collect()
+}
+
+/// `A3`: the rows of a block's qkv layer that belong to the kept `heads` of the source's `total_heads`; q, k, then v.
+pub fn qkv_rows(heads: &[usize], total_heads: usize, head_dim: usize) -> Vec<usize> {
+    let columns = head_columns(heads, head_dim);
+    let stride = total_heads * head_dim;
+    (0..3).flat_map(|which| columns.iter().map(move |column| which * stride + column)).collect()
+}
+
+/// One thing that goes, by what stays; indices count the units that the steps before left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
+pub enum Step {
+    /// Heads kept in each block; an empty list leaves the projection's bias.
+    Heads {
+        /// Sorted indices per block.
+        keep: Vec<Vec<usize>>,
+    },
+    /// Hidden units kept in each block; an empty list leaves the second layer's bias.
+    Hidden {
+        /// Sorted indices per block.
+        keep: Vec<Vec<usize>>,
+    },
+    /// Embedding channels kept, at least one.
+    Embed {
+        /// Sorted indices.
+        keep: Vec<usize>,
+    },
+}
+
+/// A pruning method's result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// The method's name.
+    pub method: String,
+    /// The model that it was made for.
+    pub source: Architecture,
+    /// What goes, in order.
+    pub steps: Vec<Step>,
+}
+
+impl Plan {
+    /// The plan that keeps `kept` of `source`; kinds that lose nothing get no step.
+    pub fn keeping(method: &str, source: &Architecture, kept: Units<usize>) -> Result<Plan> {
+        let everything = every_unit(source);
+        let mut steps = Vec::new();
+        if kept.heads != everything.heads {
+            steps.push(Step::Heads { keep: kept.heads });
+        }
+        if kept.hidden != everything.hidden {
+            steps.push(Step::Hidden { keep: kept.hidden });
+        }
+        if kept.embed != everything.embed {
+            steps.push(Step::Embed { keep: kept.embed });
+        }
+        let plan = Plan { method: method.into(), source: source.clone(), steps };
+        plan.kept().map(|_| plan)
+    }
+
+    /// The kept units in the source's own indices, all steps together. Every list is checked: one per block, indices
+    /// ascending and below the number of units, at least one embedding channel.
+    pub fn kept(&self) -> Result<Units<usize>> {
+        self.source.validate()?;
+        let mut kept = every_unit(&self.source);
+        for (index, step) in self.steps.iter().enumerate() {
+            let (kind, keep) = match step {
+                Step::Heads { keep } => (Kind::Heads, keep.as_slice()),
+                Step::Hidden { keep } => (Kind::Hidden, keep.as_slice()),
+                Step::Embed { keep } => (Kind::Embed, std::slice::from_ref(keep)),
+            };
+            let what = |vector: usize| format!("plan step {index}, {}[{vector}]", kind.name());
+            let before = kept.of_mut(kind);
+            if keep.len() != before.len() {
+                return Err(Error::invalid(what(0), format!("{} index lists", before.len()), keep.len()));
+            }
+            for (vector, (units, indices)) in before.iter_mut().zip(keep).enumerate() {
+                *units = pick(units, indices, || what(vector))?;
+            }
+            if kept.embed.is_empty() {
+                return Err(Error::invalid(what(0), "at least 1 embedding channel", 0));
+            }
+        }
+        Ok(kept)
+    }
+
+    /// The smaller model. `model` may differ from the source in classes, image size or distillation, not in blocks or
+    /// embedding width. Takes effect on weights by slicing [`kept`](Self::kept).
+    pub fn apply_to(&self, model: &Architecture) -> Result<Architecture> {
+        if model.blocks != self.source.blocks || model.embed_dim != self.source.embed_dim {
+            let widths = |m: &Architecture| format!("embed_dim {}, blocks {:?}", m.embed_dim, m.blocks);
+            return Err(Error::invalid("model to prune", widths(&self.source), widths(model)));
+        }
+        let kept = self.kept()?;
+        let mut small = Architecture { embed_dim: kept.embed.len(), ..model.clone() };
+        for ((block, kept_heads), kept_hidden) in small.blocks.iter_mut().zip(&kept.heads).zip(&kept.hidden) {
+            match &mut block.mixer {
+                Mixer::Attention { heads, .. } => *heads = kept_heads.len(),
+            }
+            block.hidden = kept_hidden.len();
+        }
+        Ok(small)
+    }
+
+    /// The plan as readable JSON.
+    pub fn to_json(&self) -> Result<String> {
+        serde_json::to_string_pretty(self).map_err(|error| Error::invalid("plan", "finite numbers", error))
+    }
+
+    /// A checked plan from [`to_json`](Self::to_json).
+    pub fn from_json(text: &str) -> Result<Plan> {
+        let plan: Plan = serde_json::from_str(text).map_err(|error| Error::invalid("plan", "a plan in JSON", error))?;
+        plan.kept().map(|_| plan)
+    }
+}
+
+/// `units` at the ascending `indices`.
+fn pick(units: &[usize], indices: &[usize], what: impl Fn() -> String) -> Result<Vec<usize>> {
+    if let Some(pair) = indices.windows(2).find(|pair| pair[0] >= pair[1]) {
+        return Err(Error::invalid(what(), "ascending indices", format!("{} before {}", pair[0], pair[1])));
+    }
+    let unit = |&index: &usize| {
+        units.get(index).copied().ok_or_else(|| Error::invalid(what(), format!("indices below {}", units.len()), index))
+    };
+    indices.iter().map(unit).collect()
+}

@@ -1,0 +1,183 @@
+//! The crate's own search: how many heads, hidden units and embedding channels go, on real multiply-accumulates.
+//!
+//! With one head width `d`, the cost depends only on the totals kept, `H` heads, `F` hidden units, `D` channels:
+//! `Macs = D·(n·3P² + heads·K) + H·d·(4·N·D + 2·N²) + F·2·N·D`, so for every `(H, D)` the largest affordable `F` is a
+//! division and the whole plane takes milliseconds.
+
+use super::{Hessian, Masks, Scores, always_kept, check_hessian, check_scores, objective};
+use crate::models::{Architecture, Reduce, cost};
+use crate::prune::plan::{Kind, Plan, Units, every_unit, kept};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// How far below the target, as a fraction of the dense multiply-accumulates, a choice may fall.
+pub const WINDOW: f64 = 0.005;
+
+/// What to search for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Options {
+    /// Fraction of multiply-accumulates to keep, between 0 and 1.
+    pub keep: f64,
+    /// Which kinds may lose units, in the order of [`Kind`].
+    pub kinds: [bool; 3],
+    /// Keep at least `max(⌊0.05·n⌋, 1)` units of every gate vector.
+    pub protect: bool,
+    /// Go on with a Hessian of zeros: fewest heads, then fewest channels go.
+    pub allow_zero_hessian: bool,
+}
+
+impl Options {
+    /// All kinds, protected, a real Hessian.
+    pub fn keeping(fraction: f64) -> Self {
+        Self { keep: fraction, kinds: [true; 3], protect: true, allow_zero_hessian: false }
+    }
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Found {
+    /// Units that go: `[heads, hidden, embed]`.
+    pub pruned: [usize; 3],
+    /// Multiply-accumulates of the compact model.
+    pub macs: u64,
+    /// Multiply-accumulates of the model searched.
+    pub dense_macs: u64,
+    /// `J` of the pruned fractions.
+    pub objective: f64,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// The closed form of the multiply-accumulates, `D·stem + H·(head·D + square) + F·hidden·D`.
+struct Cost {
+    stem: u128,
+    head: u128,
+    square: u128,
+    hidden: u128,
+}
+
+impl Cost {
+    fn of(model: &Architecture) -> Result<Cost> {
+        let width = model.blocks.first().map_or(0, |block| block.head_dim());
+        if model.blocks.iter().any(|block| block.head_dim() != width || block.reduce != Reduce::None) {
+            let expected = "blocks of one head width that keep all tokens";
+            return Err(Error::invalid("model to prune by savit", expected, format!("{:?}", model.blocks)));
+        }
+        let [d, n, patches] = [width, model.num_tokens(), model.num_patches()].map(|x| x as u128);
+        let [patch, classes, heads] = [model.patch_size, model.num_classes, model.extra_tokens()].map(|x| x as u128);
+        let stem = patches * 3 * patch * patch + heads * classes;
+        Ok(Cost { stem, head: 4 * n * d, square: 2 * n * n * d, hidden: 2 * n })
+    }
+
+    fn without_hidden(&self, heads: u128, embed: u128) -> u128 {
+        embed * self.stem + heads * (self.head * embed + self.square)
+    }
+}
+
+/// Chooses how many units of each kind go: of all `(heads, embed)` with the fewest hidden units that meet the target,
+/// those within [`WINDOW`] below it (or nearest to it, with a warning), the one of least `J`; ties to the fewest heads,
+/// then the fewest channels. An unreachable target is an error that names the least reachable fraction.
+pub fn search(model: &Architecture, hessian: &Hessian, options: &Options) -> Result<Found> {
+    if !(options.keep > 0.0 && options.keep < 1.0) {
+        return Err(Error::invalid("fraction of multiply-accumulates to keep", "between 0 and 1", options.keep));
+    }
+    model.validate()?;
+    let mut warnings = check_hessian(hessian, options.allow_zero_hessian)?;
+    let dense = cost::macs(model);
+    let budget = (options.keep * dense as f64) as u128;
+    let points = feasible(model, options, budget)?;
+    let nearest = points.iter().map(|point| point.1).max().unwrap_or(0);
+    let lowest = nearest.min(budget.saturating_sub((WINDOW * dense as f64) as u128));
+    if nearest + ((WINDOW * dense as f64) as u128) < budget {
+        let share = nearest as f64 / dense as f64;
+        warnings.push(format!("nothing nearer to the target {} than {share:.4} can be reached", options.keep));
+    }
+    let units = every_unit(model).totals();
+    let mut best: Option<(f64, [usize; 3], u128)> = None;
+    for (pruned, macs) in points.into_iter().filter(|point| point.1 >= lowest) {
+        let j = objective(hessian, fractions(pruned, units));
+        if best.is_none_or(|(least, ..)| j < least) {
+            best = Some((j, pruned, macs));
+        }
+    }
+    let (objective, pruned, macs) = best.ok_or_else(|| Error::invalid("search", "a feasible point", "none"))?;
+    Ok(Found { pruned, macs: macs as u64, dense_macs: dense, objective, warnings })
+}
+
+/// `pruned / units` of each kind, 0 for a kind without units.
+pub fn fractions(pruned: [usize; 3], units: [usize; 3]) -> [f64; 3] {
+    std::array::from_fn(|kind| if units[kind] == 0 { 0.0 } else { pruned[kind] as f64 / units[kind] as f64 })
+}
+
+/// For every number of pruned heads and channels, the fewest hidden units that meet `budget`, and the cost.
+fn feasible(model: &Architecture, options: &Options, budget: u128) -> Result<Vec<([usize; 3], u128)>> {
+    let (cost, everything) = (Cost::of(model)?, every_unit(model));
+    let [heads, hidden, embed] = everything.totals();
+    let most = Kind::ALL
+        .map(|kind| if options.kinds[kind as usize] { prunable(&everything, kind, options.protect) } else { 0 });
+    let mut points = Vec::new();
+    for (a, c) in (0..=most[0]).flat_map(|a| (0..=most[2]).map(move |c| (a, c))) {
+        let base = cost.without_hidden((heads - a) as u128, (embed - c) as u128);
+        let unit = cost.hidden * (embed - c) as u128;
+        let Some(left) = budget.checked_sub(base) else { continue };
+        let affordable = (left / unit).min(hidden as u128) as usize;
+        if hidden - affordable <= most[1] {
+            points.push(([a, hidden - affordable, c], base + affordable as u128 * unit));
+        }
+    }
+    if points.is_empty() {
+        let embed = (embed - most[2]) as u128;
+        let base = cost.without_hidden((heads - most[0]) as u128, embed);
+        let least = (base + (hidden - most[1]) as u128 * cost.hidden * embed) as f64 / cost::macs(model) as f64;
+        let expected = format!("at least {least:.4}, the least that these kinds and this protection can reach");
+        return Err(Error::invalid("fraction of multiply-accumulates to keep", expected, options.keep));
+    }
+    Ok(points)
+}
+
+/// Units of a kind that are not always kept.
+fn prunable<T>(units: &Units<T>, kind: Kind, protect: bool) -> usize {
+    units.of(kind).iter().map(|vector| vector.len() - always_kept(kind, vector.len(), protect)).sum()
+}
+
+/// Prunes exactly `counts` units: in each gate vector the best are set aside, the rest of all vectors of a kind are
+/// ranked together by (score, block, unit), and the lowest go. SAViT, ranking within a kind.
+pub fn select(scores: &Scores, counts: [usize; 3], protect: bool) -> Result<Masks> {
+    check_scores(scores)?;
+    let mut masks = scores.map(|_, vector| vec![true; vector.len()]);
+    for kind in Kind::ALL {
+        let mut candidates = Vec::new();
+        for (block, vector) in scores.of(kind).iter().enumerate() {
+            let mut order: Vec<_> = vector.iter().enumerate().map(|(unit, &score)| (score, block, unit)).collect();
+            order.sort_by(rank);
+            order.truncate(vector.len() - always_kept(kind, vector.len(), protect));
+            candidates.extend(order);
+        }
+        candidates.sort_by(rank);
+        let count = counts[kind as usize];
+        let expected = || format!("at most {} {} to prune", candidates.len(), kind.name());
+        let pruned = candidates.get(..count).ok_or_else(|| Error::invalid("savit counts", expected(), count))?;
+        pruned.iter().for_each(|&(_, block, unit)| masks.of_mut(kind)[block][unit] = false);
+    }
+    Ok(masks)
+}
+
+fn rank(a: &(f64, usize, usize), b: &(f64, usize, usize)) -> std::cmp::Ordering {
+    a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2)))
+}
+
+/// Search and selection: the plan of the units that stay.
+pub fn plan(model: &Architecture, scores: &Scores, hessian: &Hessian, options: &Options) -> Result<(Plan, Found)> {
+    scores.check_lengths("savit scores", model)?;
+    let found = search(model, hessian, options)?;
+    let masks = select(scores, found.pruned, options.protect)?;
+    Ok((Plan::keeping("savit", model, kept(&masks))?, found))
+}
+
+/// The baseline of every table, *random at the same MACs*: the same number of units of each kind, drawn uniformly, with
+/// the same minimum in every gate vector.
+pub fn random_plan(model: &Architecture, pruned: [usize; 3], protect: bool, seed: u64) -> Result<Plan> {
+    let mut uniform = crate::prune::uniforms(seed);
+    let scores = every_unit(model).map(|_, vector| vector.iter().map(|_| uniform()).collect());
+    Plan::keeping("random", model, kept(&select(&scores, pruned, protect)?))
+}
