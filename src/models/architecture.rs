@@ -162,7 +162,7 @@ impl Architecture {
                 return Err(Error::invalid(what, "1 to 1048576", value));
             }
         }
-        if self.img_size % self.patch_size != 0 {
+        if !self.img_size.is_multiple_of(self.patch_size) {
             return Err(Error::invalid(
                 "img_size",
                 format!("a multiple of patch_size {}", self.patch_size),
