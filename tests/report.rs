@@ -131,6 +131,7 @@ fn curves_are_well_formed_and_deterministic() {
     let svg = document(&[loss.panel(), lr.panel()]);
     assert_eq!(svg, document(&[loss.panel(), lr.panel()]));
     check("curves_demo.svg", &svg);
+    assert_eq!((tags(&svg, "H696\"/>") - tags(&svg, "class=\"grid\""), tags(&svg, "class=\"line\"")), (2, 3));
     assert_eq!(tags(&svg, "class=\"bad\""), 2, "one NaN of the loss, one zero on the logarithmic axis");
 }
 

@@ -1,8 +1,6 @@
 //! A picture of a pruned structure: the heads and hidden widths kept in each block, against the dense model.
 
-use std::fmt::Write;
-
-use super::svg::{COLORS, LEFT, Panel, RIGHT, WIDTH, document, escape};
+use super::svg::{LEFT, Panel, RIGHT, WIDTH, document, fill, rect, text};
 
 const HEIGHT: f64 = 120.0;
 const TOP: f64 = 52.0;
@@ -19,8 +17,8 @@ pub fn structure_svg(
     embed: usize,
 ) -> String {
     document(&[
-        columns("Heads", dense_heads, heads, true, COLORS[0]),
-        columns("Hidden units", dense_hidden, hidden, false, COLORS[1]),
+        columns("Heads", dense_heads, heads, true, 0),
+        columns("Hidden units", dense_hidden, hidden, false, 1),
         embedding(dense_embed, embed),
     ])
 }
@@ -28,11 +26,11 @@ pub fn structure_svg(
 /// `Heads: 44 of 72 kept (61 %)`.
 fn title(what: &str, dense: usize, kept: usize) -> String {
     let share = if dense == 0 { String::new() } else { format!(" ({:.0} %)", kept as f64 * 100.0 / dense as f64) };
-    format!("<text class=\"title\" x=\"{LEFT}\" y=\"24\">{}: {kept} of {dense} kept{share}</text>\n", escape(what))
+    text("title", LEFT, 24.0, &format!("{what}: {kept} of {dense} kept{share}"))
 }
 
 /// One column a block; `cells` splits it into its units where they are tall enough to see.
-fn columns(what: &str, dense: &[usize], kept: &[usize], cells: bool, color: &str) -> Panel {
+fn columns(what: &str, dense: &[usize], kept: &[usize], cells: bool, color: usize) -> Panel {
     let blocks = dense.len().max(kept.len());
     let get = |slice: &[usize], block: usize| slice.get(block).copied().unwrap_or(0);
     let tallest = dense.iter().chain(kept).copied().max().unwrap_or(0).max(1);
@@ -43,39 +41,30 @@ fn columns(what: &str, dense: &[usize], kept: &[usize], cells: bool, color: &str
     let mut body = title(what, dense.iter().sum(), kept.iter().sum());
     for block in 0..blocks {
         let (dense, kept, middle) = (get(dense, block), get(kept, block), LEFT + band * (block as f64 + 0.5));
-        let mut rect = |class: &str, fill: &str, from: f64, units: f64| {
-            let (x, y, height) = (middle - width / 2.0, floor - (from + units) * unit, units * unit);
-            let _ = writeln!(
-                body,
-                "<rect class=\"{class}\"{fill} x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"/>"
-            );
+        let mut draw = |class: &str, fill: &str, from: usize, units: usize| {
+            let corner = [middle - width / 2.0, floor - (from + units) as f64 * unit];
+            body += &rect(class, fill, corner, [width, units as f64 * unit]);
         };
-        rect("ghost", "", 0.0, dense as f64);
-        let fill = format!(" fill=\"{color}\"");
+        draw("ghost", "", 0, dense);
         if cells && unit >= 5.0 {
-            (0..kept).for_each(|cell| rect("cell", &fill, cell as f64, 1.0));
+            (0..kept).for_each(|cell| draw("cell", &fill(color), cell, 1));
         } else if kept > 0 {
-            rect("cell", &fill, 0.0, kept as f64);
+            draw("cell", &fill(color), 0, kept);
         }
         if block % every == 0 {
             let above = floor - dense.max(kept) as f64 * unit - 5.0;
-            let _ = writeln!(body, "<text class=\"small mid\" x=\"{middle:.1}\" y=\"{above:.1}\">{kept}</text>");
-            let below = floor + 16.0;
-            let _ = writeln!(body, "<text class=\"small mid\" x=\"{middle:.1}\" y=\"{below:.1}\">{block}</text>");
+            body += &text("small mid", middle, above, &kept.to_string());
+            body += &text("small mid", middle, floor + 16.0, &block.to_string());
         }
     }
-    let (right, middle, below) = (WIDTH - RIGHT, (LEFT + WIDTH - RIGHT) / 2.0, floor + 34.0);
-    let _ = writeln!(body, "<path class=\"axis\" d=\"M{LEFT} {floor}H{right}\"/>");
-    let _ = writeln!(body, "<text class=\"mid\" x=\"{middle}\" y=\"{below}\">block</text>");
+    body += &format!("<path class=\"axis\" d=\"M{LEFT} {floor}H{}\"/>\n", WIDTH - RIGHT);
+    body += &text("mid", (LEFT + WIDTH - RIGHT) / 2.0, floor + 34.0, "block");
     Panel { height: floor + 44.0, body }
 }
 
 fn embedding(dense: usize, kept: usize) -> Panel {
     let unit = (WIDTH - LEFT - RIGHT) / dense.max(kept).max(1) as f64;
-    let mut body = title("Embedding channels", dense, kept);
-    let shape = "y=\"38\" height=\"18\"";
-    let _ = writeln!(body, "<rect class=\"ghost\" x=\"{LEFT}\" {shape} width=\"{:.1}\"/>", dense as f64 * unit);
-    let (color, width) = (COLORS[2], kept as f64 * unit);
-    let _ = writeln!(body, "<rect class=\"cell\" fill=\"{color}\" x=\"{LEFT}\" {shape} width=\"{width:.1}\"/>");
-    Panel { height: 72.0, body }
+    let bar = |class: &str, fill: &str, units: usize| rect(class, fill, [LEFT, 38.0], [units as f64 * unit, 18.0]);
+    let title = title("Embedding channels", dense, kept);
+    Panel { height: 72.0, body: title + &bar("ghost", "", dense) + &bar("cell", &fill(2), kept) }
 }

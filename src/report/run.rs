@@ -156,7 +156,7 @@ fn curve(records: &[Value], title: &str, words: &[&str]) -> Option<Lines> {
     let rows: Vec<_> = records.iter().map(|record| (record, fields(record))).filter(|row| !row.1.is_empty()).collect();
     let everywhere = |axis: &&&str| rows.iter().all(|(record, _)| record.get(**axis).is_some_and(Value::is_number));
     let axis = ["step", "epoch"].iter().find(everywhere).copied();
-    let mut plot = Lines::new(title, axis.unwrap_or("record"), title);
+    let mut plot = Lines::new(title, axis.unwrap_or("record"), "");
     for (index, (record, fields)) in rows.iter().enumerate() {
         let x = axis.and_then(|axis| record.get(axis)).and_then(Value::as_f64).unwrap_or(index as f64);
         fields.iter().for_each(|(name, y)| plot.push(name, x, *y));

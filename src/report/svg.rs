@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 /// The width of every picture.
 pub const WIDTH: f64 = 720.0;
-pub(super) const LEFT: f64 = 68.0;
+pub(super) const LEFT: f64 = 76.0;
 pub(super) const RIGHT: f64 = 24.0;
 const PLOT: f64 = 220.0;
 /// Beyond this a curve has more points than the picture has pixels.
@@ -61,6 +61,22 @@ pub fn escape(text: &str) -> String {
         }
     }
     out
+}
+
+/// One line of text.
+pub(super) fn text(class: &str, x: f64, y: f64, text: &str) -> String {
+    format!("<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">{}</text>\n", escape(text))
+}
+
+/// A rectangle by its upper left corner and size.
+pub(super) fn rect(class: &str, fill: &str, [x, y]: [f64; 2], [width, height]: [f64; 2]) -> String {
+    let place = format!("x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"");
+    format!("<rect class=\"{class}\" {place} {fill}/>\n")
+}
+
+/// A colour as the `fill` of a shape.
+pub(super) fn fill(index: usize) -> String {
+    format!("fill=\"{}\"", COLORS[index % COLORS.len()])
 }
 
 /// Curves over one pair of axes. A value that cannot be drawn breaks its curve and leaves a cross on the axis.
@@ -156,11 +172,8 @@ impl Bars {
         for (index, (_, values)) in self.series.iter().enumerate() {
             for (group, &value) in values.iter().enumerate().filter(|(_, value)| usable(**value)) {
                 let (x, end) = (LEFT + band * (group as f64 + 0.1) + width * index as f64, y.at(value, floor, top));
-                let (high, height, color) = (end.min(zero), (end - zero).abs(), COLORS[index % COLORS.len()]);
-                let _ = writeln!(
-                    frame.body,
-                    "<rect class=\"cell\" fill=\"{color}\" x=\"{x:.1}\" y=\"{high:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"/>"
-                );
+                let size = [width, (end - zero).abs()];
+                frame.body += &rect("cell", &fill(index), [x, end.min(zero)], size);
             }
         }
         frame.x_name(&self.x, values().next().is_none());
@@ -310,20 +323,15 @@ struct Frame {
 impl Frame {
     /// Title and legend, the legend on as many lines as it needs.
     fn new<'a>(title: &str, names: impl Iterator<Item = &'a str>) -> Frame {
-        let mut body = format!("<text class=\"title\" x=\"{LEFT}\" y=\"24\">{}</text>\n", escape(title));
+        let mut body = text("title", LEFT, 24.0, title);
         let (mut x, mut y) = (LEFT, 46.0);
         for (index, name) in names.map(shorten).enumerate() {
             let width = 32.0 + text_width(&name);
             if x > LEFT && x + width > WIDTH - RIGHT {
                 (x, y) = (LEFT, y + 18.0);
             }
-            let (color, text) = (COLORS[index % COLORS.len()], x + 17.0);
-            let _ = writeln!(
-                body,
-                "<rect fill=\"{color}\" x=\"{x:.1}\" y=\"{}\" width=\"12\" height=\"4\" rx=\"2\"/>",
-                y - 6.0
-            );
-            let _ = writeln!(body, "<text x=\"{text:.1}\" y=\"{y}\">{}</text>", escape(&name));
+            body += &rect("key", &fill(index), [x, y - 6.0], [12.0, 4.0]);
+            body += &text("", x + 17.0, y, &name);
             x += width;
         }
         Frame { body, top: y + 16.0 }
@@ -338,29 +346,26 @@ impl Frame {
         for &tick in &axis.ticks {
             let y = axis.at(tick, self.floor(), self.top);
             let _ = writeln!(self.body, "<path class=\"grid\" d=\"M{LEFT} {y:.1}H{right}\"/>");
-            let (base, label) = (y + 4.0, axis.label(tick));
-            let _ = writeln!(self.body, "<text class=\"small end\" x=\"{left}\" y=\"{base:.1}\">{label}</text>");
+            self.body += &text("small end", left, y + 4.0, &axis.label(tick));
         }
-        let turned = format!("transform=\"translate(16 {middle}) rotate(-90)\"");
+        let turned = format!("transform=\"translate(14 {middle}) rotate(-90)\"");
         let _ = writeln!(self.body, "<text class=\"mid\" {turned}>{}</text>", escape(name));
     }
 
     fn x_tick(&mut self, x: f64, label: &str, mark: bool) {
-        let (floor, below) = (self.floor(), self.floor() + 18.0);
+        let floor = self.floor();
         if mark {
             let _ = writeln!(self.body, "<path class=\"axis\" d=\"M{x:.1} {floor}v4\"/>");
         }
-        let _ = writeln!(self.body, "<text class=\"small mid\" x=\"{x:.1}\" y=\"{below}\">{}</text>", escape(label));
+        self.body += &text("small mid", x, floor + 18.0, label);
     }
 
     fn x_name(&mut self, name: &str, empty: bool) {
         let (floor, right, middle) = (self.floor(), WIDTH - RIGHT, (LEFT + WIDTH - RIGHT) / 2.0);
         let _ = writeln!(self.body, "<path class=\"axis\" d=\"M{LEFT} {floor}H{right}\"/>");
-        let _ =
-            writeln!(self.body, "<text class=\"mid\" x=\"{middle}\" y=\"{}\">{}</text>", floor + 36.0, escape(name));
+        self.body += &text("mid", middle, floor + 36.0, name);
         if empty {
-            let _ =
-                writeln!(self.body, "<text class=\"mid\" x=\"{middle}\" y=\"{}\">no data</text>", floor - PLOT / 2.0);
+            self.body += &text("mid", middle, floor - PLOT / 2.0, "no data");
         }
     }
 
