@@ -58,7 +58,10 @@ impl Progress {
             let _ = write!(out, "{:.0} img/s", state.per_sec());
         };
         let left = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-            let _ = write!(out, "{} left", duration(Duration::from_secs(state.eta().as_secs())));
+            let _ = match state.pos() < state.len().unwrap_or(0) {
+                true => write!(out, "{} left", duration(Duration::from_secs(state.eta().as_secs()))),
+                false => write!(out, "took {}", duration(state.elapsed())),
+            };
         };
         bar.set_style(style.with_key("speed", speed).with_key("left", left).progress_chars("━╸─"));
         bar.set_prefix(what.to_string());
