@@ -1,0 +1,75 @@
+//! Latency of rivals measured in turn, so that a machine that slows down slows all of them.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::table::spread;
+use crate::{Error, Result};
+
+/// A name and what to time.
+pub type Rival<'a> = (&'a str, Box<dyn FnMut() -> Result<()> + 'a>);
+
+/// The times of one rival, in milliseconds.
+#[derive(Debug, Clone, Serialize)]
+pub struct Timing {
+    /// The rival's name.
+    pub name: String,
+    /// Half of the rounds were faster.
+    pub median: f64,
+    /// One round in twenty was faster.
+    pub p5: f64,
+    /// One round in twenty was slower.
+    pub p95: f64,
+    /// Every round, in the order of the rounds.
+    pub samples: Vec<f64>,
+}
+
+impl Timing {
+    /// The statistics of samples in milliseconds.
+    pub fn new(name: impl Into<String>, samples: Vec<f64>) -> Timing {
+        let [median, p5, p95] = [0.5, 0.05, 0.95].map(|q| percentile(&samples, q));
+        Timing { name: name.into(), median, p5, p95, samples }
+    }
+
+    /// Items per second at `items` a round: median, 5th and 95th percentile.
+    pub fn per_second(&self, items: usize) -> Timing {
+        Timing::new(self.name.clone(), self.samples.iter().map(|ms| items as f64 * 1e3 / ms).collect())
+    }
+}
+
+impl std::fmt::Display for Timing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&spread(self.median, self.p5, self.p95))
+    }
+}
+
+/// Times every rival once a round after `warmup` untimed rounds; round r begins with rival r mod n.
+pub fn interleaved(rivals: &mut [Rival<'_>], rounds: usize, warmup: usize) -> Result<Vec<Timing>> {
+    if rounds == 0 {
+        return Err(Error::invalid("rounds", "at least 1", rounds));
+    }
+    let mut samples = vec![Vec::with_capacity(rounds); rivals.len()];
+    for round in 0..warmup + rounds {
+        for turn in 0..rivals.len() {
+            let at = (round + turn) % rivals.len();
+            let start = Instant::now();
+            (rivals[at].1)()?;
+            let ms = start.elapsed().as_secs_f64() * 1e3;
+            if round >= warmup {
+                samples[at].push(ms);
+            }
+        }
+    }
+    Ok(rivals.iter().zip(samples).map(|((name, _), samples)| Timing::new(*name, samples)).collect())
+}
+
+/// The `q`-quantile (0 to 1) with linear interpolation between ranks; NaN of nothing.
+pub fn percentile(samples: &[f64], q: f64) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let Some(last) = sorted.len().checked_sub(1) else { return f64::NAN };
+    let rank = q.clamp(0.0, 1.0) * last as f64;
+    let (low, high) = (sorted[rank.floor() as usize], sorted[rank.ceil() as usize]);
+    low + (high - low) * rank.fract()
+}

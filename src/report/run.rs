@@ -1,0 +1,189 @@
+//! The folder of one run: configuration, log as JSON lines, curves, results. Nothing in it is ever half written.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::svg::{Lines, document};
+use crate::{Error, Result};
+
+/// The folder's log, one JSON object a line.
+pub const LOG: &str = "log.jsonl";
+
+/// An open run folder.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    log: File,
+}
+
+impl RunFolder {
+    /// A new folder at `path`, or beside it as `path-2`, `path-3` … where something is already there.
+    pub fn create(path: impl AsRef<Path>) -> Result<RunFolder> {
+        let wanted = path.as_ref();
+        let Some(name) = wanted.file_name() else {
+            return Err(Error::invalid("run folder", "a path that ends in a name", wanted.display()));
+        };
+        if let Some(parent) = wanted.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+        }
+        let mut path = wanted.to_path_buf();
+        let mut number = 1;
+        loop {
+            match fs::create_dir(&path) {
+                Ok(()) => return RunFolder::with_log(path),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    number += 1;
+                    let mut sibling = name.to_os_string();
+                    sibling.push(format!("-{number}"));
+                    path = wanted.with_file_name(sibling);
+                }
+                Err(error) => return Err(Error::io("create", path)(error)),
+            }
+        }
+    }
+
+    /// An existing folder, to resume its run; a last log line that a killed process cut short is removed.
+    pub fn open(path: impl AsRef<Path>) -> Result<RunFolder> {
+        let folder = RunFolder::with_log(path.as_ref().to_path_buf())?;
+        let log = folder.path.join(LOG);
+        let text = fs::read(&log).map_err(Error::io("read", &log))?;
+        let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        if whole < text.len() {
+            folder.log.set_len(whole as u64).map_err(Error::io("write", &log))?;
+        }
+        Ok(folder)
+    }
+
+    fn with_log(path: PathBuf) -> Result<RunFolder> {
+        let file = path.join(LOG);
+        let log = OpenOptions::new().create(true).append(true).open(&file).map_err(Error::io("create", &file))?;
+        Ok(RunFolder { path, log })
+    }
+
+    /// Where the folder is: not always where it was asked for.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path of a file of the folder; `name` may not leave it.
+    pub fn file(&self, name: &str) -> Result<PathBuf> {
+        let inside = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
+        if name.is_empty() || !inside {
+            return Err(Error::invalid("file of a run folder", "a name inside it", name));
+        }
+        Ok(self.path.join(name))
+    }
+
+    /// Writes a value as indented JSON.
+    pub fn write_json(&self, name: &str, value: &(impl Serialize + ?Sized)) -> Result<PathBuf> {
+        let text = serde_json::to_string_pretty(value).map_err(|error| not_json(name, error))?;
+        self.write_text(name, &(text + "\n"))
+    }
+
+    /// Writes a text file.
+    pub fn write_text(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.file(name)?;
+        write_atomic(&path, text.as_bytes())?;
+        Ok(path)
+    }
+
+    /// Appends one line to the log; NaN and infinity become `null`.
+    pub fn log(&self, record: &(impl Serialize + ?Sized)) -> Result<()> {
+        let mut line = serde_json::to_vec(record).map_err(|error| not_json(LOG, error))?;
+        line.push(b'\n');
+        // One write a line, so that a killed process can only cut the last one.
+        (&self.log).write_all(&line).map_err(Error::io("write", self.path.join(LOG)))
+    }
+
+    /// Draws the log so far as `curves.svg`.
+    pub fn curves(&self) -> Result<PathBuf> {
+        self.write_text("curves.svg", &curves_svg(&read_log(self.path.join(LOG))?))
+    }
+}
+
+fn not_json(name: &str, error: serde_json::Error) -> Error {
+    Error::invalid(name, "a value that JSON can hold", error)
+}
+
+/// The records of a log; a last line without its newline that does not parse is left out.
+pub fn read_log(path: impl AsRef<Path>) -> Result<Vec<Value>> {
+    let path = path.as_ref();
+    let text = fs::read(path).map_err(Error::io("read", path))?;
+    let mut records = Vec::new();
+    for (number, line) in text.split_inclusive(|&byte| byte == b'\n').enumerate() {
+        match serde_json::from_slice(line) {
+            Ok(record) => records.push(record),
+            Err(_) if line.trim_ascii().is_empty() || !line.ends_with(b"\n") => {}
+            Err(error) => {
+                return Err(Error::invalid(format!("{} line {}", path.display(), number + 1), "a JSON value", error));
+            }
+        }
+    }
+    Ok(records)
+}
+
+/// Panels of loss, accuracy and learning rate: every number of the records whose key says which it is.
+///
+/// The axis is `step` where every record of a panel has it, else `epoch`, else the record's index; a text field
+/// `stage` splits a key into one curve a stage.
+pub fn curves_svg(records: &[Value]) -> String {
+    let panels: [(&str, &[&str]); 3] = [
+        ("loss", &["loss"]),
+        ("accuracy", &["top1", "top5", "top-1", "top-5", "acc"]),
+        ("learning rate", &["lr", "learning_rate"]),
+    ];
+    let plots = panels.iter().filter_map(|(title, words)| curve(records, title, words));
+    let panels: Vec<_> = plots.map(|plot| plot.panel()).collect();
+    if panels.is_empty() { document(&[Lines::new("curves", "step", "").panel()]) } else { document(&panels) }
+}
+
+fn curve(records: &[Value], title: &str, words: &[&str]) -> Option<Lines> {
+    let wanted = |key: &str| words.iter().any(|word| key == *word || (*word != "lr" && key.contains(word)));
+    let fields = |record: &Value| -> Vec<(String, f64)> {
+        let stage = record.get("stage").and_then(Value::as_str).map_or(String::new(), |stage| format!(" ({stage})"));
+        let numbers = record
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(key, value)| wanted(key) && (value.is_number() || value.is_null()));
+        numbers.map(|(key, value)| (format!("{key}{stage}"), value.as_f64().unwrap_or(f64::NAN))).collect()
+    };
+    let rows: Vec<_> = records.iter().map(|record| (record, fields(record))).filter(|row| !row.1.is_empty()).collect();
+    let everywhere = |axis: &&&str| rows.iter().all(|(record, _)| record.get(**axis).is_some_and(Value::is_number));
+    let axis = ["step", "epoch"].iter().find(everywhere).copied();
+    let mut plot = Lines::new(title, axis.unwrap_or("record"), "");
+    for (index, (record, fields)) in rows.iter().enumerate() {
+        let x = axis.and_then(|axis| record.get(axis)).and_then(Value::as_f64).unwrap_or(index as f64);
+        fields.iter().for_each(|(name, y)| plot.push(name, x, *y));
+    }
+    (!rows.is_empty()).then_some(plot)
+}
+
+/// Writes a file under a temporary name beside it, syncs it and renames it: all of it is there or the old one is.
+fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    static COUNTER: AtomicUsize = AtomicUsize::new(0);
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}.{}.tmp", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)));
+    let temporary = path.with_file_name(name);
+    let write = || {
+        let mut file = File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    write().map_err(|error| {
+        let _ = fs::remove_file(&temporary);
+        Error::io("write", path)(error)
+    })?;
+    // The rename is durable once the folder is synced, which some file systems refuse.
+    if let Some(folder) = path.parent().and_then(|folder| File::open(folder).ok()) {
+        let _ = folder.sync_all();
+    }
+    Ok(())
+}

@@ -1,0 +1,221 @@
+//! The layout of the sources: file sizes, where `unsafe` may stand, module docs, and lines against the budget.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use espalier::report::Table;
+
+const FILE_LINES: usize = 500;
+const EXAMPLE_LINES: usize = 120;
+const SRC_LINES: usize = 11_000;
+
+/// What the design allows for each part of the tree, the parts by the start of their paths.
+const BUDGET: [(&str, &[&str], usize); 17] = [
+    ("cuda/common, params.h", &["cuda/common/", "cuda/params.h"], 900),
+    ("cuda/sim", &["cuda/sim/"], 1000),
+    ("cuda kernels", &["cuda/"], 3500),
+    ("tensor, tape", &["src/tensor", "src/tape"], 1200),
+    ("ops", &["src/ops"], 7500),
+    ("cpu", &["src/cpu"], 1200),
+    ("gpu", &["src/gpu"], 1600),
+    ("nn, models", &["src/nn", "src/models"], 2600),
+    ("prune", &["src/prune"], 3600),
+    ("data", &["src/data"], 1500),
+    ("optim, train", &["src/optim", "src/train"], 1600),
+    ("io", &["src/io"], 1800),
+    ("report", &["src/report"], 700),
+    ("bin", &["src/bin"], 700),
+    ("tests", &["tests/"], 2500),
+    ("benches", &["benches/"], 400),
+    ("examples", &["examples/"], 700),
+];
+
+struct Source {
+    path: String,
+    text: String,
+}
+
+impl Source {
+    fn lines(&self) -> usize {
+        self.text.lines().count()
+    }
+
+    fn is_in(&self, folders: &[&str]) -> bool {
+        folders.iter().any(|folder| self.path.starts_with(folder))
+    }
+}
+
+/// Every source file, by its path from the root, in order.
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders: Vec<PathBuf> =
+        ["src", "cuda", "tests", "benches", "examples"].iter().map(|name| root.join(name)).collect();
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            let kind = path.extension().and_then(|kind| kind.to_str()).unwrap_or("");
+            if path.is_dir() {
+                folders.push(path);
+            } else if ["rs", "cu", "cuh", "h", "cpp"].contains(&kind) {
+                let text = fs::read_to_string(&path).unwrap();
+                let path = path.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/");
+                found.push(Source { path, text });
+            }
+        }
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    assert!(found.iter().any(|source| source.path == "src/lib.rs"));
+    found
+}
+
+/// Rust without its comments and literals, line by line as it was.
+fn code(text: &str) -> String {
+    let (mut out, mut at, bytes) = (String::new(), 0, text.as_bytes());
+    while at < bytes.len() {
+        let rest = &text[at..];
+        let hashes = rest.strip_prefix('r').map_or(0, |tail| tail.len() - tail.trim_start_matches('#').len());
+        let word_before =
+            at > 0 && (bytes[at - 1].is_ascii_alphanumeric() && bytes[at - 1] != b'b' || bytes[at - 1] == b'_');
+        let skip = if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            block_comment(rest)
+        } else if !word_before && rest.starts_with('r') && rest[1 + hashes..].starts_with('"') {
+            let end = format!("\"{}", "#".repeat(hashes));
+            rest[2 + hashes..].find(&end).map_or(rest.len(), |close| 2 + hashes + close + end.len())
+        } else if rest.starts_with('"') {
+            quoted(rest, '"')
+        } else if rest.starts_with("'\\") || rest.starts_with('\'') && rest.chars().nth(2) == Some('\'') {
+            quoted(rest, '\'')
+        } else {
+            0
+        };
+        let shown = if skip == 0 { rest.chars().next().map_or(1, char::len_utf8) } else { 0 };
+        out += &rest[..shown];
+        out.extend(rest[..skip].matches('\n'));
+        at += skip + shown;
+    }
+    out
+}
+
+/// The length of a block comment, which may hold others.
+fn block_comment(text: &str) -> usize {
+    let (mut depth, mut at) = (0, 0);
+    while at < text.len() {
+        let pair = &text.as_bytes()[at..text.len().min(at + 2)];
+        match pair {
+            b"/*" => (depth, at) = (depth + 1, at + 2),
+            b"*/" => (depth, at) = (depth - 1, at + 2),
+            _ => at += 1,
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    at
+}
+
+/// The length of a literal with its quotes.
+fn quoted(text: &str, quote: char) -> usize {
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        if c == quote && !escaped {
+            return at + 1;
+        }
+        escaped = c == '\\' && !escaped;
+    }
+    text.len()
+}
+
+fn has_word(line: &str, word: &str) -> bool {
+    line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|part| part == word)
+}
+
+/// The lines of code that a rule forbids, as `path:line: text`.
+fn offences(sources: &[Source], forbidden: impl Fn(&Source, &str) -> bool) -> Vec<String> {
+    let mut found = Vec::new();
+    for source in sources.iter().filter(|source| source.path.ends_with(".rs")) {
+        for (number, line) in code(&source.text).lines().enumerate().filter(|(_, line)| forbidden(source, line)) {
+            found.push(format!("{}:{}: {}", source.path, number + 1, line.trim()));
+        }
+    }
+    found
+}
+
+#[test]
+fn the_scanner_sees_only_code() {
+    let text =
+        "a // unsafe\nb /* x /* unsafe */ y */ c \"un\\\"safe\" r#\"un\"safe\"# 'x' '\\'' '\"' &'a str br\"\\\" d\n";
+    assert_eq!(code(text), "a \nb  c      &'a str b d\n");
+    assert!(has_word("unsafe { x }", "unsafe") && !has_word("deny(unsafe_code)", "unsafe"));
+}
+
+#[test]
+fn files_are_short() {
+    let limit = |path: &str| match path {
+        path if path.starts_with("examples/") => EXAMPLE_LINES,
+        path if path.starts_with("src/") => FILE_LINES,
+        _ => usize::MAX,
+    };
+    let long: Vec<String> = sources()
+        .iter()
+        .filter(|source| source.lines() > limit(&source.path))
+        .map(|source| format!("{}: {} lines, at most {}", source.path, source.lines(), limit(&source.path)))
+        .collect();
+    assert!(long.is_empty(), "{long:#?}");
+}
+
+#[test]
+fn unsafe_stands_only_beside_the_hardware() {
+    let found = offences(&sources(), |source, line| !source.is_in(&["src/gpu", "src/cpu"]) && has_word(line, "unsafe"));
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+#[test]
+fn nothing_is_left_undone_or_ignored() {
+    let found = offences(&sources(), |_, line| {
+        ["todo!", "unimplemented!", "#[ignore"].iter().any(|mark| line.replace(' ', "").contains(mark))
+    });
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+#[test]
+fn every_public_module_says_what_it_is() {
+    let all = sources();
+    let mut missing = Vec::new();
+    for source in all.iter().filter(|source| source.path.starts_with("src/") && source.path.ends_with(".rs")) {
+        let (folder, file) = source.path.rsplit_once('/').unwrap();
+        let stem = file.trim_end_matches(".rs");
+        let home = if ["mod", "lib", "main"].contains(&stem) { folder.into() } else { format!("{folder}/{stem}") };
+        let code = code(&source.text);
+        let names = code.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+        for path in names.map(|name| [format!("{home}/{name}.rs"), format!("{home}/{name}/mod.rs")]) {
+            let module = all.iter().find(|source| path.contains(&source.path));
+            if !module.is_some_and(|module| module.text.starts_with("//!")) {
+                missing.push(path[0].clone());
+            }
+        }
+    }
+    assert!(missing.is_empty(), "no module doc at the top: {missing:#?}");
+}
+
+#[test]
+fn the_sources_keep_to_their_size() {
+    let all = sources();
+    let mut table = Table::new(&["part", "files", "lines", "budget", "share"]);
+    let mut rest: Vec<&Source> = all.iter().collect();
+    for (part, folders, budget) in BUDGET {
+        let (these, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|source| source.is_in(folders));
+        let lines: usize = these.iter().map(|source| source.lines()).sum();
+        let share = format!("{} %", lines * 100 / budget);
+        table.row([part.to_string(), these.len().to_string(), lines.to_string(), budget.to_string(), share]);
+        rest = others;
+    }
+    let src = || all.iter().filter(|source| source.path.starts_with("src/"));
+    let total: usize = src().map(Source::lines).sum();
+    let share = format!("{} %", total * 100 / SRC_LINES);
+    table.row(["all of src".into(), src().count().to_string(), total.to_string(), SRC_LINES.to_string(), share]);
+    println!("{}", table.text());
+    assert!(total <= SRC_LINES, "src has {total} lines, at most {SRC_LINES}");
+}
