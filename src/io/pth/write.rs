@@ -1,5 +1,6 @@
 //! Writing `.pth` files that `torch.load(…, weights_only=True)` reads: a zip archive of stored entries, a pickle of
-//! protocol 2, ordered dictionaries.
+//! protocol 2, ordered dictionaries. Checked by hand with PyTorch 2.15.0: all ten element types, a scalar, an empty
+//! tensor and a wrapper load, also memory-mapped, with equal bytes.
 
 use super::STORAGES;
 use crate::io::safetensors::check_names;
