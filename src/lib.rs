@@ -6,11 +6,12 @@
 //! 4. [`noise`]: random draws with names;
 //! 5. [`nn`] and [`models`]: named parameters, one forward pass, a model as data, its cost, the published ones;
 //! 6. [`prune`]: what goes, from scores to a smaller model;
-//! 7. [`report`]: tables, pictures, run folders.
+//! 7. [`io`]: checkpoints in and out; [`report`]: tables, pictures, run folders.
 #![deny(missing_docs)]
 
 pub mod cpu;
 pub mod error;
+pub mod io;
 pub mod models;
 pub mod nn;
 pub mod noise;

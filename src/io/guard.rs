@@ -1,0 +1,94 @@
+//! What parsers of untrusted files share: the fault they return, a cursor that never leaves its bytes, a memory budget.
+
+use crate::error::FileProblem;
+
+/// Why a file was refused, before the file's name is known.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub problem: FileProblem,
+    pub detail: String,
+}
+
+/// Shorthand for returning a [`Fault`].
+pub(super) fn fault<T>(problem: FileProblem, detail: impl Into<String>) -> Result<T, Fault> {
+    Err(Fault { problem, detail: detail.into() })
+}
+
+/// Reads little-endian numbers and slices from `data`, starting at `at`.
+#[derive(Clone)]
+pub(super) struct Cursor<'a> {
+    pub data: &'a [u8],
+    pub at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    pub fn new(data: &'a [u8], at: usize) -> Self {
+        Self { data, at }
+    }
+
+    /// The next `count` bytes; `Truncated` when fewer are left.
+    pub fn take(&mut self, count: u64) -> Result<&'a [u8], Fault> {
+        let end = usize::try_from(count).ok().and_then(|count| self.at.checked_add(count));
+        let Some(bytes) = end.and_then(|end| self.data.get(self.at..end)) else {
+            let detail = format!("{count} bytes expected at {}, the data ends at {}", self.at, self.data.len());
+            return fault(FileProblem::Truncated, detail);
+        };
+        self.at += bytes.len();
+        Ok(bytes)
+    }
+
+    /// The next `N` bytes.
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+        let mut out = [0; N];
+        out.copy_from_slice(self.take(N as u64)?);
+        Ok(out)
+    }
+
+    pub fn u8(&mut self) -> Result<u8, Fault> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    pub fn u16(&mut self) -> Result<u16, Fault> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    pub fn u32(&mut self) -> Result<u32, Fault> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    pub fn u64(&mut self) -> Result<u64, Fault> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    /// The bytes up to the next line feed, which is skipped.
+    pub fn line(&mut self) -> Result<&'a [u8], Fault> {
+        let rest = self.data.get(self.at..).unwrap_or_default();
+        let Some(length) = rest.iter().position(|byte| *byte == b'\n') else {
+            return fault(FileProblem::Truncated, "a line without an end");
+        };
+        let line = self.take(length as u64)?;
+        self.at += 1;
+        Ok(line)
+    }
+}
+
+/// How many bytes a file may still expand to: deflate, expanded or aliased tensors and repeated strings.
+pub(super) struct Budget {
+    left: u64,
+}
+
+impl Budget {
+    /// Eight times the size of the file and 16 MiB.
+    pub fn for_file(length: usize) -> Self {
+        Self { left: (length as u64).saturating_mul(8).saturating_add(16 << 20) }
+    }
+
+    /// Takes `bytes` from the budget.
+    pub fn spend(&mut self, bytes: u64) -> Result<(), Fault> {
+        match self.left.checked_sub(bytes) {
+            Some(left) => self.left = left,
+            None => return fault(FileProblem::BadStorage, "the contents expand to far more than the file's size"),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,125 @@
+//! Checkpoint files: safetensors and PyTorch's `.pth` in and out, atomic writing, and the tables of key names.
+//!
+//! Nothing in a file is trusted: nothing is executed, every length is checked against the bytes that are there before
+//! memory is taken, and what a file expands to is bounded by a small multiple of its size.
+
+pub mod atomic;
+pub mod blob;
+mod guard;
+pub mod keys;
+pub mod pth;
+pub mod safetensors;
+
+pub use atomic::write_atomic;
+pub use blob::{Blob, BlobType};
+
+use crate::error::FileProblem;
+use crate::{Error, Result};
+use guard::{Fault, fault};
+use std::path::{Path, PathBuf};
+
+/// What a `.pth` file holds beside tensors.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// `None`.
+    None,
+    /// `True` or `False`.
+    Bool(bool),
+    /// An integer of up to 64 bits.
+    Int(i64),
+    /// A longer integer: two's complement, little-endian.
+    Big(Vec<u8>),
+    /// A float.
+    Float(f64),
+    /// A string.
+    Str(String),
+    /// Bytes.
+    Bytes(Vec<u8>),
+    /// A list, tuple or set without tensors and dictionaries in it.
+    List(Vec<Value>),
+    /// An object that is not built: its class, such as `argparse.Namespace`.
+    Opaque(String),
+}
+
+impl Value {
+    /// The number, if it is one; long integers are rounded.
+    pub fn as_f64(&self) -> Option<f64> {
+        match self {
+            Value::Int(value) => Some(*value as f64),
+            Value::Float(value) => Some(*value),
+            Value::Big(bytes) => {
+                let (sign, rest) = bytes.split_last()?;
+                let top = f64::from(*sign as i8);
+                Some(rest.iter().rev().fold(top, |value, byte| value * 256.0 + f64::from(*byte)))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The contents of a checkpoint file.
+///
+/// A name is the path in the nested dictionaries and lists, joined with `/`: `model/blocks.0.norm1.weight`.
+#[derive(Debug, Clone, Default)]
+pub struct Checkpoint {
+    /// The file it came from.
+    pub file: PathBuf,
+    /// Names and tensors in the order of the file.
+    pub tensors: Vec<(String, Blob)>,
+    /// The other leaves (`.pth` only).
+    pub values: Vec<(String, Value)>,
+    /// The `__metadata__` entries (safetensors only).
+    pub metadata: Vec<(String, String)>,
+    /// `(name, first name)` of tensors that view the same storage (`.pth` only).
+    pub tied: Vec<(String, String)>,
+}
+
+impl Checkpoint {
+    /// The tensor called `name`.
+    pub fn get(&self, name: &str) -> Option<&Blob> {
+        self.tensors.iter().find(|(key, _)| key == name).map(|(_, blob)| blob)
+    }
+
+    /// The tensor called `name`, or an [`Error::Key`].
+    pub fn require(&self, name: &str) -> Result<&Blob> {
+        self.get(name).ok_or_else(|| Error::Key {
+            file: self.file.display().to_string(),
+            key: name.into(),
+            expected: "a tensor".into(),
+            found: "no such key".into(),
+        })
+    }
+
+    /// The other leaf called `name`.
+    pub fn value(&self, name: &str) -> Option<&Value> {
+        self.values.iter().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+}
+
+/// Reads a checkpoint of any known format, told apart by its first bytes (base_models 10.1).
+///
+/// Errors: [`Error::Io`] when the file cannot be read, [`Error::File`] when it is damaged, hostile or of another kind.
+pub fn read(path: impl AsRef<Path>) -> Result<Checkpoint> {
+    let path = path.as_ref();
+    let data = std::fs::read(path).map_err(Error::io("read", path))?;
+    parse(path, &data)
+}
+
+/// [`read`] of a file that is in memory already; `file` is what errors name.
+pub fn parse(file: &Path, data: &[u8]) -> Result<Checkpoint> {
+    let parsed = if data.starts_with(pth::ZIP_MAGIC) {
+        pth::parse_zip(data)
+    } else if data.starts_with(pth::LEGACY_MAGIC) {
+        pth::parse_legacy(data)
+    } else if data.get(8) == Some(&b'{') {
+        safetensors::parse(data)
+    } else if data.is_empty() || pth::LEGACY_MAGIC.starts_with(data) || pth::ZIP_MAGIC.starts_with(data) {
+        fault(FileProblem::Truncated, format!("{} bytes are no checkpoint", data.len()))
+    } else {
+        fault(FileProblem::UnknownFormat, "neither safetensors nor a .pth of PyTorch 0.1.10 or newer")
+    };
+    match parsed {
+        Ok(checkpoint) => Ok(Checkpoint { file: file.to_path_buf(), ..checkpoint }),
+        Err(Fault { problem, detail }) => Err(Error::File { file: file.to_path_buf(), problem, detail }),
+    }
+}

@@ -1,0 +1,75 @@
+//! PyTorch's `.pth` files (base_models 10.1 to 10.5): a pickle in a zip archive, or the older stream of pickles.
+//!
+//! The pickle is parsed into a list of values and nothing in it is ever called: a class or function outside a short
+//! allow-list is an error for the whole file, wherever it stands.
+
+mod legacy;
+mod pickle;
+mod tensors;
+mod write;
+mod zip;
+
+pub(super) use legacy::{MAGIC as LEGACY_MAGIC, parse as parse_legacy};
+pub use write::write;
+pub(super) use zip::MAGIC as ZIP_MAGIC;
+
+use super::guard::{Budget, Fault, fault};
+use super::{BlobType, Checkpoint};
+use crate::error::FileProblem::{BadArchive, BadPickle, BadStorage, UnsupportedByteorder};
+
+/// PyTorch's name of the storage class of each element type.
+const STORAGES: [(&str, BlobType); 10] = [
+    ("DoubleStorage", BlobType::F64),
+    ("FloatStorage", BlobType::F32),
+    ("HalfStorage", BlobType::F16),
+    ("BFloat16Storage", BlobType::BF16),
+    ("LongStorage", BlobType::I64),
+    ("IntStorage", BlobType::I32),
+    ("ShortStorage", BlobType::I16),
+    ("CharStorage", BlobType::I8),
+    ("ByteStorage", BlobType::U8),
+    ("BoolStorage", BlobType::Bool),
+];
+
+/// Parses a file in the zip format.
+pub(super) fn parse_zip(data: &[u8]) -> Result<Checkpoint, Fault> {
+    let archive = zip::Archive::open(data)?;
+    let mut budget = Budget::for_file(data.len());
+    let root = find_root(&archive)?;
+    if let Some(entry) = archive.find(&format!("{root}byteorder")) {
+        let order = archive.read(entry, &mut budget)?;
+        if order.trim_ascii() != b"little" {
+            return fault(UnsupportedByteorder, format!("byte order {:?}", order.escape_ascii().to_string()));
+        }
+    }
+    let Some(entry) = archive.find(&format!("{root}data.pkl")) else {
+        return fault(BadArchive, "no data.pkl");
+    };
+    let stream = archive.read(entry, &mut budget)?;
+    let pickle = pickle::parse(&stream, 0)?;
+    if pickle.end != stream.len() {
+        return fault(BadPickle, format!("{} bytes after the end of data.pkl", stream.len() - pickle.end));
+    }
+    tensors::collect(&pickle, &mut budget, |storage, budget| {
+        let Some(entry) = archive.find(&format!("{root}data/{}", storage.key)) else {
+            return fault(BadStorage, format!("no storage {}", storage.key));
+        };
+        archive.read(entry, budget)
+    })
+}
+
+/// The folder in the archive, with its slash.
+fn find_root(archive: &zip::Archive) -> Result<String, Fault> {
+    let mut roots = archive.names().filter_map(|name| name.strip_suffix("data.pkl"));
+    let root = roots.find(|root| root.ends_with('/') && root.matches('/').count() == 1);
+    let Some(root) = root else {
+        return fault(BadArchive, "no data.pkl: not a file of torch.save");
+    };
+    if archive.find(&format!("{root}constants.pkl")).is_some() {
+        return fault(BadArchive, "a TorchScript archive: save the state_dict instead");
+    }
+    Ok(root.into())
+}
+
+#[cfg(test)]
+mod tests;
