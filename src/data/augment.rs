@@ -1,0 +1,214 @@
+//! From an 8-bit image to a normalised CHW tensor: the evaluation transform and the random crops of training.
+//!
+//! Draws come from [`Philox`] at (seed, epoch, site, sample) with the sites `data/crop` and `data/flip`, so that a
+//! sample's augmentation does not depend on who loads it, or when.
+
+use super::image::RgbImage;
+use super::resize::{
+    Filter, IMAGENET_MEAN, IMAGENET_STD, Rect, centre_rect, crop, normalize, resize, resize_region, short_side_size,
+};
+use crate::noise::{Philox, Stream};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// Which part of the image is used.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Crop {
+    /// Resize the shorter side to `resize` (not at all if absent), then the centre.
+    Centre {
+        /// The shorter side after resizing; 256 for 224 models.
+        resize: Option<usize>,
+    },
+    /// A uniformly placed square of the image with a zero border, without resizing (inputs of at most 32 pixels).
+    Padded {
+        /// The border's width.
+        padding: usize,
+    },
+    /// torchvision's RandomResizedCrop (see [`random_box`]).
+    RandomResized {
+        /// The range of the area as a fraction of the image's.
+        scale: [f64; 2],
+        /// The range of width / height.
+        ratio: [f64; 2],
+    },
+}
+
+/// Everything between decoding and the model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Transform {
+    /// The side of the square output.
+    pub img_size: usize,
+    /// Which part of the image.
+    pub crop: Crop,
+    /// The probability of a horizontal flip.
+    #[serde(default)]
+    pub flip: f32,
+    /// The kernel of the resize.
+    #[serde(default)]
+    pub interpolation: Filter,
+    /// Channel means, of values in [0, 1].
+    #[serde(default = "imagenet_mean")]
+    pub mean: [f32; 3],
+    /// Channel deviations.
+    #[serde(default = "imagenet_std")]
+    pub std: [f32; 3],
+}
+
+fn imagenet_mean() -> [f32; 3] {
+    IMAGENET_MEAN
+}
+
+fn imagenet_std() -> [f32; 3] {
+    IMAGENET_STD
+}
+
+impl Transform {
+    fn with(img_size: usize, crop: Crop, flip: f32) -> Self {
+        let (mean, std) = (IMAGENET_MEAN, IMAGENET_STD);
+        Self { img_size, crop, flip, interpolation: Filter::Bicubic, mean, std }
+    }
+
+    /// The evaluation transform of DeiT and Swin: shorter side to ⌊img_size / 0.875⌋, centre; up to 32 pixels no resize.
+    pub fn eval(img_size: usize) -> Self {
+        let resize = (img_size > 32).then_some(img_size * 8 / 7);
+        Self::with(img_size, Crop::Centre { resize }, 0.0)
+    }
+
+    /// The crop and flip of their training: RandomResizedCrop(0.08–1, 3/4–4/3); up to 32 pixels a crop with border 4.
+    pub fn train(img_size: usize) -> Self {
+        let resized = Crop::RandomResized { scale: [0.08, 1.0], ratio: [3.0 / 4.0, 4.0 / 3.0] };
+        Self::with(img_size, if img_size > 32 { resized } else { Crop::Padded { padding: 4 } }, 0.5)
+    }
+
+    /// Checks what a configuration file can get wrong.
+    pub fn validate(&self) -> Result<()> {
+        let range = |[low, high]: [f64; 2]| low > 0.0 && low <= high && high.is_finite();
+        if self.img_size == 0 || self.img_size > 1 << 14 {
+            return Err(Error::invalid("img_size", "1 to 16384", self.img_size));
+        }
+        if !(0.0..=1.0).contains(&self.flip) {
+            return Err(Error::invalid("flip", "a probability", self.flip));
+        }
+        if self.mean.iter().any(|m| !m.is_finite()) || self.std.iter().any(|s| !s.is_finite() || *s <= 0.0) {
+            let found = format!("{:?}, {:?}", self.mean, self.std);
+            return Err(Error::invalid("mean, std", "finite, std positive", found));
+        }
+        match self.crop {
+            Crop::Centre { resize: Some(side) } if side < self.img_size => {
+                Err(Error::invalid("crop.centre.resize", format!("at least {}", self.img_size), side))
+            }
+            Crop::Padded { padding } if padding > 1 << 14 => {
+                Err(Error::invalid("crop.padded.padding", "at most 16384", padding))
+            }
+            Crop::RandomResized { scale, ratio } if !range(scale) || !range(ratio) || scale[1] > 1.0 => {
+                let found = format!("scale {scale:?}, ratio {ratio:?}");
+                Err(Error::invalid("crop.random_resized", "0 < low <= high, scale at most 1", found))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The transformed image before normalisation, `img_size` × `img_size`.
+    ///
+    /// `noise.step` is the epoch, `sample` the image's index. Errors: an image smaller than a crop without resize.
+    pub fn crop_and_flip(&self, image: &RgbImage, noise: &Philox, sample: u64) -> Result<RgbImage> {
+        let size = self.img_size;
+        let mut stream = noise.stream("data/crop", sample);
+        let mut out = match self.crop {
+            Crop::Centre { resize } => {
+                let side = resize.unwrap_or(image.width.min(image.height));
+                let (width, height) = short_side_size(image.width, image.height, side);
+                resize_region(image, width, height, self.interpolation, centre_rect(width, height, size)?)?
+            }
+            Crop::Padded { padding } => padded_crop(image, padding, size, &mut stream)?,
+            Crop::RandomResized { scale, ratio } => {
+                let rect = random_box(image.width, image.height, scale, ratio, &mut stream);
+                resize(&crop(image, rect)?, size, size, self.interpolation)?
+            }
+        };
+        if self.flip > 0.0 && noise.stream("data/flip", sample).next_f32() < self.flip {
+            flip_horizontal(&mut out);
+        }
+        Ok(out)
+    }
+
+    /// The model's input, CHW `[3, img_size, img_size]`: [`Self::crop_and_flip`], then (v/255 − mean)/std.
+    pub fn apply(&self, image: &RgbImage, noise: &Philox, sample: u64) -> Result<Vec<f32>> {
+        Ok(normalize(&self.crop_and_flip(image, noise, sample)?, self.mean, self.std))
+    }
+}
+
+/// Where the box of [`random_box`] gets its draws: a [`Stream`], or a recording.
+pub trait BoxDraws {
+    /// Uniform in [low, high).
+    fn uniform(&mut self, low: f64, high: f64) -> f64;
+    /// Uniform integer in [0, n).
+    fn below(&mut self, n: usize) -> usize;
+}
+
+impl BoxDraws for Stream {
+    fn uniform(&mut self, low: f64, high: f64) -> f64 {
+        low + (high - low) * self.next_f64()
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        Stream::below(self, n)
+    }
+}
+
+/// RandomResizedCrop's box. Up to 10 attempts: area = U(scale)·W·H, r = exp(U(ln ratio)), w = round(√(area·r)),
+/// h = round(√(area/r)), half to even; if it fits, top and then left are drawn uniformly. Otherwise the centre at the
+/// nearest allowed ratio.
+pub fn random_box(w: usize, h: usize, scale: [f64; 2], ratio: [f64; 2], draws: &mut impl BoxDraws) -> Rect {
+    let total = w as f64 * h as f64;
+    for _ in 0..10 {
+        let area = draws.uniform(scale[0], scale[1]) * total;
+        let r = libm::exp(draws.uniform(libm::log(ratio[0]), libm::log(ratio[1])));
+        let width = (area * r).sqrt().round_ties_even() as usize;
+        let height = (area / r).sqrt().round_ties_even() as usize;
+        if (1..=w).contains(&width) && (1..=h).contains(&height) {
+            let top = draws.below(h - height + 1);
+            return Rect { top, left: draws.below(w - width + 1), height, width };
+        }
+    }
+    let shape = w as f64 / h as f64;
+    let (width, height) = if shape < ratio[0] {
+        (w, (w as f64 / ratio[0]).round_ties_even() as usize)
+    } else if shape > ratio[1] {
+        ((h as f64 * ratio[1]).round_ties_even() as usize, h)
+    } else {
+        (w, h)
+    };
+    let (width, height) = (width.clamp(1, w), height.clamp(1, h));
+    Rect { top: (h - height) / 2, left: (w - width) / 2, height, width }
+}
+
+/// A `size` × `size` square at a uniform place of the image with a zero border of `padding`.
+pub fn padded_crop(image: &RgbImage, padding: usize, size: usize, draws: &mut impl BoxDraws) -> Result<RgbImage> {
+    let (width, height) = (image.width + 2 * padding, image.height + 2 * padding);
+    if size == 0 || size > width || size > height {
+        let found = format!("{} x {} and a border of {padding}", image.width, image.height);
+        return Err(Error::invalid("padded crop", format!("at least {size} pixels a side"), found));
+    }
+    let (top, left) = (draws.below(height - size + 1), draws.below(width - size + 1));
+    let mut pixels = vec![0; size * size * 3];
+    // Output column x shows image column x + left − padding.
+    let (start, end) = (padding.saturating_sub(left), (image.width + padding).saturating_sub(left).min(size));
+    for (y, out) in pixels.chunks_exact_mut(size * 3).enumerate() {
+        let inside = (y + top).checked_sub(padding).filter(|&row| row < image.height && start < end);
+        if let Some(row) = inside {
+            let first = start + left - padding;
+            out[start * 3..end * 3].copy_from_slice(&image.row(row)[first * 3..(first + end - start) * 3]);
+        }
+    }
+    RgbImage::new(size, size, pixels)
+}
+
+/// Mirrors left and right in place.
+pub fn flip_horizontal(image: &mut RgbImage) {
+    for row in image.pixels.chunks_exact_mut(image.width * 3) {
+        row.as_chunks_mut::<3>().0.reverse();
+    }
+}

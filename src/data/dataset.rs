@@ -1,0 +1,132 @@
+//! What a loader loads: the [`Dataset`] trait, images of a folder, and a memory cache of decoded images.
+
+use super::augment::Transform;
+use super::folder::ImageFolder;
+use super::image::{RgbImage, decode};
+use crate::noise::Philox;
+use crate::{Error, Result};
+use std::borrow::Cow;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// One example.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// The model's input, CHW `[3, img_size, img_size]`.
+    pub pixels: Vec<f32>,
+    /// The class.
+    pub label: usize,
+}
+
+/// Labelled images of one size, drawn from many threads at once.
+pub trait Dataset: Send + Sync {
+    /// The number of examples.
+    fn len(&self) -> usize;
+
+    /// The class names, in label order; a label is always below their number.
+    fn class_names(&self) -> &[String];
+
+    /// The side of the square images.
+    fn img_size(&self) -> usize;
+
+    /// Example `index` as augmented in `epoch`: a function of these two alone, so that every order of calls gives the
+    /// same bits. Errors: `index` not below `len`, a broken image ([`Error::Image`], [`Error::Io`]).
+    fn sample(&self, index: usize, epoch: u64) -> Result<Sample>;
+
+    /// The number of classes.
+    fn num_classes(&self) -> usize {
+        self.class_names().len()
+    }
+
+    /// Whether there are no examples.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The error of an `index` that is not below `len`.
+pub(super) fn check_index(index: usize, len: usize) -> Result<()> {
+    if index < len { Ok(()) } else { Err(Error::invalid("sample index", format!("below {len}"), index)) }
+}
+
+/// Decoded images kept in memory, up to a number of bytes; what is over is made anew each time.
+#[derive(Debug)]
+pub struct ImageCache {
+    slots: Vec<OnceLock<RgbImage>>,
+    budget: usize,
+    used: AtomicUsize,
+}
+
+impl ImageCache {
+    /// A cache of `len` images that keeps at most `budget` bytes of pixels.
+    pub fn new(len: usize, budget: usize) -> Self {
+        let len = if budget == 0 { 0 } else { len };
+        Self { slots: (0..len).map(|_| OnceLock::new()).collect(), budget, used: AtomicUsize::new(0) }
+    }
+
+    /// Image `index`, from memory or from `make`. Nothing is kept unless images of this size would all fit.
+    pub fn get(&self, index: usize, make: impl FnOnce() -> Result<RgbImage>) -> Result<Cow<'_, RgbImage>> {
+        let Some(slot) = self.slots.get(index) else { return make().map(Cow::Owned) };
+        if let Some(image) = slot.get() {
+            return Ok(Cow::Borrowed(image));
+        }
+        let image = make()?;
+        let bytes = image.pixels.len();
+        let all_fit = bytes.saturating_mul(self.slots.len()) <= self.budget;
+        if !all_fit || self.used.fetch_add(bytes, Ordering::Relaxed) + bytes > self.budget {
+            return Ok(Cow::Owned(image));
+        }
+        Ok(Cow::Borrowed(slot.get_or_init(|| image)))
+    }
+}
+
+/// The images of an [`ImageFolder`] under a [`Transform`]; a set of small images is decoded once.
+#[derive(Debug)]
+pub struct FolderDataset {
+    folder: ImageFolder,
+    transform: Transform,
+    seed: u64,
+    cache: ImageCache,
+}
+
+impl FolderDataset {
+    /// Decoded images are kept in memory when about all of them fit into this many bytes.
+    pub const CACHE_BYTES: usize = 1 << 30;
+
+    /// The folder's images with augmentation drawn from (seed, epoch, index). Errors: an invalid transform.
+    pub fn new(folder: ImageFolder, transform: Transform, seed: u64) -> Result<Self> {
+        transform.validate()?;
+        let cache = ImageCache::new(folder.files.len(), Self::CACHE_BYTES);
+        Ok(Self { folder, transform, seed, cache })
+    }
+
+    /// The files and classes.
+    pub fn folder(&self) -> &ImageFolder {
+        &self.folder
+    }
+}
+
+impl Dataset for FolderDataset {
+    fn len(&self) -> usize {
+        self.folder.files.len()
+    }
+
+    fn class_names(&self) -> &[String] {
+        &self.folder.classes
+    }
+
+    fn img_size(&self) -> usize {
+        self.transform.img_size
+    }
+
+    fn sample(&self, index: usize, epoch: u64) -> Result<Sample> {
+        check_index(index, self.len())?;
+        let (file, label) = &self.folder.files[index];
+        let image = self.cache.get(index, || decode(file))?;
+        let noise = Philox { seed: self.seed, step: epoch };
+        // An image that does not fit the transform is as unusable as a damaged one, and must be named.
+        let pixels = self.transform.apply(&image, &noise, index as u64);
+        let pixels = pixels.map_err(|error| Error::Image { file: file.clone(), detail: error.to_string() })?;
+        Ok(Sample { pixels, label: *label })
+    }
+}

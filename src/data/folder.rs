@@ -1,0 +1,121 @@
+//! Folders of images: `root/<class>/…/<file>`, as torchvision's `ImageFolder` reads them.
+
+use crate::{Error, Result};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+/// The file extensions that count as images, in lower case.
+pub const EXTENSIONS: [&str; 9] = ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp"];
+
+/// A data set on disk: the classes are the sub-folders of `root` sorted by code point, the label is the rank.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageFolder {
+    /// The folder that was opened.
+    pub root: PathBuf,
+    /// The folder names, in label order.
+    pub classes: Vec<String>,
+    /// Each file with its label: by class, then in sorted walk order.
+    pub files: Vec<(PathBuf, usize)>,
+}
+
+impl ImageFolder {
+    /// Lists the images below each sub-folder of `root`.
+    ///
+    /// Errors: `root` cannot be read, holds no folder, a folder holds no image or has a name that is not UTF-8.
+    pub fn open(root: impl AsRef<Path>) -> Result<Self> {
+        let root = root.as_ref().to_path_buf();
+        let (folders, _) = list(&root)?;
+        if folders.is_empty() {
+            return Err(Error::invalid(root.display().to_string(), "a sub-folder for each class", "none"));
+        }
+        let (mut classes, mut files) = (Vec::new(), Vec::new());
+        for (label, folder) in folders.iter().enumerate() {
+            let before = files.len();
+            files.extend(walk(folder)?.into_iter().map(|file| (file, label)));
+            if files.len() == before {
+                let expected = format!("at least one image ({})", EXTENSIONS.join(", "));
+                return Err(Error::invalid(format!("class folder {}", folder.display()), expected, "none"));
+            }
+            let name = folder.file_name().and_then(|name| name.to_str());
+            let name = name.ok_or_else(|| Error::invalid("class folder", "a UTF-8 name", folder.display()))?;
+            classes.push(name.to_string());
+        }
+        Ok(Self { root, classes, files })
+    }
+
+    /// For each class folder, named by its wordnet id, the class index of a model: `indices[label]`.
+    ///
+    /// `records` are (index, wnid, name), such as [`imagenet_classes`]. An error names the first folder not in them.
+    pub fn class_indices(&self, records: &[(usize, &str, &str)]) -> Result<Vec<usize>> {
+        let by_wnid: HashMap<&str, usize> = records.iter().map(|&(index, wnid, _)| (wnid, index)).collect();
+        let find = |class: &String| {
+            let expected = format!("one of {} wordnet ids", records.len());
+            by_wnid.get(class.as_str()).copied().ok_or_else(|| Error::invalid("class folder", expected, class))
+        };
+        self.classes.iter().map(find).collect()
+    }
+}
+
+/// The images that `paths` name: files as they are, folders walked in sorted order. Errors: a path that does not exist,
+/// a folder without images.
+pub fn loose_files<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in paths.iter().map(AsRef::as_ref) {
+        let before = files.len();
+        if std::fs::metadata(path).map_err(Error::io("read", path))?.is_dir() {
+            files.extend(walk(path)?);
+        } else {
+            files.push(path.to_path_buf());
+        }
+        if files.len() == before {
+            return Err(Error::invalid(path.display().to_string(), "at least one image", "none"));
+        }
+    }
+    Ok(files)
+}
+
+fn is_image(path: &Path) -> bool {
+    let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+    extension.is_some_and(|e| EXTENSIONS.contains(&e.as_str()))
+}
+
+/// The folders and the other entries of `folder`, each sorted by name; links are followed.
+fn list(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+    let (mut folders, mut files) = (Vec::new(), Vec::new());
+    for entry in std::fs::read_dir(folder).map_err(Error::io("read", folder))? {
+        let path = entry.map_err(Error::io("read", folder))?.path();
+        if path.is_dir() { folders.push(path) } else { files.push(path) }
+    }
+    folders.sort();
+    files.sort();
+    Ok((folders, files))
+}
+
+/// Every image below `folder`: by the path of its folder as text, then by name, as Python's `sorted(os.walk(…))`.
+fn walk(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut pending = vec![(folder.to_path_buf(), 0)];
+    let mut found = Vec::new();
+    while let Some((folder, depth)) = pending.pop() {
+        // Links can make a circle.
+        if depth > 64 {
+            return Err(Error::invalid(folder.display().to_string(), "at most 64 folders deep", "more"));
+        }
+        let (folders, files) = list(&folder)?;
+        pending.extend(folders.into_iter().map(|inner| (inner, depth + 1)));
+        found.push((folder.into_os_string(), files));
+    }
+    found.sort();
+    Ok(found.into_iter().flat_map(|(_, files)| files).filter(|file| is_image(file)).collect())
+}
+
+/// The 1000 ImageNet classes (index, wordnet id, name) in the label order of all official weights.
+///
+/// Two names occur twice: identify a class by index or wordnet id.
+pub fn imagenet_classes() -> &'static [(usize, &'static str, &'static str)] {
+    static CLASSES: LazyLock<Vec<(usize, &str, &str)>> = LazyLock::new(|| {
+        let lines = include_str!("imagenet_classes.txt").lines().filter_map(|line| line.split_once('\t'));
+        lines.enumerate().map(|(index, (wnid, name))| (index, wnid, name)).collect()
+    });
+    &CLASSES
+}

@@ -1,0 +1,188 @@
+//! Image files to 8-bit RGB, as Pillow's `Image.open(file).convert("RGB")` gives them.
+//!
+//! JPEG (baseline and progressive; grey, YCbCr, RGB, CMYK, YCCK) by zune-jpeg, PNG (all colour types and depths,
+//! interlaced) by the png crate. The format is read from the content, not from the name. EXIF orientation, colour
+//! profiles, gamma and alpha are ignored, as Pillow's convert does.
+//!
+//! Measured against Pillow 13.0: PNGs are equal in every pixel, but for 16-bit grey, where the high byte is taken and
+//! Pillow cuts off at 255. JPEGs differ in the last bits of the inverse DCT and in chroma upsampling; over 100 ImageNet
+//! photographs 95.5 % of the channel values are equal, the mean difference is 0.060 levels, the largest 8 (3 or less in
+//! 77 files). Of 60 files cut at any place both refuse the same, but for a PNG cut in its last checksum, which Pillow
+//! takes. A bad Huffman code inside a scan is an error here, while libjpeg patches it over with a warning.
+
+use crate::{Error, Result};
+use std::io::Cursor;
+use std::path::Path;
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};
+
+/// Images with more pixels are refused.
+pub const MAX_PIXELS: u64 = 1 << 28;
+/// Files with more bytes are refused.
+pub const MAX_FILE_BYTES: u64 = 1 << 30;
+
+/// An 8-bit RGB image, `pixels[(y·width + x)·3 + channel]` (HWC).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RgbImage {
+    /// Columns, at least 1.
+    pub width: usize,
+    /// Rows, at least 1.
+    pub height: usize,
+    /// width · height · 3 bytes.
+    pub pixels: Vec<u8>,
+}
+
+impl RgbImage {
+    /// An image of the given pixels; an error unless both sides are positive and the length is width · height · 3.
+    pub fn new(width: usize, height: usize, pixels: Vec<u8>) -> Result<Self> {
+        if width == 0 || height == 0 || width.checked_mul(height).and_then(|n| n.checked_mul(3)) != Some(pixels.len()) {
+            let expected = format!("{width} x {height} x 3 bytes, sides at least 1");
+            return Err(Error::shape("RgbImage::new", expected, pixels.len()));
+        }
+        Ok(Self { width, height, pixels })
+    }
+
+    /// The bytes of row `y`.
+    pub fn row(&self, y: usize) -> &[u8] {
+        &self.pixels[y * self.width * 3..(y + 1) * self.width * 3]
+    }
+}
+
+/// Reads and decodes an image file. Errors: [`Error::Io`] when it cannot be read, [`Error::Image`] when it is empty, of
+/// another format, truncated, damaged or larger than [`MAX_PIXELS`].
+pub fn decode(path: impl AsRef<Path>) -> Result<RgbImage> {
+    let path = path.as_ref();
+    let bytes = std::fs::metadata(path).map_err(Error::io("read", path))?.len();
+    if bytes > MAX_FILE_BYTES {
+        return Err(broken(path, format!("{bytes} bytes, more than {MAX_FILE_BYTES}")));
+    }
+    decode_bytes(&std::fs::read(path).map_err(Error::io("read", path))?, path)
+}
+
+/// Decodes the bytes of an image file; `name` is only for the error.
+pub fn decode_bytes(bytes: &[u8], name: impl AsRef<Path>) -> Result<RgbImage> {
+    let name = name.as_ref();
+    let decoder = match bytes {
+        [] => return Err(broken(name, "the file is empty")),
+        [0xff, 0xd8, ..] => decode_jpeg,
+        [0x89, b'P', b'N', b'G', ..] => decode_png,
+        _ => return Err(broken(name, format!("neither JPEG nor PNG: it is {}", guess_format(bytes)))),
+    };
+    // The decoders are other people's code: a panic in them is a broken image, too.
+    let result = std::panic::catch_unwind(|| decoder(bytes)).unwrap_or_else(|_| Err("the decoder panicked".into()));
+    result.map_err(|detail| broken(name, detail))
+}
+
+fn broken(file: &Path, detail: impl Into<String>) -> Error {
+    // The decoders' messages may run over several lines; a report has one line an image.
+    let detail = detail.into().split_whitespace().collect::<Vec<_>>().join(" ");
+    Error::Image { file: file.to_path_buf(), detail }
+}
+
+fn guess_format(bytes: &[u8]) -> &'static str {
+    match bytes {
+        [b'G', b'I', b'F', b'8', ..] => "a GIF",
+        [b'B', b'M', ..] => "a BMP",
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "a WebP",
+        [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => "a TIFF",
+        [b'P', b'1'..=b'6', ..] => "a PNM",
+        _ if bytes.iter().take(512).all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace()) => "text",
+        _ => "of no known image format",
+    }
+}
+
+fn check_size(width: usize, height: usize) -> Result<(), String> {
+    if width == 0 || height == 0 || width as u64 * height as u64 > MAX_PIXELS {
+        return Err(format!("{width} x {height} pixels, expected 1 to {MAX_PIXELS}"));
+    }
+    Ok(())
+}
+
+fn decode_jpeg(bytes: &[u8]) -> Result<RgbImage, String> {
+    match run_jpeg(bytes, true) {
+        // Strict mode finds truncated scans, but also refuses padding between headers, which libjpeg skips.
+        Err(error) if error.contains("[strict-mode]") => run_jpeg(bytes, false),
+        result => result,
+    }
+}
+
+fn run_jpeg(bytes: &[u8], strict: bool) -> Result<RgbImage, String> {
+    let base = DecoderOptions::new_safe().set_max_width(65_535).set_max_height(65_535).set_strict_mode(strict);
+    let text = |error: zune_jpeg::errors::DecodeErrors| format!("damaged JPEG: {error}");
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), base);
+    decoder.decode_headers().map_err(text)?;
+    let info = decoder.info().ok_or("damaged JPEG: no header")?;
+    let (width, height) = (usize::from(info.width), usize::from(info.height));
+    check_size(width, height)?;
+    if !bytes.windows(2).rev().any(|pair| pair == [0xff, 0xd9]) {
+        return Err("truncated JPEG: no end marker".into());
+    }
+    let input = decoder.input_colorspace().ok_or("damaged JPEG: no colour space")?;
+    // Ask for four-component images untouched and convert them here, as libjpeg and Pillow do.
+    let output = match input {
+        ColorSpace::CMYK | ColorSpace::YCCK => input,
+        _ => ColorSpace::RGB,
+    };
+    decoder.set_options(base.jpeg_set_out_colorspace(output));
+    let pixels = decoder.decode().map_err(text)?;
+    let pixels = match input {
+        ColorSpace::CMYK => four_to_rgb(&pixels, |c| c),
+        ColorSpace::YCCK => four_to_rgb(&pixels, ycck_to_cmyk),
+        _ => pixels,
+    };
+    if pixels.len() != width * height * 3 {
+        return Err(format!("damaged JPEG: {} components", info.components));
+    }
+    Ok(RgbImage { width, height, pixels })
+}
+
+/// libjpeg's YCCK to CMYK: (C, M, Y) = 255 − RGB(Y, Cb, Cr), K unchanged.
+fn ycck_to_cmyk([y, cb, cr, k]: [u8; 4]) -> [u8; 4] {
+    let (y, cb, cr) = (i32::from(y), i32::from(cb) - 128, i32::from(cr) - 128);
+    let fix = |x: f64| (x * 65536.0 + 0.5) as i32;
+    let r = y + ((fix(1.402) * cr + 32768) >> 16);
+    let g = y + ((-fix(0.34414) * cb - fix(0.71414) * cr + 32768) >> 16);
+    let b = y + ((fix(1.772) * cb + 32768) >> 16);
+    let invert = |v: i32| (255 - v).clamp(0, 255) as u8;
+    [invert(r), invert(g), invert(b), k]
+}
+
+/// Pillow's CMYK to RGB of Adobe's inverted inks: v = n − round(C·n/255) with n = 255 − K, C = 255 − stored.
+fn four_to_rgb(pixels: &[u8], to_cmyk: impl Fn([u8; 4]) -> [u8; 4]) -> Vec<u8> {
+    let mut rgb = Vec::with_capacity(pixels.len() / 4 * 3);
+    for pixel in pixels.as_chunks::<4>().0 {
+        let [c, m, y, k] = to_cmyk(*pixel);
+        let n = i32::from(k);
+        rgb.extend([c, m, y].map(|stored| {
+            let product = (255 - i32::from(stored)) * n + 128;
+            (n - (((product >> 8) + product) >> 8)).clamp(0, 255) as u8
+        }));
+    }
+    rgb
+}
+
+fn decode_png(bytes: &[u8]) -> Result<RgbImage, String> {
+    let text = |error: png::DecodingError| format!("damaged PNG: {error}");
+    let limits = png::Limits { bytes: 1 << 30 };
+    let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), limits);
+    decoder.set_transformations(png::Transformations::EXPAND | png::Transformations::STRIP_16);
+    let header = decoder.read_header_info().map_err(text)?;
+    let (width, height) = (header.width as usize, header.height as usize);
+    check_size(width, height)?;
+    let mut reader = decoder.read_info().map_err(text)?;
+    let size = reader.output_buffer_size().ok_or("damaged PNG: too large")?;
+    let mut data = vec![0; size];
+    let frame = reader.next_frame(&mut data).map_err(text)?;
+    if (frame.width as usize, frame.height as usize) != (width, height) {
+        return Err("damaged PNG: the first frame does not fill the image".into());
+    }
+    data.truncate(frame.buffer_size());
+    let pixels = match frame.color_type {
+        png::ColorType::Rgb => data,
+        png::ColorType::Rgba => data.chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect(),
+        png::ColorType::Grayscale => data.iter().flat_map(|&v| [v; 3]).collect(),
+        png::ColorType::GrayscaleAlpha => data.chunks_exact(2).flat_map(|p| [p[0]; 3]).collect(),
+        png::ColorType::Indexed => return Err("damaged PNG: no palette".into()),
+    };
+    RgbImage::new(width, height, pixels).map_err(|error| error.to_string())
+}

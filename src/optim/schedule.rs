@@ -1,0 +1,65 @@
+//! Cosine learning rate with linear warm-up, in the units (epochs or steps) that the caller counts.
+
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::f64::consts::PI;
+
+/// `lr(t) = warmup_lr + t (lr - warmup_lr) / warmup` for `t < warmup`, then
+/// `min_lr + (lr - min_lr) (1 + cos(π t' / length)) / 2`, `min_lr` from `t' = length` on.
+///
+/// `t' = t - warmup` when the warm-up is a prefix (Swin), else `t' = t`: the cosine runs under the warm-up (DeiT).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cosine {
+    /// Highest rate.
+    pub lr: f64,
+    /// Length of the cosine.
+    pub length: usize,
+    /// Last rate.
+    pub min_lr: f64,
+    /// Rate at 0.
+    pub warmup_lr: f64,
+    /// Length of the warm-up.
+    pub warmup: usize,
+    /// Whether the cosine starts after the warm-up.
+    pub warmup_prefix: bool,
+    /// Steps by which the rate in use lags behind: DeiT's and SAViT's loops set the rate of `e` after epoch `e`, so
+    /// epoch `e` runs at `lr(e - 1)` and epochs 0 and 1 at `lr(0)`: lag 1.
+    pub lag: usize,
+}
+
+impl Cosine {
+    /// Refuses rates that are negative or not finite, and a length of 0.
+    pub fn validate(&self) -> Result<()> {
+        let rates = [("lr", self.lr), ("min_lr", self.min_lr), ("warmup_lr", self.warmup_lr)];
+        if let Some((what, rate)) = rates.into_iter().find(|(_, rate)| !rate.is_finite() || *rate < 0.0) {
+            return Err(Error::invalid(what, "a finite rate, at least 0", rate));
+        }
+        if self.length == 0 {
+            return Err(Error::invalid("length of the schedule", "at least 1", 0));
+        }
+        Ok(())
+    }
+
+    /// The rate at `t`, without the lag.
+    pub fn at(&self, t: usize) -> f64 {
+        if t < self.warmup {
+            return self.warmup_lr + t as f64 * (self.lr - self.warmup_lr) / self.warmup as f64;
+        }
+        let t = if self.warmup_prefix { t - self.warmup } else { t };
+        if t >= self.length {
+            return self.min_lr;
+        }
+        self.min_lr + 0.5 * (self.lr - self.min_lr) * (1.0 + (PI * t as f64 / self.length as f64).cos())
+    }
+
+    /// The rate that is used at `t`: `lr(max(t - lag, 0))`.
+    pub fn used_at(&self, t: usize) -> f64 {
+        self.at(t.saturating_sub(self.lag))
+    }
+
+    /// The rate before the first step: `warmup_lr` with a warm-up, else `lr`.
+    pub fn at_construction(&self) -> f64 {
+        if self.warmup > 0 { self.warmup_lr } else { self.lr }
+    }
+}
