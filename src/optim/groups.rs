@@ -55,9 +55,8 @@ mod tests {
 
     #[test]
     fn the_first_matching_rule_decides() {
-        let decay = |name: &str, shape: &[usize]| {
-            group_of(&default_rules(), name, &Tensor::zeros(shape, DType::F32), 0.05).0
-        };
+        let decay =
+            |name: &str, shape: &[usize]| group_of(&default_rules(), name, &Tensor::zeros(shape, DType::F32), 0.05).0;
         assert_eq!(decay("head.weight", &[3, 2]), 0.05);
         for (name, shape) in [("head.bias", &[3][..]), ("norm.weight", &[3]), ("pos_embed", &[1, 2, 3])] {
             assert_eq!(decay(name, shape), 0.0, "{name}");
