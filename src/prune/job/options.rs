@@ -105,8 +105,8 @@ impl JobOptions {
     pub fn resolve(mut self) -> Result<Self> {
         self.device.parse::<crate::Device>()?;
         if self.quick {
-            self.train_images = self.train_images.min(2_400);
-            self.test_images = self.test_images.min(500);
+            self.train_images = self.train_images.min(9_600);
+            self.test_images = self.test_images.min(1_000);
             self.score_batches = self.score_batches.min(3);
             self.rounds = self.rounds.min(5);
             self.lr = 5e-4;
@@ -129,7 +129,7 @@ impl JobOptions {
         arch.patch_size = self.patch_size.unwrap_or(arch.patch_size);
         if self.quick {
             arch.blocks.truncate(4);
-            arch = narrow(arch, 128, 2);
+            arch = narrow(arch, 192, 3);
         }
         arch.validate()?;
         Ok(arch)
