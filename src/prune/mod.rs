@@ -1,11 +1,14 @@
 //! Pruning: every method makes a [`Plan`] (what goes), the plan makes a smaller [`crate::models::Architecture`].
 //!
 //! 1. [`plan`]: what a result looks like, whatever the method;
-//! 2. [`savit`]: heads, hidden units and embedding channels by Taylor scores and a collaborative search.
+//! 2. [`apply()`]: the smaller model with its weights;
+//! 3. [`savit`]: heads, hidden units and embedding channels by Taylor scores and a collaborative search.
 
+mod apply;
 pub mod plan;
 pub mod savit;
 
+pub use apply::apply;
 pub use plan::{Kind, Plan, Step, Units};
 
 /// An endless stream of uniforms in [0, 1) with 53 random bits (SplitMix64), equal on every machine for a seed.

@@ -13,6 +13,8 @@ pub struct TrainConfig {
     pub stage: String,
     /// Passes over the data.
     pub epochs: usize,
+    /// Stops after this many steps, in the middle of an epoch if need be.
+    pub max_steps: Option<usize>,
     /// Learning rate.
     pub schedule: Cosine,
     /// Whether the schedule counts steps instead of epochs.
@@ -53,6 +55,7 @@ impl TrainConfig {
         Self {
             stage: stage.into(),
             epochs,
+            max_steps: Some(steps),
             schedule,
             schedule_in_steps: true,
             weight_decay: 0.05,
