@@ -52,7 +52,12 @@ impl Subject {
 }
 
 /// Median seconds of `work`, also shown by criterion; `None` when its filter leaves the benchmark out.
-fn measure(criterion: &mut Criterion, subject: &Subject, id: BenchmarkId, work: impl Fn() -> Result<()>) -> Option<f64> {
+fn measure(
+    criterion: &mut Criterion,
+    subject: &Subject,
+    id: BenchmarkId,
+    work: impl Fn() -> Result<()>,
+) -> Option<f64> {
     let mut samples: Vec<f64> = Vec::new();
     let (bytes, elements) = (subject.instance.bytes as u64, subject.instance.operations as u64);
     let mut group = criterion.benchmark_group("kernels");
@@ -81,8 +86,7 @@ fn row(criterion: &mut Criterion, case: &Case, copy: f64, gemm: f64) -> Result<O
         subject.forward().map(|outputs| drop(black_box(outputs)))
     });
     let backward = if subject.differentiable {
-        let seeds: Vec<Tensor> =
-            subject.forward()?.iter().map(|y| Tensor::full(*y.shape(), y.dtype(), 1.0)).collect();
+        let seeds: Vec<Tensor> = subject.forward()?.iter().map(|y| Tensor::full(*y.shape(), y.dtype(), 1.0)).collect();
         let id = BenchmarkId::new(case.name, "forward+backward");
         measure(criterion, &subject, id, || subject.backward(&seeds))
     } else {
@@ -111,7 +115,8 @@ fn main() -> Result<()> {
     let criterion = Criterion::default().sample_size(SAMPLES).warm_up_time(short / 3).measurement_time(short);
     let mut criterion = criterion.without_plots().configure_from_args();
     let (copy, gemm) = (copy_peak(0.5), gemm_peak(0.5));
-    let header = ["case", "forward ms", "GB/s", "% of copy", "GFLOP/s", "% of product", "with backward ms", "× forward"];
+    let header =
+        ["case", "forward ms", "GB/s", "% of copy", "GFLOP/s", "% of product", "with backward ms", "× forward"];
     let mut table = Table::new(&header);
     for case in espalier::ops::all().iter().flat_map(|op| (op.cases)()) {
         if let Some(cells) = row(&mut criterion, &case, copy, gemm)? {

@@ -62,17 +62,20 @@ fn models(args: &Args) -> Result<Vec<(String, Model)>> {
 
 /// The forward times of every model at one batch size.
 fn measure(models: &[(String, Model)], batch: usize, rounds: usize) -> Result<Vec<Timing>> {
-    let rival = |(name, model): &'_ (String, Model)| -> Result<_> {
-        let side = model.arch().img_size;
-        let elements = [batch, 3, side, side].iter().try_fold(1usize, |product, &n| product.checked_mul(n));
-        // What no machine holds would end in an abort.
-        elements.filter(|&n| n <= 1 << 32).ok_or_else(|| Error::invalid("--batch", "a batch that fits memory", batch))?;
-        Ok((name, model, Tensor::full([batch, 3, side, side], DType::F32, 0.1)))
-    };
-    let inputs = models.iter().map(rival).collect::<Result<Vec<_>>>()?;
-    let mut rivals: Vec<Rival> = Vec::with_capacity(inputs.len());
-    for (name, model, images) in &inputs {
+    let inputs = models.iter().map(|(_, model)| images(model, batch)).collect::<Result<Vec<_>>>()?;
+    let mut rivals: Vec<Rival> = Vec::with_capacity(models.len());
+    for ((name, model), images) in models.iter().zip(&inputs) {
         rivals.push((name, Box::new(|| model.predict(images).map(drop))));
     }
     interleaved(&mut rivals, rounds, 2)
+}
+
+/// Grey images; an error rather than an abort for what no machine holds.
+fn images(model: &Model, batch: usize) -> Result<Tensor> {
+    let side = model.arch().img_size;
+    let elements = [batch, 3, side, side].iter().try_fold(1usize, |product, &n| product.checked_mul(n));
+    if elements.is_none_or(|n| n > 1 << 32) {
+        return Err(Error::invalid("--batch", "a batch that fits memory", batch));
+    }
+    Ok(Tensor::full([batch, 3, side, side], DType::F32, 0.1))
 }

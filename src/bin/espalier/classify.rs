@@ -137,7 +137,8 @@ fn report(file: &Path, best: &[(usize, f64)], args: &Args, classes: usize) -> Re
         let list: Vec<String> = named.map(|(_, name, p)| format!("{name} {:.1} %", 100.0 * p)).collect();
         return print(&format!("{}: {}\n", one_line(&file), list.join(", ")));
     }
-    let list = named.map(|(index, name, probability)| json!({ "index": index, "name": name, "probability": probability }));
+    let list =
+        named.map(|(index, name, probability)| json!({ "index": index, "name": name, "probability": probability }));
     let mut object = Map::new();
     object.insert("file".into(), file.into());
     object.insert(format!("top{}", args.top), list.collect::<Vec<Value>>().into());

@@ -3,7 +3,7 @@
 use crate::show::{grouped, pairs, print, print_json};
 use crate::source;
 use espalier::io::{self, Blob, Checkpoint, Value, keys};
-use espalier::models::file::LoadOptions;
+use espalier::models::file::{LoadOptions, STAGE};
 use espalier::models::{Model, cost};
 use espalier::report::Table;
 use espalier::report::table::bytes;
@@ -36,25 +36,22 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// Floats of the weights, without an optimiser's.
 fn parameters(checkpoint: &Checkpoint) -> Result<u64> {
-    let names = checkpoint.tensors.iter().map(|(name, blob)| {
-        (name.clone(), Blob { dtype: blob.dtype, shape: blob.shape.clone(), bytes: Vec::new() })
-    });
+    let names = checkpoint
+        .tensors
+        .iter()
+        .map(|(name, blob)| (name.clone(), Blob { dtype: blob.dtype, shape: blob.shape.clone(), bytes: Vec::new() }));
     let weights = keys::unwrap(Checkpoint { tensors: names.collect(), ..Checkpoint::default() }, None)?;
     let floats = weights.iter().filter(|(_, blob)| blob.dtype.is_float());
     Ok(floats.map(|(_, blob)| blob.count().unwrap_or(0) as u64).sum())
 }
 
 fn stage(checkpoint: &Checkpoint) -> Option<&str> {
-    checkpoint.metadata.iter().find(|(key, _)| key == "stage").map(|(_, value)| value.as_str())
+    checkpoint.metadata.iter().find(|(key, _)| key == STAGE).map(|(_, value)| value.as_str())
 }
 
-/// The command that the file is ready for.
-fn next(model: &Result<Model>, args: &Args) -> String {
-    let file = args.file.display();
-    match model {
-        Ok(_) => format!("espalier classify --weights {file} PATH…"),
-        Err(_) => format!("espalier classify --model NAME --weights {file} PATH…, with a NAME of `espalier zoo`"),
-    }
+/// The command that the file is ready for, if any.
+fn next(model: &Result<Model>, args: &Args) -> Option<String> {
+    model.as_ref().ok().map(|_| format!("espalier classify --weights {} PATH…", args.file.display()))
 }
 
 fn summary(checkpoint: &Checkpoint, size: u64, parameters: u64, model: &Result<Model>, args: &Args) -> String {
@@ -63,7 +60,7 @@ fn summary(checkpoint: &Checkpoint, size: u64, parameters: u64, model: &Result<M
         ("tensors", format!("{}, {} parameters", checkpoint.tensors.len(), grouped(parameters))),
     ];
     rows.extend(stage(checkpoint).map(|stage| ("stage", stage.to_string())));
-    let other = checkpoint.metadata.iter().filter(|(key, _)| key != "stage");
+    let other = checkpoint.metadata.iter().filter(|(key, _)| key != STAGE);
     rows.extend(other.map(|(key, value)| ("metadata", format!("{key} = {}", short(value)))));
     match model {
         Ok(model) => {
@@ -74,7 +71,7 @@ fn summary(checkpoint: &Checkpoint, size: u64, parameters: u64, model: &Result<M
         }
         Err(error) => rows.push(("model", format!("none recognised: {}", short(&error.to_string())))),
     }
-    rows.push(("next", next(model, args)));
+    rows.push(("next", next(model, args).unwrap_or_else(|| "nothing: espalier has no use for the file".into())));
     pairs(&rows)
 }
 
@@ -105,7 +102,8 @@ fn short(text: &str) -> String {
 }
 
 fn object(checkpoint: &Checkpoint, size: u64, parameters: u64, model: &Result<Model>, args: &Args) -> Json {
-    let tensor = |(name, blob): &(String, Blob)| json!({ "name": name, "dtype": blob.dtype.name(), "shape": blob.shape });
+    let tensor =
+        |(name, blob): &(String, Blob)| json!({ "name": name, "dtype": blob.dtype.name(), "shape": blob.shape });
     let values = checkpoint.values.iter().map(|(name, value)| (name.clone(), json_of(value)));
     let metadata = checkpoint.metadata.iter().map(|(key, value)| (key.clone(), value.clone().into()));
     let arch = model.as_ref().ok().map(Model::arch);

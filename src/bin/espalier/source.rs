@@ -1,5 +1,6 @@
 //! Where a model comes from: a name of the zoo, a file, or both.
 
+use espalier::data::augment::Transform;
 use espalier::models::file::LoadOptions;
 use espalier::models::{Architecture, Model, zoo};
 use espalier::{Error, Result};
@@ -9,6 +10,7 @@ use std::path::Path;
 pub fn load(name: Option<&str>, weights: &Path, img_size: Option<usize>) -> Result<Model> {
     let mut arch = name.map(zoo::find).transpose()?.map(|entry| entry.architecture);
     if let Some(size) = img_size {
+        Transform::eval(size).validate()?;
         if arch.is_none() {
             arch = Some(Model::load(weights, &LoadOptions::default())?.arch().clone());
         }
