@@ -44,7 +44,7 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let arch = Architecture::deit(32, 8, 24, 2, 3).with_classes(7);
+        let arch = Architecture::deit(40, 8, 24, 2, 3).with_classes(7);
         let model = Model::init(arch, 5).unwrap();
         model.save(folder.path().join("tiny.safetensors"), "dense").unwrap();
         std::fs::create_dir(folder.path().join("images")).unwrap();
@@ -176,7 +176,7 @@ fn classify_walks_files_in_order_and_gives_probabilities() {
     let all = json_lines(&espalier(&scene.classify(&["--json", "--top", "9", &scene.text("images/b.png")])));
     let sum: f64 = all[0]["top9"].as_array().unwrap().iter().map(|c| c["probability"].as_f64().unwrap()).sum();
     assert!((sum - 1.0).abs() < 1e-6, "{sum}");
-    let resized = scene.classify(&["--img-size", "40", &scene.text("images/b.png")]);
+    let resized = scene.classify(&["--img-size", "48", &scene.text("images/b.png")]);
     assert!(stdout(&espalier(&resized)).contains("b.png: class "));
 }
 
