@@ -122,7 +122,8 @@ impl<'a> Trainer<'a> {
         let (loss, grads) = self.gradients(&x, &target, taught.as_ref(), mode)?;
         let norm = ops::global_norm(self.model.params().iter().filter_map(|(name, _)| grads.get(name)))?;
         if !loss.is_finite() || !norm.is_finite() {
-            let bad_grad = self.model.params().iter().find(|(name, _)| grads.get(*name).is_some_and(|g| !g.is_finite()));
+            let bad_grad =
+                self.model.params().iter().find(|(name, _)| grads.get(*name).is_some_and(|g| !g.is_finite()));
             let layer = match bad_grad.filter(|_| loss.is_finite()) {
                 Some((name, _)) => format!("gradient of {name}"),
                 None => first_nonfinite(self.model, &x, mode)?,
