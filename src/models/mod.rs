@@ -3,6 +3,7 @@
 pub mod architecture;
 pub mod cost;
 pub mod deit;
+pub mod interpolate;
 mod model;
 pub mod zoo;
 

@@ -7,7 +7,7 @@ use espalier::models::Model;
 use espalier::nn::{Mode, NoHooks, Pass, Site};
 use espalier::noise::Recorded;
 use espalier::train::{DistillKind, Distillation};
-use espalier::{Tape, Tensor, ops};
+use espalier::{Tape, Tensor, Var, ops};
 
 /// One training pass with every recorded intermediate value, the loss and all gradients; then evaluation.
 pub fn deit(case: &Case) -> Outcome<Produced> {
@@ -68,4 +68,43 @@ fn distillation(case: &Case) -> Outcome<Distillation> {
     let kind = serde_json::from_value(case.at("/distillation/type")?.clone())?;
     let [alpha, tau] = ["alpha", "tau"].map(|key| case.f64_at(&format!("/distillation/{key}")));
     Ok(Distillation { kind, alpha: alpha?, tau: tau?, ..Distillation::default() })
+}
+
+/// Every loss on its own, with its gradients.
+pub fn losses(case: &Case) -> Outcome<Produced> {
+    let mut produced = Produced::new();
+    let (_, labels) = case.usizes("in/label")?;
+    let [soft, teacher] = ["in/soft_target", "in/teacher_logits"].map(|name| tensor(case, name));
+    let (soft, teacher) = (soft?, teacher?);
+    let bce = tensor(case, "in/bce_target")?;
+    let one_hot = |smoothing| ops::one_hot(&labels, soft.dim(-1), smoothing, soft.dtype());
+    let smoothing = case.f64_at("/smoothing")?;
+    let (hard, smooth) = (one_hot(0.0)?, one_hot(smoothing)?);
+    let (alpha, tau) = (case.f64_at("/alpha")?, case.f64_at("/tau")?);
+    let distilled = |kind: DistillKind, logits: &[Var]| {
+        let base = ops::cross_entropy(&logits[0], &soft)?;
+        Distillation { kind, alpha, tau, ..Distillation::default() }.loss(logits, base, Some(&teacher))
+    };
+    let losses: [(&str, &dyn Fn(&[Var]) -> espalier::Result<Var>); 7] = [
+        ("ce", &|z| ops::cross_entropy(&z[0], &hard)),
+        ("label_smoothing", &|z| ops::cross_entropy(&z[0], &smooth)),
+        ("soft_target", &|z| ops::cross_entropy(&z[0], &soft)),
+        ("bce_with_logits", &|z| ops::bce_with_logits(&z[0], &bce)),
+        ("distill_none", &|z| distilled(DistillKind::None, z)),
+        ("distill_soft", &|z| distilled(DistillKind::Soft, z)),
+        ("distill_hard", &|z| distilled(DistillKind::Hard, z)),
+    ];
+    for (name, loss) in losses {
+        let tape = Tape::new();
+        let logits = [tape.leaf(tensor(case, "in/logits")?), tape.leaf(tensor(case, "in/logits_dist")?)];
+        let loss = loss(&logits)?;
+        produced.put_scalar(case, &format!("out/{name}/loss"), loss.tensor().item()?);
+        let mut grads = tape.backward(&loss)?;
+        for (logits, input) in logits.iter().zip(["logits", "logits_dist"]) {
+            if let Some(grad) = grads.take(logits) {
+                put(&mut produced, format!("grad/{name}/{input}"), &grad);
+            }
+        }
+    }
+    Ok(produced)
 }

@@ -1,6 +1,7 @@
 //! What each kind of case computes with the library.
 
 mod base;
+mod base_train;
 mod parts;
 
 use super::case::Case;
@@ -15,5 +16,11 @@ pub fn kinds() -> &'static [(&'static str, KindFn)] {
     &[
         // The base models and their training.
         ("base/deit", |case| told(base::deit(case))),
+        ("base/losses", |case| told(base::losses(case))),
+        ("base/adamw", |case| told(base_train::adamw(case))),
+        ("base/train_steps", |case| told(base_train::train_steps(case))),
+        ("base/cosine_schedules", |case| told(base_train::cosine_schedules(case))),
+        ("base/deit_lr_used_per_epoch", |case| told(base_train::deit_lr_used_per_epoch(case))),
+        ("savit/finetune_step", |case| told(base_train::finetune_step(case))),
     ]
 }
