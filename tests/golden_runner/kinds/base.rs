@@ -14,7 +14,7 @@ pub fn deit(case: &Case) -> Outcome<Produced> {
     let model = parts::model(case, parts::architecture(case)?)?;
     let images = tensor(case, "in/x")?;
     let rate = parts::drop_path_rate(case);
-    let noise = match rate > 0.0 {
+    let noise = match case.has("in/drop_path_keep") {
         true => parts::drop_path_keep(case, "in/drop_path_keep", model.arch().blocks.len())?,
         false => Recorded::default(),
     };

@@ -169,9 +169,10 @@ pub fn finetune_step(case: &Case) -> Outcome<Produced> {
     let mut optimizer = AdamW::new(adamw_config(case, "/optimizer", weight_decay)?, model.params());
     let rate = parts::drop_path_rate(case);
     for n in 0..case.config_usize("steps")? {
-        let noise = match rate > 0.0 {
+        let draws = format!("in/droppath_uniform.{n}");
+        let noise = match case.has(&draws) {
             true => {
-                let (shape, uniforms) = case.f32(&format!("in/droppath_uniform.{n}"))?;
+                let (shape, uniforms) = case.f32(&draws)?;
                 parts::drop_path_draws(model.arch().blocks.len(), &shape, &uniforms)?
             }
             false => Recorded::default(),

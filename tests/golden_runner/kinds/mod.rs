@@ -1,7 +1,10 @@
 //! What each kind of case computes with the library.
 
 mod base;
+mod base_data;
+mod base_reader;
 mod base_train;
+mod formula;
 mod parts;
 
 use super::case::Case;
@@ -21,6 +24,10 @@ pub fn kinds() -> &'static [(&'static str, KindFn)] {
         ("base/train_steps", |case| told(base_train::train_steps(case))),
         ("base/cosine_schedules", |case| told(base_train::cosine_schedules(case))),
         ("base/deit_lr_used_per_epoch", |case| told(base_train::deit_lr_used_per_epoch(case))),
+        ("base/pos_interp", |case| told(base_data::pos_interp(case))),
+        ("base/resize_crop_normalize", |case| told(base_data::resize_crop_normalize(case))),
+        ("base/real_weights", |case| told(base_data::real_weights(case))),
+        ("base/checkpoint_reader", |case| told(base_reader::checkpoint_reader(case))),
         ("savit/finetune_step", |case| told(base_train::finetune_step(case))),
     ]
 }
