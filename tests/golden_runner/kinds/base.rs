@@ -70,6 +70,9 @@ fn distillation(case: &Case) -> Outcome<Distillation> {
     Ok(Distillation { kind, alpha: alpha?, tau: tau?, ..Distillation::default() })
 }
 
+/// A loss of the two heads' logits.
+type Loss<'a> = &'a dyn Fn(&[Var]) -> espalier::Result<Var>;
+
 /// Every loss on its own, with its gradients.
 pub fn losses(case: &Case) -> Outcome<Produced> {
     let mut produced = Produced::new();
@@ -85,7 +88,7 @@ pub fn losses(case: &Case) -> Outcome<Produced> {
         let base = ops::cross_entropy(&logits[0], &soft)?;
         Distillation { kind, alpha, tau, ..Distillation::default() }.loss(logits, base, Some(&teacher))
     };
-    let losses: [(&str, &dyn Fn(&[Var]) -> espalier::Result<Var>); 7] = [
+    let losses: [(&str, Loss); 7] = [
         ("ce", &|z| ops::cross_entropy(&z[0], &hard)),
         ("label_smoothing", &|z| ops::cross_entropy(&z[0], &smooth)),
         ("soft_target", &|z| ops::cross_entropy(&z[0], &soft)),
