@@ -1,104 +1,90 @@
-//! Position embeddings and bias tables at another resolution.
+//! Position tables at another resolution: bicubic interpolation of the tensor kind.
 //!
-//! Per axis with n → m positions, cubic convolution with a = −0.75, half-pixel centres, no antialiasing, clamped borders:
-//! `x = (i + ½) n / m − ½`, `t = x − ⌊x⌋`, `out[i] = Σ_k w_k(t) in[clamp(⌊x⌋ + k, 0, n − 1)]` for `k = −1 … 2`,
-//! `w = (c2(1 + t), c1(t), c1(1 − t), c2(2 − t))`, `c1(s) = (a + 2)s³ − (a + 3)s² + 1`, `c2(s) = a(s³ − 5s² + 8s − 4)`.
-//! It is what DeiT's fine-tuning and Swin's loading do (`interpolate(mode="bicubic", align_corners=False)` of PyTorch).
+//! Cubic convolution with `a = -0.75` at half-pixel centres, indices clamped at the border, no antialiasing: source
+//! coordinate `(i + 0.5) · old / new - 0.5`. (Image resizing is another kernel: `data::resize`.)
 
-use crate::tensor::{DType, Tensor};
+use crate::tensor::Tensor;
 use crate::{Error, Result};
 
-/// The longest side of a grid that is accepted: beyond any model, below any overflow.
+const A: f64 = -0.75;
+/// The longest side of a grid: beyond any model, below any overflow.
 const MAX_SIDE: usize = 1 << 12;
 
-/// A position table `[1, extra + old², D]` for a grid of `new × new`: `[1, extra + new², D]`, the first `extra` rows
-/// (class and distillation token) as they are. Source: DeiT's fine-tuning code.
+/// `pos_embed [1, extra + old², D]` for a grid of `new × new`: the `extra` first rows stay. Source: DeiT's fine-tuning.
 ///
-/// Errors: another rank or leading size, patches that are no square, a side of 0 or more than 4096.
+/// Errors: another rank or leading length, patches that are no square, a side of 0 or above 4096.
 pub fn pos_embed(table: &Tensor, extra: usize, new: usize) -> Result<Tensor> {
-    let [1, rows, width] = **table.shape() else {
-        return Err(Error::shape("pos_embed", "[1, tokens, width]", table.shape()));
+    let (width, ranked) = (table.dim(2), table.shape().len() == 3 && table.dim(0) == 1);
+    let patches = table.dim(1).checked_sub(extra).filter(|n| ranked && is_square(*n));
+    let Some(patches) = patches else {
+        return Err(Error::shape("pos_embed", format!("[1, {extra} + a square, width]"), table.shape()));
     };
-    let Some(old) = rows.checked_sub(extra).and_then(side_of) else {
-        return Err(Error::shape("pos_embed", format!("{extra} tokens and a square of patches"), table.shape()));
-    };
+    check_side(new)?;
     let values = table.to_f64s();
-    let (first, patches) = values.split_at(extra * width);
-    let mut out = first.to_vec();
-    out.extend(square(patches, old, new, width)?);
-    finish([1, extra + new * new, width], &out, table.dtype())
+    let (first, grid) = values.split_at(extra * width);
+    let mut resized = first.to_vec();
+    resized.extend(resize(grid, patches.isqrt(), new, width));
+    Ok(Tensor::from_slice([1, extra + new * new, width], &resized)?.to_dtype(table.dtype()))
 }
 
-/// A table of relative position biases `[side², heads]` as an image of `new_side × new_side`: `[new_side², heads]`; for a
-/// window of M the side is 2M − 1. Source: Swin Transformer's loading of checkpoints with another window.
+/// A relative-position-bias table `[side², heads]`, seen as an image of `heads` channels, for `new_side²` rows; a window of `M`
+/// has `side = 2M - 1`. Source: Swin's loading of checkpoints with another window.
 ///
-/// Errors: another rank, rows that are no square, a side of 0 or more than 4096.
+/// Errors: another rank, rows that are no square, a side of 0 or above 4096.
 pub fn bias_table(table: &Tensor, new_side: usize) -> Result<Tensor> {
-    let [rows, heads] = **table.shape() else {
-        return Err(Error::shape("bias_table", "[side², heads]", table.shape()));
-    };
-    let Some(old) = side_of(rows) else {
-        return Err(Error::shape("bias_table", "a square of rows", table.shape()));
-    };
-    let out = square(&table.to_f64s(), old, new_side, heads)?;
-    finish([new_side * new_side, heads], &out, table.dtype())
-}
-
-fn finish<const N: usize>(shape: [usize; N], values: &[f64], dtype: DType) -> Result<Tensor> {
-    Ok(Tensor::from_slice(shape, values)?.to_dtype(dtype))
-}
-
-/// The positive side of a square of `count` positions.
-fn side_of(count: usize) -> Option<usize> {
-    let side = count.isqrt();
-    (side > 0 && side * side == count).then_some(side)
-}
-
-/// `[old, old, width]` resized to `[new, new, width]`.
-fn square(values: &[f64], old: usize, new: usize, width: usize) -> Result<Vec<f64>> {
-    if new == 0 || new > MAX_SIDE || old > MAX_SIDE {
-        return Err(Error::invalid("side of the new grid", format!("1 to {MAX_SIDE}"), new));
+    if table.shape().len() != 2 || !is_square(table.dim(0)) {
+        return Err(Error::shape("bias_table", "[a square, heads]", table.shape()));
     }
-    if new == old {
-        return Ok(values.to_vec());
+    check_side(new_side)?;
+    let resized = resize(&table.to_f64s(), table.dim(0).isqrt(), new_side, table.dim(1));
+    Ok(Tensor::from_slice([new_side * new_side, table.dim(1)], &resized)?.to_dtype(table.dtype()))
+}
+
+fn check_side(side: usize) -> Result<()> {
+    let fits = (1..=MAX_SIDE).contains(&side);
+    if fits { Ok(()) } else { Err(Error::invalid("side of the new grid", format!("1 to {MAX_SIDE}"), side)) }
+}
+
+fn is_square(n: usize) -> bool {
+    n > 0 && n.isqrt() * n.isqrt() == n
+}
+
+/// `[old, old, channels] -> [new, new, channels]`, columns then rows.
+fn resize(image: &[f64], old: usize, new: usize, channels: usize) -> Vec<f64> {
+    if old == new {
+        return image.to_vec();
     }
-    let taps = taps(old, new);
-    let columns = resize_axis(values, old, width, &taps);
-    Ok(resize_axis(&columns, 1, new * width, &taps))
-}
-
-/// Positions and weights of each output.
-type Taps = Vec<[(usize, f64); 4]>;
-
-fn taps(old: usize, new: usize) -> Taps {
-    const A: f64 = -0.75;
-    let near = |s: f64| ((A + 2.0) * s - (A + 3.0)) * s * s + 1.0;
-    let far = |s: f64| ((s - 5.0) * s + 8.0) * s * A - 4.0 * A;
-    let one = |i: usize| {
-        let x = (i as f64 + 0.5) * old as f64 / new as f64 - 0.5;
-        let t = x - x.floor();
-        let weights = [far(1.0 + t), near(t), near(1.0 - t), far(2.0 - t)];
-        let at = |k: usize| (x.floor() + k as f64 - 1.0).clamp(0.0, (old - 1) as f64) as usize;
-        std::array::from_fn(|k| (at(k), weights[k]))
-    };
-    (0..new).map(one).collect()
-}
-
-/// `[rows, old, width]` to `[rows, taps, width]`; the length of `values` decides how long an axis is left.
-fn resize_axis(values: &[f64], rows: usize, width: usize, taps: &Taps) -> Vec<f64> {
-    let row = values.len() / rows.max(1);
-    let mut out = Vec::with_capacity(rows * taps.len() * width);
-    for row in values.chunks(row.max(1)) {
-        for tap in taps {
-            out.extend((0..width).map(|c| tap.iter().map(|&(at, weight)| weight * row[at * width + c]).sum::<f64>()));
+    let taps: Vec<[(usize, f64); 4]> = (0..new).map(|i| taps(i, old, new)).collect();
+    let mut out = vec![0.0; new * new * channels];
+    for (y, rows) in taps.iter().enumerate() {
+        for (x, columns) in taps.iter().enumerate() {
+            for c in 0..channels {
+                let at = |row: usize, column: usize| image[(row * old + column) * channels + c];
+                let line = |row: usize| columns.iter().map(|(column, w)| w * at(row, *column)).sum::<f64>();
+                out[(y * new + x) * channels + c] = rows.iter().map(|(row, w)| w * line(*row)).sum();
+            }
         }
     }
     out
 }
 
+/// The four source indices of output `i`, clamped, with their weights.
+fn taps(i: usize, old: usize, new: usize) -> [(usize, f64); 4] {
+    let source = (i as f64 + 0.5) * old as f64 / new as f64 - 0.5;
+    let (base, t) = (source.floor(), source - source.floor());
+    let near = |s: f64| ((A + 2.0) * s - (A + 3.0)) * s * s + 1.0;
+    let far = |s: f64| ((A * s - 5.0 * A) * s + 8.0 * A) * s - 4.0 * A;
+    let weights = [far(1.0 + t), near(t), near(1.0 - t), far(2.0 - t)];
+    std::array::from_fn(|k| {
+        let index = (base as isize + k as isize - 1).clamp(0, old as isize - 1);
+        (index as usize, weights[k])
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tensor::DType;
 
     #[test]
     fn a_constant_stays_and_extra_rows_are_kept() {

@@ -1,10 +1,10 @@
 //! What a training run needs to go on after it was stopped.
 
 use super::TrainConfig;
-use crate::io::{self, Blob, BlobType};
+use crate::io;
+use crate::models::file::{to_blob, to_tensor};
 use crate::nn::Params;
 use crate::optim::{AdamW, Ema};
-use crate::tensor::Tensor;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -70,20 +70,10 @@ impl State {
                 if *blob.shape != **tensor.shape() {
                     return Err(bad(&key, &format!("{:?}", tensor.shape()), format!("{:?}", blob.shape)));
                 }
-                *tensor = Tensor::from_slice(blob.shape.as_slice(), &blob.to_f32()?)?;
+                *tensor = to_tensor(&file, &key, blob)?;
             }
         }
         (self.epoch, self.optimizer.steps) = (header.epoch, header.steps);
         Ok(())
     }
-}
-
-/// A float tensor for a file.
-pub fn to_blob(tensor: &Tensor) -> Result<Blob> {
-    let dtype = match tensor.dtype() {
-        crate::DType::F32 => BlobType::F32,
-        crate::DType::F64 => BlobType::F64,
-        other => return Err(Error::shape("to_blob", "f32 or f64", other)),
-    };
-    Blob::new(dtype, tensor.shape().to_vec(), tensor.bytes().to_vec())
 }

@@ -13,6 +13,8 @@ pub struct TrainConfig {
     pub stage: String,
     /// Passes over the data.
     pub epochs: usize,
+    /// Stops after this many steps, in the middle of an epoch if need be.
+    pub max_steps: Option<usize>,
     /// Learning rate.
     pub schedule: Cosine,
     /// Whether the schedule counts steps instead of epochs.
@@ -53,6 +55,7 @@ impl TrainConfig {
         Self {
             stage: stage.into(),
             epochs,
+            max_steps: Some(steps),
             schedule,
             schedule_in_steps: true,
             weight_decay: 0.05,
@@ -81,7 +84,7 @@ impl TrainConfig {
             return Err(Error::invalid("weight_decay", "at least 0", self.weight_decay));
         }
         match self.clip_norm {
-            Some(norm) if !(norm > 0.0) => Err(Error::invalid("clip_norm", "above 0", norm)),
+            Some(norm) if norm.is_nan() || norm <= 0.0 => Err(Error::invalid("clip_norm", "above 0", norm)),
             _ => Ok(()),
         }
     }

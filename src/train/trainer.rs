@@ -59,8 +59,7 @@ impl<'a> Trainer<'a> {
 
     /// Trains to the end; evaluates on `test` as the settings say.
     pub fn run(mut self, train: &Loader, test: Option<&Loader>, mut teacher: Option<&mut Teacher>) -> Result<Outcome> {
-        let images = (self.config.epochs.saturating_sub(self.state.epoch) * train.dataset().len()) as u64;
-        let progress = Progress::with(images, &self.config.stage, self.show);
+        let progress = Progress::with(self.images_left(train), &self.config.stage, self.show);
         let started = std::time::Instant::now();
         let mut outcome = Outcome { accuracy: None, loss: f64::NAN, images_per_second: 0.0, broken: 0 };
         let mut seen = 0;
@@ -68,8 +67,8 @@ impl<'a> Trainer<'a> {
             let epoch = self.state.epoch as u64;
             let (mut total, mut count) = (0.0, 0);
             let mut batches = train.epoch(epoch)?;
-            while let Some(batch) = batches.next() {
-                let batch = batch?;
+            while !self.done() {
+                let Some(batch) = batches.next().transpose()? else { break };
                 let loss = self.step(&batch, epoch, teacher.as_deref_mut())?;
                 total += loss * batch.labels.len() as f64;
                 count += batch.labels.len();
@@ -79,12 +78,24 @@ impl<'a> Trainer<'a> {
             outcome.broken += batches.broken().len();
             outcome.loss = total / count.max(1) as f64;
             seen += count;
-            self.state.epoch += 1;
+            self.state.epoch = if self.done() { self.config.epochs } else { self.state.epoch + 1 };
             outcome.accuracy = self.end_of_epoch(test, &outcome)?.or(outcome.accuracy);
         }
         progress.finish();
         outcome.images_per_second = seen as f64 / started.elapsed().as_secs_f64().max(1e-9);
         Ok(outcome)
+    }
+
+    /// Whether the limit on steps is reached.
+    fn done(&self) -> bool {
+        self.config.max_steps.is_some_and(|limit| self.state.optimizer.steps >= limit)
+    }
+
+    fn images_left(&self, train: &Loader) -> u64 {
+        let batch = train.dataset().len().checked_div(train.batches()).unwrap_or(0);
+        let steps = self.config.epochs.saturating_sub(self.state.epoch) * train.batches();
+        let limit = self.config.max_steps.unwrap_or(usize::MAX).saturating_sub(self.state.optimizer.steps);
+        (steps.min(limit) * batch) as u64
     }
 
     /// Evaluation, log and checkpoint that are due after an epoch.
@@ -102,10 +113,9 @@ impl<'a> Trainer<'a> {
             record["top5"] = accuracy.top5.into();
         }
         folder.log(&record)?;
-        if self.config.checkpoint_every > 0 && due(self.config.checkpoint_every) {
-            if let Some(path) = self.checkpoint() {
-                self.state.save(&path, self.model.params(), &self.config)?;
-            }
+        let every = self.config.checkpoint_every;
+        if let Some(path) = self.checkpoint().filter(|_| every > 0 && due(every)) {
+            self.state.save(&path, self.model.params(), &self.config)?;
         }
         Ok(accuracy)
     }

@@ -6,6 +6,9 @@ mod base_reader;
 mod base_train;
 mod formula;
 mod parts;
+mod savit;
+mod savit_run;
+mod savit_scores;
 
 use super::case::Case;
 use super::produced::Produced;
@@ -29,5 +32,15 @@ pub fn kinds() -> &'static [(&'static str, KindFn)] {
         ("base/real_weights", |case| told(base_data::real_weights(case))),
         ("base/checkpoint_reader", |case| told(base_reader::checkpoint_reader(case))),
         ("savit/finetune_step", |case| told(base_train::finetune_step(case))),
+        ("savit/gated_block", savit::gated_block),
+        ("savit/gated_model", savit::gated_model),
+        ("savit/deploy", savit::deploy),
+        ("savit/losses", savit::losses),
+        ("savit/flops_published", savit::flops_published),
+        ("savit/scores", savit_scores::scores),
+        ("savit/hessian", savit_scores::hessian),
+        ("savit/iterative_momentum", savit_scores::iterative_momentum),
+        ("savit/search", savit_run::search),
+        ("savit/prune_run", savit_run::prune_run),
     ]
 }
