@@ -20,6 +20,16 @@ pub type KindFn = fn(&Case) -> Result<Produced, String>;
 pub fn kinds() -> &'static [(&'static str, KindFn)] {
     use parts::told;
     &[
+        ("savit/gated_block", savit::gated_block),
+        ("savit/gated_model", savit::gated_model),
+        ("savit/deploy", savit::deploy),
+        ("savit/losses", savit::losses),
+        ("savit/flops_published", savit::flops_published),
+        ("savit/scores", savit_scores::scores),
+        ("savit/hessian", savit_scores::hessian),
+        ("savit/iterative_momentum", savit_scores::iterative_momentum),
+        ("savit/search", savit_run::search),
+        ("savit/prune_run", savit_run::prune_run),
         // The base models and their training.
         ("base/deit", |case| told(base::deit(case))),
         ("base/losses", |case| told(base::losses(case))),
@@ -32,15 +42,5 @@ pub fn kinds() -> &'static [(&'static str, KindFn)] {
         ("base/real_weights", |case| told(base_data::real_weights(case))),
         ("base/checkpoint_reader", |case| told(base_reader::checkpoint_reader(case))),
         ("savit/finetune_step", |case| told(base_train::finetune_step(case))),
-        ("savit/gated_block", savit::gated_block),
-        ("savit/gated_model", savit::gated_model),
-        ("savit/deploy", savit::deploy),
-        ("savit/losses", savit::losses),
-        ("savit/flops_published", savit::flops_published),
-        ("savit/scores", savit_scores::scores),
-        ("savit/hessian", savit_scores::hessian),
-        ("savit/iterative_momentum", savit_scores::iterative_momentum),
-        ("savit/search", savit_run::search),
-        ("savit/prune_run", savit_run::prune_run),
     ]
 }
