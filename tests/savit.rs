@@ -6,11 +6,12 @@ use espalier::noise::Philox;
 use espalier::prune::plan::{Kind, Plan, every_unit, kept};
 use espalier::prune::savit::calibrate::{self, Iterative, Picks};
 use espalier::prune::savit::gated::{self, Gated, Gates};
-use espalier::prune::savit::losses::{Distillation, Features, Full, PrunedLoss, Teachers, distillation};
+use espalier::prune::savit::losses::{Features, Full, PrunedLoss, Teachers};
 use espalier::prune::savit::passes::{Batch, Curvature, Method, score};
 use espalier::prune::savit::scores::{Calibration, LayerPicks};
 use espalier::prune::savit::{self, Search, choose, official, search};
 use espalier::prune::{self, apply};
+use espalier::train::{DistillKind, Distillation};
 use espalier::{DType, Error, Result, Tape, Tensor, Var, ops};
 
 /// Three blocks of odd widths, with weights large enough that every unit matters.
@@ -269,17 +270,18 @@ fn losses_say_what_they_miss() {
     let z = Tape::new().leaf(Tensor::from_slice([1, 3], &[1f32, 2.0, 0.5]).unwrap());
     let base = ops::cross_entropy(&z, &ops::one_hot(&[1], 3, 0.0, DType::F32).unwrap()).unwrap();
     let teacher = Tensor::from_slice([1, 3], &[0f32, 1.0, 3.0]).unwrap();
-    for kind in [Distillation::Soft, Distillation::Hard] {
-        let message = distillation(base.clone(), None, Some(&teacher), kind, 0.5, 1.0).err().unwrap().to_string();
+    for kind in [DistillKind::Soft, DistillKind::Hard] {
+        let taught = Distillation { kind, ..Distillation::default() };
+        let message = taught.loss(&[z.clone()], base.clone(), Some(&teacher)).err().unwrap().to_string();
         assert!(message.contains("second student output"), "{message}");
-        assert!(distillation(base.clone(), Some(&z), None, kind, 0.5, 1.0).is_err());
+        assert!(taught.loss(&[z.clone(), z.clone()], base.clone(), None).is_err());
     }
-    let same = distillation(base.clone(), None, None, Distillation::None, 0.5, 1.0).unwrap();
+    let same = Distillation::default().loss(&[z.clone()], base.clone(), None).unwrap();
     assert_eq!(same.tensor().item().unwrap(), base.tensor().item().unwrap());
     let none = PrunedLoss::default();
     for bad in [
         PrunedLoss { gt: false, ..none },
-        PrunedLoss { kind: Distillation::Hard, ..none },
+        PrunedLoss { kind: DistillKind::Hard, ..none },
         PrunedLoss { full: Full::Mse, ..none },
         PrunedLoss { features: Some(Features::Rel), ..none },
     ] {

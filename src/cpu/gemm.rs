@@ -4,7 +4,7 @@ use crate::tensor::Float;
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Multiply-accumulates done by [`gemm`] since the program started: the instrumented count of the cost model's tests.
+/// Multiply-accumulates done by [`gemm`](super::gemm()) since the program started: the instrumented count of the cost model's tests.
 pub mod macs {
     use super::{AtomicU64, Ordering};
     pub(super) static DONE: AtomicU64 = AtomicU64::new(0);

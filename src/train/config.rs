@@ -84,7 +84,7 @@ impl TrainConfig {
             return Err(Error::invalid("weight_decay", "at least 0", self.weight_decay));
         }
         match self.clip_norm {
-            Some(norm) if !(norm > 0.0) => Err(Error::invalid("clip_norm", "above 0", norm)),
+            Some(norm) if norm.is_nan() || norm <= 0.0 => Err(Error::invalid("clip_norm", "above 0", norm)),
             _ => Ok(()),
         }
     }

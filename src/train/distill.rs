@@ -1,6 +1,6 @@
 //! Distillation from a teacher's logits.
 //!
-//! `L = (1 - α) base + α KD(z, teacher)` with `z` the distillation head's logits. Soft: `KD` of [`crate::ops::kd`] at
+//! `L = (1 - α) base + α KD(z, teacher)` with `z` the distillation head's logits. Soft: `KD` of [`ops::kd`](crate::ops::kd()) at
 //! temperature `τ`; hard: cross entropy against the teacher's most likely class. Source: DeiT, section 5 and its code,
 //! which divides the soft term by samples and classes ([`Reduction::PerElement`]).
 
@@ -60,13 +60,13 @@ impl Distillation {
         };
         let kd = match self.kind {
             DistillKind::Soft => ops::kd(head, teacher, self.tau, self.reduction)?,
-            _ => ops::cross_entropy(head, &hard_targets(teacher)?)?,
+            _ => hard_labels(head, teacher)?,
         };
         ops::add(ops::scale(&base, 1.0 - self.alpha)?, &ops::scale(&kd, self.alpha)?)
     }
 }
 
-/// The teacher's most likely class of each sample, as targets `[B, K]`.
-pub fn hard_targets(teacher: &Tensor) -> Result<Tensor> {
-    ops::one_hot(&ops::argmax(teacher), teacher.dim(-1), 0.0, teacher.dtype())
+/// Cross entropy `[]` of logits `z [B, K]` with the most likely class of `teacher [B, K]`.
+pub fn hard_labels(z: &Var, teacher: &Tensor) -> Result<Var> {
+    ops::cross_entropy(z, &ops::one_hot(&ops::argmax(teacher), teacher.dim(-1), 0.0, z.dtype())?)
 }

@@ -63,7 +63,7 @@ fn for_each_row(
 ) -> Result<usize> {
     let classes = model.arch().num_classes;
     let mut epoch = loader.epoch(0)?;
-    while let Some(batch) = epoch.next() {
+    for batch in epoch.by_ref() {
         let batch = batch?;
         let logits = model.predict(&images(&batch, model.arch().img_size)?)?;
         for (row, &label) in logits.slice::<f32>()?.chunks(classes).zip(&batch.labels) {

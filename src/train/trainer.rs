@@ -113,10 +113,9 @@ impl<'a> Trainer<'a> {
             record["top5"] = accuracy.top5.into();
         }
         folder.log(&record)?;
-        if self.config.checkpoint_every > 0 && due(self.config.checkpoint_every) {
-            if let Some(path) = self.checkpoint() {
-                self.state.save(&path, self.model.params(), &self.config)?;
-            }
+        let every = self.config.checkpoint_every;
+        if let Some(path) = self.checkpoint().filter(|_| every > 0 && due(every)) {
+            self.state.save(&path, self.model.params(), &self.config)?;
         }
         Ok(accuracy)
     }

@@ -1,48 +1,10 @@
-//! What a pruned model is fine-tuned on: DeiT's distillation, and the official fine-tuning script's sum of terms.
+//! What the official fine-tuning script trains a pruned model on: a sum of terms (SAViT, losses, c). Its pruning script
+//! uses DeiT's loss, [`crate::train::Distillation`] (losses, b).
 
 use crate::ops::{self, Reduction};
+use crate::train::{DistillKind, distill::hard_labels};
 use crate::{Error, Result, Tensor, Var};
 use serde::{Deserialize, Serialize};
-
-/// What a student's distillation output learns from a teacher.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Distillation {
-    /// Nothing.
-    #[default]
-    None,
-    /// `τ²/(B·K) · Σ q (log q − log p)`, softmax at temperature `τ`.
-    Soft,
-    /// Cross entropy with the teacher's best class.
-    Hard,
-}
-
-/// Cross entropy `[]` of logits `z [B, K]` with the best class of `teacher [B, K]`.
-pub fn hard_labels(z: &Var, teacher: &Tensor) -> Result<Var> {
-    let classes = teacher.shape().rows_cols().1;
-    ops::cross_entropy(z, &ops::one_hot(&ops::argmax(teacher), classes, 0.0, z.dtype())?)
-}
-
-/// DeiT's loss `[]`: `(1 − α)·base + α·KD(dist, teacher)`, or `base` alone for [`Distillation::None`]; `dist` is the
-/// output of the student's distillation head, without which the other two are an error. SAViT, losses, b.
-pub fn distillation(
-    base: Var,
-    dist: Option<&Var>,
-    teacher: Option<&Tensor>,
-    kind: Distillation,
-    alpha: f64,
-    tau: f64,
-) -> Result<Var> {
-    if kind == Distillation::None {
-        return Ok(base);
-    }
-    let (dist, teacher) = (need(dist, "a second student output")?, need(teacher, "a teacher's logits")?);
-    let kd = match kind {
-        Distillation::Soft => ops::kd(dist, teacher, tau, Reduction::PerElement)?,
-        _ => hard_labels(dist, teacher)?,
-    };
-    ops::add(ops::scale(&base, 1.0 - alpha)?, &ops::scale(&kd, alpha)?)
-}
 
 fn need<T>(value: Option<T>, what: &str) -> Result<T> {
     value.ok_or_else(|| Error::invalid("distillation", what, "none (a student of one output cannot be distilled)"))
@@ -55,7 +17,7 @@ pub enum Full {
     /// Not at all.
     #[default]
     None,
-    /// The divergence of [`Distillation::Soft`].
+    /// The divergence of [`DistillKind::Soft`](crate::train::DistillKind).
     Soft,
     /// Cross entropy with the unpruned model's best class.
     Hard,
@@ -81,7 +43,7 @@ pub struct PrunedLoss {
     /// Whether the base loss counts.
     pub gt: bool,
     /// From the convolutional teacher.
-    pub kind: Distillation,
+    pub kind: DistillKind,
     /// Its weight.
     pub alpha: f64,
     /// From the unpruned model.
@@ -103,7 +65,7 @@ pub struct PrunedLoss {
 impl Default for PrunedLoss {
     /// The script's defaults: the base loss alone.
     fn default() -> Self {
-        let (kind, full, features) = (Distillation::None, Full::None, None);
+        let (kind, full, features) = (DistillKind::None, Full::None, None);
         let (alpha_full, tau_full, alpha_im, alpha_attn, alpha_mlp) = (1e5, 0.05, 1.0, 1.0, 0.1);
         Self { gt: true, kind, alpha: 1.0, full, alpha_full, tau_full, features, alpha_im, alpha_attn, alpha_mlp }
     }
@@ -137,7 +99,7 @@ impl PrunedLoss {
         if self.gt {
             terms.push((base.clone(), 1.0));
         }
-        if self.kind != Distillation::None {
+        if self.kind != DistillKind::None {
             let dist = need(dist, "a second student output")?;
             terms.push((hard_labels(dist, need(teachers.cnn, "a teacher's logits")?)?, self.alpha));
         }

@@ -1,5 +1,11 @@
 //! What each kind of case computes with the library.
 
+mod base;
+mod base_data;
+mod base_reader;
+mod base_train;
+mod formula;
+mod parts;
 mod savit;
 mod savit_run;
 mod savit_scores;
@@ -12,6 +18,7 @@ pub type KindFn = fn(&Case) -> Result<Produced, String>;
 
 /// The kinds that the library can compute yet; a case of any other kind fails.
 pub fn kinds() -> &'static [(&'static str, KindFn)] {
+    use parts::told;
     &[
         ("savit/gated_block", savit::gated_block),
         ("savit/gated_model", savit::gated_model),
@@ -23,5 +30,17 @@ pub fn kinds() -> &'static [(&'static str, KindFn)] {
         ("savit/iterative_momentum", savit_scores::iterative_momentum),
         ("savit/search", savit_run::search),
         ("savit/prune_run", savit_run::prune_run),
+        // The base models and their training.
+        ("base/deit", |case| told(base::deit(case))),
+        ("base/losses", |case| told(base::losses(case))),
+        ("base/adamw", |case| told(base_train::adamw(case))),
+        ("base/train_steps", |case| told(base_train::train_steps(case))),
+        ("base/cosine_schedules", |case| told(base_train::cosine_schedules(case))),
+        ("base/deit_lr_used_per_epoch", |case| told(base_train::deit_lr_used_per_epoch(case))),
+        ("base/pos_interp", |case| told(base_data::pos_interp(case))),
+        ("base/resize_crop_normalize", |case| told(base_data::resize_crop_normalize(case))),
+        ("base/real_weights", |case| told(base_data::real_weights(case))),
+        ("base/checkpoint_reader", |case| told(base_reader::checkpoint_reader(case))),
+        ("savit/finetune_step", |case| told(base_train::finetune_step(case))),
     ]
 }

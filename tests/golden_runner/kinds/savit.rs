@@ -7,7 +7,8 @@ use espalier::models::{Architecture, Mixer, Model, deit};
 use espalier::nn::{Hooks, Mode, Params, Pass, Site, Stream, Tokens};
 use espalier::prune::plan::{Kind, Plan, Units, kept};
 use espalier::prune::savit::gated::{self, Gated, Gates};
-use espalier::prune::savit::losses::{Distillation, Features, Full, Inside, PrunedLoss, Teachers, distillation};
+use espalier::prune::savit::losses::{Features, Full, Inside, PrunedLoss, Teachers};
+use espalier::train::{DistillKind, Distillation};
 use espalier::{DType, Result, Tape, Tensor, Var, ops};
 use serde_json::{Value, json};
 use std::cell::RefCell;
@@ -322,13 +323,15 @@ fn loss(case: &Case, setting: &Value, leaves: &[(String, Var)]) -> Result<Var, S
     let find = |name: &str| leaves.iter().find(|leaf| leaf.0 == name).map(|leaf| &leaf.1);
     let number = |keys: [&str; 2], default: f64| keys.iter().find_map(|key| setting[*key].as_f64()).unwrap_or(default);
     let word = |keys: [&str; 2]| keys.iter().find_map(|key| setting[*key].as_str()).unwrap_or("none").to_owned();
-    let kind: Distillation = serde_json::from_value(word(["type", "ty"]).into()).map_err(|e| e.to_string())?;
+    let kind: DistillKind = serde_json::from_value(word(["type", "ty"]).into()).map_err(|e| e.to_string())?;
     let cls = find("student_cls").ok_or("no student_cls")?;
     let base = ops::cross_entropy(cls, &tensor(case, "in/soft_targets")?).map_err(text)?;
     let (dist, cnn) = (find("student_dist"), tensor(case, "in/teacher_cnn")?);
     if setting["cls"] == "DistillationLoss" {
         let (alpha, tau) = (number(["alpha", "al"], 0.5), number(["tau", "tau"], 1.0));
-        return distillation(base, dist, Some(&cnn), kind, alpha, tau).map_err(text);
+        let settings = Distillation { kind, alpha, tau, ..Distillation::default() };
+        let heads: Vec<Var> = [Some(cls), dist].into_iter().flatten().cloned().collect();
+        return settings.loss(&heads, base, Some(&cnn)).map_err(text);
     }
     let full: Full = serde_json::from_value(word(["full", "full"]).into()).map_err(|e| e.to_string())?;
     let features: Option<Features> = match word(["im_type", "im_type"]).as_str() {
