@@ -7,14 +7,19 @@ use crate::tensor::Tensor;
 use crate::{Error, Result};
 
 const A: f64 = -0.75;
+/// The longest side of a grid: beyond any model, below any overflow.
+const MAX_SIDE: usize = 1 << 12;
 
-/// `pos_embed [1, extra + old², D]` for a grid of `new × new`: the `extra` first rows stay.
+/// `pos_embed [1, extra + old², D]` for a grid of `new × new`: the `extra` first rows stay. Source: DeiT's fine-tuning.
+///
+/// Errors: another rank or leading length, patches that are no square, a side of 0 or above 4096.
 pub fn pos_embed(table: &Tensor, extra: usize, new: usize) -> Result<Tensor> {
-    let width = table.dim(2);
-    let patches = table.dim(1).checked_sub(extra).filter(|n| table.shape().len() == 3 && is_square(*n));
+    let (width, ranked) = (table.dim(2), table.shape().len() == 3 && table.dim(0) == 1);
+    let patches = table.dim(1).checked_sub(extra).filter(|n| ranked && is_square(*n));
     let Some(patches) = patches else {
         return Err(Error::shape("pos_embed", format!("[1, {extra} + a square, width]"), table.shape()));
     };
+    check_side(new)?;
     let values = table.to_f64s();
     let (first, grid) = values.split_at(extra * width);
     let mut resized = first.to_vec();
@@ -22,13 +27,22 @@ pub fn pos_embed(table: &Tensor, extra: usize, new: usize) -> Result<Tensor> {
     Ok(Tensor::from_slice([1, extra + new * new, width], &resized)?.to_dtype(table.dtype()))
 }
 
-/// A relative-position-bias table `[side², heads]`, seen as an image of `heads` channels, for `new_side²` rows.
+/// A relative-position-bias table `[side², heads]`, seen as an image of `heads` channels, for `new_side²` rows; a window of `M`
+/// has `side = 2M - 1`. Source: Swin's loading of checkpoints with another window.
+///
+/// Errors: another rank, rows that are no square, a side of 0 or above 4096.
 pub fn bias_table(table: &Tensor, new_side: usize) -> Result<Tensor> {
     if table.shape().len() != 2 || !is_square(table.dim(0)) {
         return Err(Error::shape("bias_table", "[a square, heads]", table.shape()));
     }
+    check_side(new_side)?;
     let resized = resize(&table.to_f64s(), table.dim(0).isqrt(), new_side, table.dim(1));
     Ok(Tensor::from_slice([new_side * new_side, table.dim(1)], &resized)?.to_dtype(table.dtype()))
+}
+
+fn check_side(side: usize) -> Result<()> {
+    let fits = (1..=MAX_SIDE).contains(&side);
+    if fits { Ok(()) } else { Err(Error::invalid("side of the new grid", format!("1 to {MAX_SIDE}"), side)) }
 }
 
 fn is_square(n: usize) -> bool {
@@ -65,4 +79,45 @@ fn taps(i: usize, old: usize, new: usize) -> [(usize, f64); 4] {
         let index = (base as isize + k as isize - 1).clamp(0, old as isize - 1);
         (index as usize, weights[k])
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::DType;
+
+    #[test]
+    fn a_constant_stays_and_extra_rows_are_kept() {
+        let mut values = vec![7.0f32, 9.0];
+        values.extend([3.0; 8]);
+        let table = Tensor::from_slice([1, 5, 2], &values).unwrap();
+        for new in [1, 2, 3, 5] {
+            let out = pos_embed(&table, 1, new).unwrap().to_f64s();
+            assert_eq!((out.len(), &out[..2]), (2 + 2 * new * new, &[7.0, 9.0][..]));
+            assert!(out[2..].iter().all(|v| (v - 3.0).abs() < 1e-6), "{out:?}");
+        }
+    }
+
+    #[test]
+    fn halving_a_line_samples_between_its_middle_points() {
+        // Four to two: t = ½, weights (−3, 19, 19, −3) / 32, the border taps clamped.
+        let line = [0.0f32, 1.0, 2.0, 3.0];
+        let table: Vec<f32> = (0..16).map(|i| line[i % 4]).collect();
+        let out = bias_table(&Tensor::from_slice([16, 1], &table).unwrap(), 2).unwrap().to_f64s();
+        let expected = (19.0 - 3.0 * 2.0) / 32.0;
+        for (value, expected) in out.iter().zip([expected, 3.0 - expected, expected, 3.0 - expected]) {
+            assert!((value - expected).abs() < 1e-6, "{out:?}");
+        }
+    }
+
+    #[test]
+    fn other_shapes_and_sides_are_refused() {
+        let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32);
+        for (shape, extra, new) in
+            [(&[1, 6, 2][..], 1, 2), (&[2, 5, 2], 1, 2), (&[5, 2], 1, 2), (&[1, 1, 2], 2, 2), (&[1, 5, 2], 1, 0)]
+        {
+            assert!(pos_embed(&zeros(shape), extra, new).is_err(), "{shape:?}");
+        }
+        assert!(bias_table(&zeros(&[5, 2]), 3).is_err() && bias_table(&zeros(&[4, 2]), usize::MAX).is_err());
+    }
 }
