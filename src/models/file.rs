@@ -60,7 +60,10 @@ impl Model {
         for (name, blob) in tensors {
             params.insert(name.clone(), to_tensor(&file, &name, &blob)?);
         }
-        fit_positions(&arch, &mut params)?;
+        // Only a caller may ask for another grid: a file's own claim could ask for any amount of memory.
+        if options.arch.is_some() {
+            fit_positions(&arch, &mut params)?;
+        }
         if options.new_head {
             renew_heads(&arch, &mut params, options.seed)?;
         }
