@@ -23,7 +23,7 @@ fn run(options: JobOptions) -> Result<()> {
 
     // The model to prune: trained, cached or given, and how good it is.
     let dense = job.dense()?;
-    let accuracy = job.evaluate("dense", &dense)?;
+    let evaluation = job.evaluate("dense", &dense)?;
 
     // SAViT: the gates' gradients on a few batches score every head, hidden unit and channel; a 3×3 matrix of
     // second derivatives says how the kinds interact; the search then meets the target from below.
@@ -35,7 +35,7 @@ fn run(options: JobOptions) -> Result<()> {
     let pruned = job.finetune(&dense, plan, &mut teacher)?;
     let random = job.finetune(&dense, random, &mut teacher)?;
 
-    println!("{}", job.report(&dense, accuracy, &[pruned, random])?);
+    println!("{}", job.report(&dense, &evaluation, &[pruned, random])?);
     println!("report, checkpoints and plan: {}", job.folder().display());
     Ok(())
 }

@@ -111,8 +111,10 @@ fn a_run_logs_evaluates_and_learns() {
     let log = read_log(folder.path().join("log.jsonl")).expect("log");
     assert_eq!(log.iter().filter(|record| record.get("top1").is_some()).count(), 3);
     assert_eq!(log.iter().filter(|record| record.get("grad_norm").is_some()).count(), 120);
-    let accuracy = evaluate(&model, &test, &Progress::with(50, "test", Show::Quiet)).expect("evaluate");
+    let found = evaluate(&model, &test, &Progress::with(50, "test", Show::Quiet)).expect("evaluate");
+    let accuracy = found.accuracy;
     assert_eq!(Some(accuracy), outcome.accuracy);
+    assert_eq!((found.classes.len(), found.agreement(&found)), (50, 100.0));
     assert_eq!(accuracy.images, 50);
 }
 

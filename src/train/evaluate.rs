@@ -22,10 +22,28 @@ pub struct Accuracy {
     pub broken: usize,
 }
 
+/// What an evaluation finds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
+    /// Over all images.
+    pub accuracy: Accuracy,
+    /// The most likely class of each image, in the order of the data set.
+    pub classes: Vec<usize>,
+}
+
+impl Evaluation {
+    /// Percent of images that both evaluations put into the same class.
+    pub fn agreement(&self, other: &Evaluation) -> f64 {
+        let same = self.classes.iter().zip(&other.classes).filter(|(a, b)| a == b).count();
+        100.0 * same as f64 / self.classes.len().max(1) as f64
+    }
+}
+
 /// Runs `model` over every image of the loader's first epoch. Broken images are an error unless the loader skips them.
-pub fn evaluate(model: &Model, loader: &Loader, progress: &Progress) -> Result<Accuracy> {
-    let (mut hits, mut loss, mut seen) = ([0usize; 2], 0.0, 0);
+pub fn evaluate(model: &Model, loader: &Loader, progress: &Progress) -> Result<Evaluation> {
+    let (mut hits, mut loss, mut classes) = ([0usize; 2], 0.0, Vec::new());
     let broken = for_each_row(model, loader, progress, |row, label| {
+        classes.push((0..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best }));
         let rank =
             row.iter().enumerate().filter(|(i, v)| **v > row[label] || (**v == row[label] && *i < label)).count();
         hits[0] += usize::from(rank < 1);
@@ -33,25 +51,12 @@ pub fn evaluate(model: &Model, loader: &Loader, progress: &Progress) -> Result<A
         let top = row.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
         let sum: f64 = row.iter().map(|v| f64::from(v - top).exp()).sum();
         loss += sum.ln() - f64::from(row[label] - top);
-        seen += 1;
     })?;
+    let seen = classes.len();
     let percent = |hits: usize| 100.0 * hits as f64 / seen.max(1) as f64;
-    Ok(Accuracy {
-        top1: percent(hits[0]),
-        top5: percent(hits[1]),
-        loss: loss / seen.max(1) as f64,
-        images: seen,
-        broken,
-    })
-}
-
-/// The most likely class of every image, in the order of the data set.
-pub fn predict(model: &Model, loader: &Loader, progress: &Progress) -> Result<Vec<usize>> {
-    let mut classes = Vec::new();
-    for_each_row(model, loader, progress, |row, _| {
-        classes.push((0..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best }));
-    })?;
-    Ok(classes)
+    let loss = loss / seen.max(1) as f64;
+    let accuracy = Accuracy { top1: percent(hits[0]), top5: percent(hits[1]), loss, images: seen, broken };
+    Ok(Evaluation { accuracy, classes })
 }
 
 /// Calls `see(logits, label)` for every image; the number of broken ones.

@@ -11,7 +11,7 @@ mod trainer;
 pub use checkpoint::State;
 pub use config::TrainConfig;
 pub use distill::{DistillKind, Distillation};
-pub use evaluate::{Accuracy, evaluate, predict};
+pub use evaluate::{Accuracy, Evaluation, evaluate};
 pub use nonfinite::first_nonfinite;
 pub use teacher::Teacher;
 pub use trainer::{Outcome, Trainer};

@@ -106,7 +106,7 @@ impl<'a> Trainer<'a> {
         let (epoch, last) = (self.state.epoch, self.state.epoch == self.config.epochs);
         let due = |every: usize| last || (every > 0 && epoch.is_multiple_of(every));
         let accuracy = match test.filter(|_| due(self.config.eval_every)) {
-            Some(test) => Some(evaluate(self.model, test, &Progress::with(0, "evaluate", Show::Quiet))?),
+            Some(test) => Some(evaluate(self.model, test, &Progress::with(0, "evaluate", Show::Quiet))?.accuracy),
             None => None,
         };
         let every = self.config.checkpoint_every;

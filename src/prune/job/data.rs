@@ -14,8 +14,10 @@ use std::sync::Arc;
 pub struct JobData {
     /// What they are, for the report.
     pub name: String,
-    /// For training, fine-tuning and scoring.
+    /// For training and fine-tuning, augmented.
     pub train: Arc<dyn Dataset>,
+    /// The training images as evaluation sees them, for scoring.
+    pub scoring: Arc<dyn Dataset>,
     /// For evaluation.
     pub test: Arc<dyn Dataset>,
 }
@@ -26,9 +28,11 @@ impl JobData {
         let Some(root) = &options.data else {
             let side = img_size.unwrap_or(64);
             let set = |split, len| GeneratedDataset::new(split, len, side, options.seed);
+            let train: Arc<dyn Dataset> = Arc::new(set(Split::Train, options.train_images)?);
             return Ok(Self {
                 name: format!("generated v{GENERATOR_VERSION}, {side} px"),
-                train: Arc::new(set(Split::Train, options.train_images)?),
+                scoring: Arc::clone(&train),
+                train,
                 test: Arc::new(set(Split::Test, options.test_images)?),
             });
         };
@@ -42,11 +46,12 @@ impl JobData {
         Ok(Self {
             name: root.display().to_string(),
             train: folder(&train, augmented, options.seed)?,
+            scoring: folder(&train, Transform::eval(side), options.seed)?,
             test: folder(&test, Transform::eval(side), options.seed)?,
         })
     }
 
-    /// Shuffled training batches over the first `share` of an epoch's images.
+    /// Shuffled training batches.
     pub fn training(&self, options: &JobOptions, seed: u64) -> Result<Loader> {
         Loader::new(Arc::clone(&self.train), LoaderOptions::train(options.batch_size, seed))
     }

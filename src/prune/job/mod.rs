@@ -15,12 +15,14 @@ pub use report::{Row, Speed};
 use super::plan::{Kind, Plan};
 use super::savit::{calibrate, official, scores::Calibration, search};
 use super::{apply, plan};
+use crate::data::loader::{Loader, LoaderOptions};
 use crate::models::{Architecture, LoadOptions, Model};
 use crate::ops::Reduction;
 use crate::report::{Progress, RunFolder, Show};
-use crate::train::{Accuracy, DistillKind, Distillation, Teacher, TrainConfig, Trainer, evaluate, images};
+use crate::train::{DistillKind, Distillation, Evaluation, Teacher, TrainConfig, Trainer, evaluate, images};
 use crate::{DType, Error, Result, Tensor, ops};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Images per mini-batch of the scoring pass, as published.
 const SCORE_BATCH: usize = 32;
@@ -34,9 +36,9 @@ pub struct Candidate {
     /// The compact model.
     pub model: Model,
     /// Without any training after the cut.
-    pub before: Accuracy,
+    pub before: Evaluation,
     /// After fine-tuning.
-    pub after: Accuracy,
+    pub after: Evaluation,
 }
 
 /// A job in its run folder.
@@ -65,13 +67,13 @@ impl Job {
     /// The whole job; the table's text.
     pub fn run(self) -> Result<String> {
         let dense = self.dense()?;
-        let accuracy = self.evaluate("dense", &dense)?;
+        let evaluation = self.evaluate("dense", &dense)?;
         let calibration = self.calibrate(&dense)?;
         let (plan, random) = self.plans(&dense, &calibration)?;
         let mut teacher = Teacher::remembering(&dense);
         let pruned = self.finetune(&dense, plan, &mut teacher)?;
         let random = self.finetune(&dense, random, &mut teacher)?;
-        self.report(&dense, accuracy, &[pruned, random])
+        self.report(&dense, &evaluation, &[pruned, random])
     }
 
     /// The run folder.
@@ -81,12 +83,17 @@ impl Job {
 
     /// The dense model: given weights, the cached one of an equal earlier run, or a freshly trained one.
     pub fn dense(&self) -> Result<Model> {
-        let arch = self.options.architecture(self.data.train.num_classes())?;
         if let Some(path) = &self.options.weights {
-            let model = Model::load(path, &LoadOptions::default())?;
+            let mut model = Model::load(path, &LoadOptions::default())?;
+            let side = self.data.test.img_size();
+            if model.arch().img_size != side {
+                let arch = Architecture { img_size: side, ..model.arch().clone() };
+                model = Model::load(path, &LoadOptions { arch: Some(arch), ..LoadOptions::default() })?;
+            }
             self.check_classes(model.arch())?;
             return Ok(model);
         }
+        let arch = self.options.architecture(self.data.train.num_classes())?;
         let cached = self.options.cache.join(self.options.dense_key(&arch)?);
         if cached.exists() {
             self.say(&format!("dense model from {}", cached.display()));
@@ -113,12 +120,12 @@ impl Job {
     }
 
     /// Accuracy on the test images.
-    pub fn evaluate(&self, name: &str, model: &Model) -> Result<Accuracy> {
+    pub fn evaluate(&self, name: &str, model: &Model) -> Result<Evaluation> {
         let test = self.data.testing(&self.options)?;
         let progress = Progress::with(self.data.test.len() as u64, &format!("evaluate {name}"), self.show);
-        let accuracy = evaluate(model, &test, &progress)?;
-        self.tell_broken(accuracy.broken);
-        Ok(accuracy)
+        let evaluation = evaluate(model, &test, &progress)?;
+        self.tell_broken(evaluation.accuracy.broken);
+        Ok(evaluation)
     }
 
     /// SAViT's scores and Hessian, from an earlier run's file when one was given; saved for later targets.
@@ -127,9 +134,8 @@ impl Job {
             let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
             return Calibration::from_json(&text);
         }
-        let mut settings = self.options.clone();
-        settings.batch_size = SCORE_BATCH.min(self.data.train.len());
-        let loader = self.data.training(&settings, self.options.seed ^ 1)?;
+        let batch = SCORE_BATCH.min(self.data.scoring.len());
+        let loader = Loader::new(Arc::clone(&self.data.scoring), LoaderOptions::train(batch, self.options.seed ^ 1))?;
         let mut options = calibrate::Options::published(2 * self.options.score_batches, self.options.seed);
         options.fraction = 0.5;
         // Single precision is within 1e-4 of the largest entry here, far below the noise of few batches.
@@ -178,7 +184,7 @@ impl Job {
         let before = self.evaluate(&format!("{name}, not fine-tuned"), &model)?;
         let train = self.data.training(&self.options, self.options.seed ^ 2)?;
         let steps = (self.options.finetune_epochs * train.batches() as f64).round() as usize;
-        let mut after = before;
+        let mut after = before.clone();
         if steps > 0 {
             let epochs = self.options.finetune_epochs.ceil() as usize;
             let mut config = TrainConfig::short(&format!("finetune-{name}"), epochs, steps, self.options.finetune_lr);

@@ -4,7 +4,7 @@ use super::{Candidate, Job, blank};
 use crate::models::{Architecture, Model, cost};
 use crate::report::table::{bytes, count, spread};
 use crate::report::{Rival, Table, Timing, interleaved, structure_svg};
-use crate::train::Accuracy;
+use crate::train::{Accuracy, Evaluation};
 use crate::{Error, Result};
 use serde::Serialize;
 
@@ -26,6 +26,8 @@ pub struct Row {
     pub before: Option<Accuracy>,
     /// As delivered.
     pub accuracy: Accuracy,
+    /// Percent of the test images on which it agrees with the dense model.
+    pub agreement: f64,
     /// Parameters.
     pub params: u64,
     /// Multiply-accumulates of one image.
@@ -44,22 +46,23 @@ const BATCH: usize = 32;
 
 impl Job {
     /// Measures, writes `report.md`, `report.json` and the pictures, and returns the table's text.
-    pub fn report(&self, dense: &Model, accuracy: Accuracy, candidates: &[Candidate]) -> Result<String> {
+    pub fn report(&self, dense: &Model, evaluation: &Evaluation, candidates: &[Candidate]) -> Result<String> {
         dense.save(self.folder.file("dense.safetensors")?, "dense")?;
-        let mut models = vec![("dense", dense, None, accuracy)];
-        models.extend(candidates.iter().map(|c| (c.name.as_str(), &c.model, Some(c.before), c.after)));
+        let mut models = vec![("dense", dense, None, evaluation)];
+        models.extend(candidates.iter().map(|c| (c.name.as_str(), &c.model, Some(c.before.accuracy), &c.after)));
         let named: Vec<(&str, &Model)> = models.iter().map(|(name, model, ..)| (*name, *model)).collect();
         let speeds = self.measure(&named)?;
         let (dense_time, dense_macs) = (1.0 / speeds[0].batch.median, cost::macs(dense.arch()));
         let mut rows = Vec::new();
-        for ((name, model, before, accuracy), speed) in models.into_iter().zip(speeds) {
+        for ((name, model, before, after), speed) in models.into_iter().zip(speeds) {
             let path = self.folder.file(&format!("{name}.safetensors"))?;
             let file = std::fs::metadata(&path).map_err(Error::io("read", &path))?.len();
             let macs = cost::macs(model.arch());
             rows.push(Row {
                 name: name.to_string(),
                 before,
-                accuracy,
+                accuracy: after.accuracy,
+                agreement: after.agreement(evaluation),
                 params: cost::params(model.arch()),
                 macs,
                 file,
@@ -120,6 +123,7 @@ fn table(rows: &[Row]) -> Table {
         "top-1 cut",
         "top-1",
         "top-5",
+        "agrees",
         "params",
         "MACs",
         "file",
@@ -135,6 +139,7 @@ fn table(rows: &[Row]) -> Table {
             row.before.map_or("-".into(), |before| format!("{:.2}", before.top1)),
             format!("{:.2}", row.accuracy.top1),
             format!("{:.2}", row.accuracy.top5),
+            format!("{:.1}", row.agreement),
             count(row.params),
             count(row.macs),
             bytes(row.file),
