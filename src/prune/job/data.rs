@@ -2,7 +2,7 @@
 
 use super::JobOptions;
 use crate::Result;
-use crate::data::augment::{Crop, Transform};
+use crate::data::augment::Transform;
 use crate::data::dataset::{Dataset, FolderDataset};
 use crate::data::folder::{ImageFolder, imagenet_classes};
 use crate::data::generated::{GENERATOR_VERSION, GeneratedDataset, Split};
@@ -38,14 +38,9 @@ impl JobData {
         };
         let side = img_size.unwrap_or(224);
         let [train, test] = folders(root);
-        // Small images are cropped with padding, large ones at random sizes: the official recipes' two cases.
-        let mut augmented = Transform::train(side);
-        if side <= 32 {
-            augmented.crop = Crop::Padded { padding: 4 };
-        }
         Ok(Self {
             name: root.display().to_string(),
-            train: folder(&train, augmented, options.seed)?,
+            train: folder(&train, Transform::train(side), options.seed)?,
             scoring: folder(&train, Transform::eval(side), options.seed)?,
             test: folder(&test, Transform::eval(side), options.seed)?,
         })
