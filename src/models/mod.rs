@@ -3,8 +3,11 @@
 pub mod architecture;
 pub mod cost;
 pub mod deit;
+pub mod file;
+pub mod interpolate;
 mod model;
 pub mod zoo;
 
 pub use architecture::{Architecture, Block, Family, Mixer, Reduce};
+pub use file::LoadOptions;
 pub use model::{Model, mean_of_heads};
