@@ -50,7 +50,7 @@ fn normalize(
     expect(OP, "weight", gamma, &[cols], &like)?;
     expect(OP, "bias", beta, &[cols], &like)?;
     drop(like);
-    if !(eps > 0.0) {
+    if eps.is_nan() || eps <= 0.0 {
         return Err(Error::invalid("LayerNorm eps", "above 0", eps));
     }
     let (y, stats) = float_dispatch!(OP, sum.dtype(), T => forward::<T>(&sum, gamma.tensor(), beta.tensor(), eps))?;

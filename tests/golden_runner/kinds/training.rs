@@ -67,7 +67,7 @@ pub fn train_steps(case: &Case) -> Result<Produced, String> {
     let mut model = model(case, architecture(case)?)?;
     let mut optimizer = AdamW::new(config(case, "", case.f64_at("/weight_decay")?)?, model.params());
     let mut ema = Ema::new(model.params(), case.f64_at("/ema_decay")?);
-    let smoothing = case.maybe("/smoothing").and_then(Value::as_f64).unwrap_or(0.1);
+    let smoothing = smoothing(case)?;
     let (images, (_, labels)) = (tensor(case, "in/x")?, case.usizes("in/label")?);
     let [steps, batch, ..] = **images.shape() else { return Err("in/x without steps".into()) };
     let rates = case.f64s_at("/lr_per_step")?;
@@ -92,6 +92,16 @@ pub fn train_steps(case: &Case) -> Result<Produced, String> {
     produced.put_json("group_no_decay", no_decay);
     produced.put_json("group_decay", decay);
     Ok(produced)
+}
+
+/// The field `smoothing`, or the number in `… LabelSmoothing 0.1, …`.
+fn smoothing(case: &Case) -> Result<f64, String> {
+    if let Some(smoothing) = case.maybe("/smoothing").and_then(Value::as_f64) {
+        return Ok(smoothing);
+    }
+    let text = case.str_at("/op")?.split_once("LabelSmoothing ").ok_or("no label smoothing")?.1;
+    let number = text.split([',', ' ', ';']).next().and_then(|number| number.parse().ok());
+    number.ok_or_else(|| format!("label smoothing {text}"))
 }
 
 /// Steps of a pruned model with recorded drop-path uniforms.
