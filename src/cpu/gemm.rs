@@ -4,7 +4,7 @@ use crate::tensor::Float;
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Multiply-accumulates done by [`gemm`] since the program started: the instrumented count of the cost model's tests.
+/// Multiply-accumulates done by [`gemm`](super::gemm()) since the program started: the instrumented count of the cost model's tests.
 pub mod macs {
     use super::{AtomicU64, Ordering};
     pub(super) static DONE: AtomicU64 = AtomicU64::new(0);
@@ -15,8 +15,11 @@ pub mod macs {
     }
 }
 
-/// Rows (or columns) of the result that one task computes.
-const PIECE: usize = 192;
+/// Rows (or columns) of the result that one task computes, about: the other operand is packed once for each piece.
+const PIECE: usize = 256;
+
+/// Pieces are whole multiples of this, so that few end in a partial register tile.
+const GRAIN: usize = 64;
 
 /// A matrix inside a slice: element `(r, c)` is `data[r * row_stride + c * col_stride]`.
 #[derive(Clone, Copy)]
@@ -56,7 +59,7 @@ unsafe impl<T> Sync for Out<T> {}
 
 /// `c = alpha a b + beta c` for `c` of `[a.rows, b.cols]` with `stride` elements from row to row.
 ///
-/// The longer side of `c` is cut into pieces of 192 that run in parallel; each piece is one sequential product, so the
+/// The longer side of `c` is cut into pieces that run in parallel, by its length alone; each piece is one sequential product, so the
 /// result is the same for any number of threads.
 #[allow(unsafe_code)]
 pub fn gemm<T: Float>(alpha: T, a: Mat<T>, b: Mat<T>, beta: T, c: &mut [T], stride: usize) {
@@ -97,12 +100,14 @@ pub fn gemm<T: Float>(alpha: T, a: Mat<T>, b: Mat<T>, beta: T, c: &mut [T], stri
     };
     let by_rows = m >= n;
     let long = m.max(n);
-    let pieces = if m * n * k < 1 << 18 { 1 } else { long.div_ceil(PIECE) };
-    if pieces == 1 {
+    if m * n * k < 1 << 18 || long < 2 * GRAIN {
         return piece(0, m, 0, n);
     }
-    (0..pieces).into_par_iter().for_each(|p| {
-        let (start, len) = (p * PIECE, PIECE.min(long - p * PIECE));
+    // An even number of near-equal pieces keeps two, four … cores busy to the end.
+    let pieces = 2 * long.div_ceil(2 * PIECE);
+    let size = long.div_ceil(pieces).next_multiple_of(GRAIN);
+    (0..long.div_ceil(size)).into_par_iter().for_each(|p| {
+        let (start, len) = (p * size, size.min(long - p * size));
         if by_rows { piece(start, len, 0, n) } else { piece(0, m, start, len) }
     });
 }

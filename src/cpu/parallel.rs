@@ -65,7 +65,7 @@ pub fn rows<R: Send>(count: usize, f: impl Fn(usize) -> R + Sync + Send) -> Vec<
 
 /// `out[c] (+)= sum over rows of row(r)[c]`, where `add(first, end, partial)` adds rows `first..end` into `partial`.
 ///
-/// Partial sums of [`SUM_ROWS`]-row chunks are added in index order: the result does not depend on the threads.
+/// Partial sums of chunks of constant size are added in index order: the result does not depend on the threads.
 pub fn sum_columns<T: Float>(
     count: usize,
     out: &mut [T],

@@ -87,6 +87,8 @@ pub struct FolderDataset {
     transform: Transform,
     seed: u64,
     cache: ImageCache,
+    labels: Option<Vec<usize>>,
+    names: Vec<String>,
 }
 
 impl FolderDataset {
@@ -97,7 +99,18 @@ impl FolderDataset {
     pub fn new(folder: ImageFolder, transform: Transform, seed: u64) -> Result<Self> {
         transform.validate()?;
         let cache = ImageCache::new(folder.files.len(), Self::CACHE_BYTES);
-        Ok(Self { folder, transform, seed, cache })
+        let names = folder.classes.clone();
+        Ok(Self { folder, transform, seed, cache, labels: None, names })
+    }
+
+    /// Gives class folder `k` the label `labels[k]` among `names`: a few classes of a model that knows more.
+    pub fn relabelled(mut self, labels: Vec<usize>, names: Vec<String>) -> Result<Self> {
+        if labels.len() != self.folder.classes.len() || labels.iter().any(|label| *label >= names.len()) {
+            let expected = format!("{} labels below {}", self.folder.classes.len(), names.len());
+            return Err(Error::invalid("labels of the class folders", expected, format!("{labels:?}")));
+        }
+        (self.labels, self.names) = (Some(labels), names);
+        Ok(self)
     }
 
     /// The files and classes.
@@ -112,7 +125,7 @@ impl Dataset for FolderDataset {
     }
 
     fn class_names(&self) -> &[String] {
-        &self.folder.classes
+        &self.names
     }
 
     fn img_size(&self) -> usize {
@@ -127,6 +140,7 @@ impl Dataset for FolderDataset {
         // An image that does not fit the transform is as unusable as a damaged one, and must be named.
         let pixels = self.transform.apply(&image, &noise, index as u64);
         let pixels = pixels.map_err(|error| Error::Image { file: file.clone(), detail: error.to_string() })?;
-        Ok(Sample { pixels, label: *label })
+        let label = self.labels.as_ref().map_or(*label, |labels| labels[*label]);
+        Ok(Sample { pixels, label })
     }
 }

@@ -58,10 +58,10 @@ pub struct Difficulty {
 impl Default for Difficulty {
     fn default() -> Self {
         Self {
-            radius: [0.24, 0.38],
-            contrast: [22.0, 50.0],
-            clutter: 50.0,
-            noise: 24.0,
+            radius: [0.29, 0.44],
+            contrast: [54.0, 96.0],
+            clutter: 36.0,
+            noise: 15.0,
             fine_period: 0.10,
             coarse_period: 0.21,
             period_jitter: 0.15,

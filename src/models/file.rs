@@ -1,43 +1,48 @@
-//! Models in files: safetensors with the architecture in its metadata, and PyTorch's `.pth` in and out.
+//! Models in files: official checkpoints in, our own in and out.
 //!
-//! Keys and shapes are those of the official checkpoints (base_models 1.4). Metadata that [`Model::save`] writes:
-//! [`ARCHITECTURE`] (JSON), [`STAGE`] and [`FORMAT_VERSION`]. A file without it is read by its shapes.
+//! Keys and shapes are those of the official checkpoints (base_models 1.4). Our safetensors carry the [`Architecture`]
+//! as JSON under [`ARCHITECTURE`], what the model is in the middle of under [`STAGE`], and [`FORMAT_VERSION`]. Foreign
+//! files carry none: the architecture is then the caller's, or is read off the shapes. A header of a hostile file cannot
+//! ask for memory: what is listed or made is bounded by the tensors that are there.
 
 use super::{Architecture, Block, Family, Mixer, Model, Reduce, deit, interpolate};
 use crate::io::keys::{self, Stage};
-use crate::io::{self, Blob, Checkpoint, pth, safetensors};
+use crate::io::{self, Blob, BlobType, Checkpoint, pth, safetensors};
 use crate::nn::Params;
 use crate::tensor::{DType, Tensor};
 use crate::{Error, Result};
 use std::path::Path;
 
-/// Metadata key of the [`Architecture`], as JSON.
+/// Metadata key of the architecture.
 pub const ARCHITECTURE: &str = "espalier.architecture";
-/// Metadata key of what the model is in the middle of: `dense` for a plain one, pruned or not.
+/// Metadata key of the stage: `dense`, `finetune` ….
 pub const STAGE: &str = "espalier.stage";
 /// Metadata key of the version of this layout: `1`.
 pub const FORMAT_VERSION: &str = "espalier.format_version";
 
-const DENSE: &str = "dense";
 const VERSION: &str = "1";
 
-/// How [`Model::load`] reads a file; the default takes it as it is.
-#[derive(Debug, Clone, Default)]
+/// What to do where a file and the wanted model differ.
+#[derive(Debug, Clone)]
 pub struct LoadOptions {
-    /// The model to fill. `None`: the one that the metadata names, else the one that the shapes imply.
-    pub architecture: Option<Architecture>,
-    /// Width of a head, for files that do not say: 64 when `None`, as in every published DeiT.
-    pub head_dim: Option<usize>,
-    /// Key of the weights inside a `.pth`, such as `model_ema`; `None`: the usual ones.
-    pub wrapper: Option<String>,
-    /// Side of the images in place of the architecture's; the position embedding is resized (base_models 1.5).
-    pub img_size: Option<usize>,
-    /// Number of classes in place of the architecture's; needs [`Self::new_head`] when the file has another.
-    pub num_classes: Option<usize>,
-    /// Seed of fresh heads: heads that the file lacks, or has for another number of classes, are initialised.
-    pub new_head: Option<u64>,
-    /// Drops the distillation token, its position and its head, to fill a plain model.
+    /// The wanted model; `None` takes the file's own, else what the shapes say.
+    pub arch: Option<Architecture>,
+    /// Head width of a model whose architecture is read off the shapes; 64 in every published DeiT.
+    pub head_dim: usize,
+    /// Give a model whose heads the file lacks or has for other classes fresh ones instead of an error.
+    pub new_head: bool,
+    /// Load a distilled checkpoint into a plain model: its second token, head and position go.
     pub drop_distillation: bool,
+    /// Seed of a fresh head.
+    pub seed: u64,
+    /// Key of the weights inside a training checkpoint, such as `model_ema`; `None`: the usual ones.
+    pub wrapper: Option<String>,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self { arch: None, head_dim: 64, new_head: false, drop_distillation: false, seed: 0, wrapper: None }
+    }
 }
 
 /// Names and float tensors of a checkpoint that are on their way into a model.
@@ -47,63 +52,58 @@ struct Weights {
 }
 
 impl Model {
-    /// Reads a model from a safetensors or `.pth` file.
+    /// Reads a `.pth` or safetensors file. Other float types become `f32`.
     ///
-    /// The architecture is that of `options`, else the metadata's, else implied by the shapes: depth, embedding width,
-    /// hidden widths, patch size, classes and distillation directly, heads as `rows(qkv) / (3 head_dim)`, the image
-    /// size from the position embedding. Other float types become `f32`. Errors name file, key, what was expected and
-    /// what was found: [`Error::Io`], [`Error::File`] for a damaged file, [`Error::Key`] for missing, unexpected,
-    /// misshapen or non-finite tensors, [`Error::Invalid`] for an architecture that no model can have.
-    pub fn load(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self> {
+    /// The architecture is that of `options`, else the file's own, else read off the shapes: heads are
+    /// `rows(qkv) / (3 head_dim)`, the image size comes from the position embedding. Only for the caller's architecture
+    /// positions of another grid are resized (base_models 1.5). Errors name file, key, what was expected and found:
+    /// [`Error::Io`], [`Error::File`] for a damaged file, [`Error::Key`] for missing, unexpected, misshapen or
+    /// non-finite tensors, [`Error::Invalid`] for an architecture that no model can have.
+    pub fn load(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Model> {
         Self::from_checkpoint(io::read(path)?, options)
     }
 
     /// [`Model::load`] of a checkpoint that is in memory already.
-    pub fn from_checkpoint(checkpoint: Checkpoint, options: &LoadOptions) -> Result<Self> {
+    pub fn from_checkpoint(checkpoint: Checkpoint, options: &LoadOptions) -> Result<Model> {
         let file = checkpoint.file.display().to_string();
-        let stored = metadata(&file, &checkpoint)?;
+        let own = architecture(&checkpoint)?;
         let tensors = keys::unwrap(checkpoint, options.wrapper.as_deref())?;
-        let family = options.architecture.as_ref().or(stored.as_ref()).map_or(Family::Deit, |arch| arch.family);
+        let family = options.arch.as_ref().or(own.as_ref()).map_or(Family::Deit, |arch| arch.family);
         let depth = depth(&file, &tensors)?;
         let tensors = keys::from_file(&file, tensors, &keys::rules(family, Stage::Dense, depth))?;
         let mut weights = Weights::new(file, tensors)?;
-        let mut arch = match options.architecture.clone().or(stored) {
+        let arch = match options.arch.clone() {
             Some(arch) => arch,
-            None => weights.infer(depth, options.head_dim.unwrap_or(64))?,
+            None => {
+                let arch = own.map_or_else(|| weights.infer(depth, options.head_dim), Ok)?;
+                Architecture { distilled: arch.distilled && !options.drop_distillation, ..arch }
+            }
         };
-        if options.drop_distillation {
-            arch.distilled = options.architecture.is_some() && arch.distilled;
-        }
-        arch.img_size = options.img_size.unwrap_or(arch.img_size);
-        arch.num_classes = options.num_classes.unwrap_or(arch.num_classes);
         arch.validate()?;
         // A header may claim a million blocks; the tensors that are there bound what is worth listing.
-        if arch.blocks.len() > weights.params.len().max(1) && options.architecture.is_none() {
+        if arch.blocks.len() > weights.params.len().max(1) && options.arch.is_none() {
             let found = format!("{} tensors", weights.params.len());
             return Err(weights.error(ARCHITECTURE, &format!("tensors of {} blocks", arch.blocks.len()), found));
         }
         weights.distillation(&arch, options.drop_distillation)?;
-        if options.architecture.is_some() || options.img_size.is_some() {
+        if options.arch.is_some() {
             weights.positions(&arch)?;
         }
-        weights.heads(&arch, options.new_head)?;
+        weights.heads(&arch, options.new_head.then_some(options.seed))?;
         Model::new(arch, weights.params, &weights.file)
     }
 
-    /// Writes the model to a safetensors file, atomically, with its architecture in the metadata and `extra` behind it.
+    /// Writes safetensors with the architecture and `stage`, atomically. Reading and writing again gives equal bytes.
     ///
-    /// Errors: [`Error::Invalid`] for an `extra` key that is taken, [`Error::Io`].
-    pub fn save(&self, path: impl AsRef<Path>, extra: &[(String, String)]) -> Result<()> {
-        let json = serde_json::to_string(self.arch())
-            .map_err(|error| Error::invalid("architecture", "one that JSON can hold", error))?;
-        let own = [(FORMAT_VERSION, VERSION.to_string()), (STAGE, DENSE.into()), (ARCHITECTURE, json)];
-        let own = own.into_iter().map(|(key, value)| (key.to_string(), value));
-        let metadata: Vec<(String, String)> = own.chain(extra.iter().cloned()).collect();
-        safetensors::write(path, &self.blobs()?, &metadata)
+    /// Errors: [`Error::Io`]; a file that was there stays as it was then.
+    pub fn save(&self, path: impl AsRef<Path>, stage: &str) -> Result<()> {
+        let arch = serde_json::to_string(self.arch()).map_err(|e| Error::invalid("architecture", "JSON", e))?;
+        let metadata = [(FORMAT_VERSION, VERSION), (STAGE, stage), (ARCHITECTURE, &arch)];
+        safetensors::write(path, &self.blobs()?, &metadata.map(|(key, value)| (key.to_string(), value.to_string())))
     }
 
-    /// Writes the model as the official checkpoints are, `{"model": state_dict}`, atomically; it carries no metadata,
-    /// so a reader needs the width of the heads when it is not 64.
+    /// Writes the official form of PyTorch files, `{"model": state_dict}`, atomically. It carries no metadata, so a
+    /// reader needs the width of the heads when it is not 64.
     ///
     /// Errors: [`Error::Invalid`] for more than 4 GiB, [`Error::Io`].
     pub fn save_pth(&self, path: impl AsRef<Path>) -> Result<()> {
@@ -111,28 +111,47 @@ impl Model {
     }
 
     fn blobs(&self) -> Result<Vec<(String, Blob)>> {
-        let blob = |(name, tensor): (&str, &Tensor)| {
-            let values = tensor.to_dtype(DType::F32);
-            Ok((name.to_string(), Blob::from_f32(tensor.shape().to_vec(), values.slice::<f32>()?)?))
-        };
-        let blobs: Result<Vec<_>> = self.params().iter().map(blob).collect();
+        let blobs = self.params().iter().map(|(name, tensor)| Ok((name.to_string(), to_blob(tensor)?)));
         let rules = keys::rules(self.arch().family, Stage::Dense, self.arch().blocks.len());
-        keys::to_file("model", blobs?, &rules)
+        keys::to_file("model", blobs.collect::<Result<_>>()?, &rules)
     }
 }
 
-/// The architecture in the metadata, after checking version and stage.
-fn metadata(file: &str, checkpoint: &Checkpoint) -> Result<Option<Architecture>> {
+/// The architecture that one of our files carries; an error when it cannot be, or the file's layout is a newer one.
+pub fn architecture(checkpoint: &Checkpoint) -> Result<Option<Architecture>> {
+    let file = checkpoint.file.display().to_string();
     let find = |name: &str| checkpoint.metadata.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-    for (key, expected) in [(FORMAT_VERSION, VERSION), (STAGE, DENSE)] {
-        if let Some(found) = find(key).filter(|found| *found != expected) {
-            return Err(key_error(file, key, expected, found));
-        }
+    if let Some(found) = find(FORMAT_VERSION).filter(|found| *found != VERSION) {
+        return Err(key_error(&file, FORMAT_VERSION, VERSION, found));
     }
     let Some(json) = find(ARCHITECTURE) else { return Ok(None) };
     let parsed = serde_json::from_str::<Architecture>(json).map_err(|error| error.to_string());
     let checked = parsed.and_then(|arch| arch.validate().map(|()| arch).map_err(|error| error.to_string()));
-    checked.map(Some).map_err(|error| key_error(file, ARCHITECTURE, "an architecture", error))
+    checked.map(Some).map_err(|error| key_error(&file, ARCHITECTURE, "an architecture", error))
+}
+
+/// A float tensor for a file.
+pub fn to_blob(tensor: &Tensor) -> Result<Blob> {
+    let dtype = match tensor.dtype() {
+        DType::F32 => BlobType::F32,
+        DType::F64 => BlobType::F64,
+        DType::F16 => BlobType::F16,
+        DType::BF16 => BlobType::BF16,
+        other => return Err(Error::shape("to_blob", "a float tensor", other)),
+    };
+    Blob::new(dtype, tensor.shape().to_vec(), tensor.bytes().to_vec())
+}
+
+/// An `f32` tensor from a file; an error naming file and key for integers and values that are not finite.
+pub fn to_tensor(file: &str, name: &str, blob: &Blob) -> Result<Tensor> {
+    if !blob.dtype.is_float() {
+        return Err(key_error(file, name, "a float type", blob.dtype.name()));
+    }
+    let values = blob.to_f32()?;
+    if let Some(bad) = values.iter().position(|value| !value.is_finite()) {
+        return Err(key_error(file, name, "finite values", format!("{} at element {bad}", values[bad])));
+    }
+    Tensor::from_slice(blob.shape.as_slice(), &values)
 }
 
 /// One more than the largest block index.
@@ -153,19 +172,11 @@ fn key_error(file: &str, key: &str, expected: impl Into<String>, found: impl Int
 }
 
 impl Weights {
-    /// Converts to `f32`; refuses integers, NaN and infinities.
+    /// Everything as `f32`.
     fn new(file: String, tensors: Vec<(String, Blob)>) -> Result<Self> {
-        let mut params = Params::default();
-        for (name, blob) in tensors {
-            if !blob.dtype.is_float() {
-                return Err(key_error(&file, &name, "a float type", blob.dtype.name()));
-            }
-            let values = blob.to_f32()?;
-            if let Some(bad) = values.iter().position(|value| !value.is_finite()) {
-                return Err(key_error(&file, &name, "finite weights", format!("{} at element {bad}", values[bad])));
-            }
-            params.insert(name, Tensor::from_slice(&blob.shape, &values)?);
-        }
+        let params =
+            tensors.into_iter().map(|(name, blob)| to_tensor(&file, &name, &blob).map(|tensor| (name, tensor)));
+        let params = params.collect::<Result<_>>()?;
         Ok(Self { file, params })
     }
 
@@ -247,7 +258,7 @@ impl Weights {
         if **pos.shape() == [1, rows.map_or(0, |rows| rows + extra), arch.embed_dim]
             && rows.and_then(interpolate::side_of).is_some()
         {
-            let resized = interpolate::resize_pos_embed(pos, extra, arch.grid())?;
+            let resized = interpolate::pos_embed(pos, extra, arch.grid())?;
             self.params.insert("pos_embed", resized);
         }
         Ok(())

@@ -58,49 +58,39 @@ pub(super) fn side_of(count: usize) -> Option<usize> {
     (side * side == count && side > 0).then_some(side)
 }
 
-/// A position embedding `[1, extra + g², D]` for another grid: `[1, extra + grid², D]`.
+/// A position embedding `[1, extra + g², D]` for a grid of `new` × `new`: `[1, extra + new², D]`.
 ///
 /// The first `extra` rows (class, distillation) stay as they are, the others are an image of `g` × `g` points, row by
-/// row, and are resized channel by channel; the same tensor when `g` is `grid` already. Source: base_models 1.5.
-/// Errors: [`Error::Shape`] for another shape, [`Error::Invalid`] for a grid of 0.
-pub fn resize_pos_embed(pos: &Tensor, extra: usize, grid: usize) -> Result<Tensor> {
-    let expected = || format!("[1, {extra} + a square, channels]");
-    let [1, tokens, channels] = **pos.shape() else {
-        return Err(Error::shape("pos_embed", expected(), pos.shape()));
-    };
-    let side = tokens.checked_sub(extra).and_then(side_of);
-    let Some(side) = side.filter(|_| channels > 0) else {
-        return Err(Error::shape("pos_embed", expected(), pos.shape()));
-    };
-    check_side(grid)?;
-    if side == grid {
-        return Ok(pos.clone());
-    }
-    let values = pos.to_f64s();
-    let (first, image) = values.split_at(extra * channels);
-    let resized = [first, &resize(image, side, grid, channels)].concat();
-    Ok(Tensor::from_slice([1, extra + grid * grid, channels], &resized)?.to_dtype(pos.dtype()))
-}
-
-/// A table of relative position biases `[(2w - 1)², heads]` for windows of `window` × `window`:
-/// `[(2 window - 1)², heads]`, resized as an image with one channel for each head.
-///
-/// Errors: [`Error::Shape`] for another shape, [`Error::Invalid`] for a window of 0.
-pub fn resize_bias_table(table: &Tensor, window: usize) -> Result<Tensor> {
-    let side = match **table.shape() {
-        [points, heads] if heads > 0 => side_of(points).filter(|side| side % 2 == 1).map(|side| (side, heads)),
-        _ => None,
-    };
-    let Some((side, heads)) = side else {
-        return Err(Error::shape("relative position bias", "[an odd square, heads]", table.shape()));
-    };
-    check_side(window)?;
-    let new = 2 * window - 1;
+/// row, and are resized channel by channel; the same tensor when `g` is `new` already. Source: base_models 1.5.
+/// Errors: [`Error::Shape`] for another shape, [`Error::Invalid`] for a grid of 0 or above 4096.
+pub fn pos_embed(table: &Tensor, extra: usize, new: usize) -> Result<Tensor> {
+    let wrong = || Error::shape("pos_embed", format!("[1, {extra} + a square, channels]"), table.shape());
+    let [1, tokens, channels] = **table.shape() else { return Err(wrong()) };
+    let side = tokens.checked_sub(extra).and_then(side_of).filter(|_| channels > 0).ok_or_else(wrong)?;
+    check_side(new)?;
     if side == new {
         return Ok(table.clone());
     }
-    let resized = resize(&table.to_f64s(), side, new, heads);
-    Ok(Tensor::from_slice([new * new, heads], &resized)?.to_dtype(table.dtype()))
+    let values = table.to_f64s();
+    let (first, image) = values.split_at(extra * channels);
+    let resized = [first, &resize(image, side, new, channels)].concat();
+    Ok(Tensor::from_slice([1, extra + new * new, channels], &resized)?.to_dtype(table.dtype()))
+}
+
+/// A table of relative position biases `[side², heads]`, seen as an image of `heads` channels: `[new_side², heads]`.
+/// Windows of `w` × `w` have sides of `2w - 1`.
+///
+/// Errors: [`Error::Shape`] for another shape, [`Error::Invalid`] for a side of 0 or above 4096.
+pub fn bias_table(table: &Tensor, new_side: usize) -> Result<Tensor> {
+    let wrong = || Error::shape("bias_table", "[a square, heads]", table.shape());
+    let [points, heads] = **table.shape() else { return Err(wrong()) };
+    let side = side_of(points).filter(|_| heads > 0).ok_or_else(wrong)?;
+    check_side(new_side)?;
+    if side == new_side {
+        return Ok(table.clone());
+    }
+    let resized = resize(&table.to_f64s(), side, new_side, heads);
+    Ok(Tensor::from_slice([new_side * new_side, heads], &resized)?.to_dtype(table.dtype()))
 }
 
 fn check_side(side: usize) -> Result<()> {
@@ -134,16 +124,16 @@ mod tests {
     #[test]
     fn the_same_grid_is_the_same_table_and_bad_shapes_are_errors() -> Result<()> {
         let pos = Tensor::from_slice([1, 5, 2], &[0f32, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0])?;
-        assert_eq!(resize_pos_embed(&pos, 1, 2)?.slice::<f32>()?, pos.slice::<f32>()?);
-        let larger = resize_pos_embed(&pos, 1, 3)?;
+        assert_eq!(pos_embed(&pos, 1, 2)?.slice::<f32>()?, pos.slice::<f32>()?);
+        let larger = pos_embed(&pos, 1, 3)?;
         assert_eq!((&**larger.shape(), &larger.slice::<f32>()?[..2]), (&[1, 10, 2][..], &[0.0, 1.0][..]));
         assert_eq!(&larger.slice::<f32>()?[10..12], [5.0, 6.0]); // the centre is the mean of the four corners
         for (extra, grid) in [(2, 2), (6, 2), (1, 0), (1, usize::MAX)] {
-            assert!(resize_pos_embed(&pos, extra, grid).is_err(), "{extra} {grid}");
+            assert!(pos_embed(&pos, extra, grid).is_err(), "{extra} {grid}");
         }
-        assert!(resize_bias_table(&pos, 2).is_err());
-        assert!(resize_bias_table(&Tensor::zeros([4, 1], crate::DType::F32), 2).is_err());
-        assert_eq!(**resize_bias_table(&Tensor::zeros([9, 2], crate::DType::F32), 4)?.shape(), [49, 2]);
+        assert!(bias_table(&pos, 2).is_err());
+        assert!(bias_table(&Tensor::zeros([5, 1], crate::DType::F32), 2).is_err());
+        assert_eq!(**bias_table(&Tensor::zeros([9, 2], crate::DType::F32), 7)?.shape(), [49, 2]);
         Ok(())
     }
 }

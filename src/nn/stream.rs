@@ -20,6 +20,11 @@ impl Stream {
         Ok(stream)
     }
 
+    /// Goes on at `x`, the stream that enters block `block`.
+    pub fn resume(x: Var, block: usize) -> Self {
+        Self { x: Some(x), pending: None, gates: 2 * block + 1 }
+    }
+
     /// Adds a branch: at once when a gate or a tap needs the sum, otherwise with the next [`Stream::norm`].
     pub fn push(&mut self, pass: &Pass, branch: Var, factors: Option<Tensor>) -> Result<()> {
         self.settle()?;

@@ -1,10 +1,12 @@
-//! Latency of rivals measured in turn, so that a machine that slows down slows all of them.
+//! Latency of rivals measured in turn, so that a machine that slows down slows all of them, and the machine's ceilings.
 
 use std::time::Instant;
 
+use rayon::prelude::*;
 use serde::Serialize;
 
 use super::table::spread;
+use crate::cpu::{Mat, gemm};
 use crate::{Error, Result};
 
 /// A name and what to time.
@@ -72,4 +74,38 @@ pub fn percentile(samples: &[f64], q: f64) -> f64 {
     let rank = q.clamp(0.0, 1.0) * last as f64;
     let (low, high) = (sorted[rank.floor() as usize], sorted[rank.ceil() as usize]);
     low + (high - low) * rank.fract()
+}
+
+/// The most GFLOP/s (2 a multiply-accumulate) that `f32` matrix products reach in about `seconds`.
+pub fn gemm_peak(seconds: f64) -> f64 {
+    const SIDE: usize = 1024;
+    let (a, b) = (vec![0.5f32; SIDE * SIDE], vec![0.25f32; SIDE * SIDE]);
+    let mut c = vec![0f32; SIDE * SIDE];
+    let time = fastest(seconds, || {
+        gemm(1.0, Mat::new(&a, SIDE, SIDE), Mat::new(&b, SIDE, SIDE), 0.0, &mut c, SIDE);
+    });
+    2.0 * (SIDE as f64).powi(3) / time / 1e9
+}
+
+/// The most GB/s, read and written, that copying memory with all threads reaches in about `seconds`.
+pub fn copy_peak(seconds: f64) -> f64 {
+    // Larger than the caches.
+    const BYTES: usize = 256 << 20;
+    let (from, mut to) = (vec![1u8; BYTES], vec![0u8; BYTES]);
+    let time = fastest(seconds, || {
+        to.par_chunks_mut(1 << 20).zip(from.par_chunks(1 << 20)).for_each(|(to, from)| to.copy_from_slice(from));
+    });
+    2.0 * BYTES as f64 / time / 1e9
+}
+
+/// The shortest run of `work` within `seconds`, at least one after a warm-up.
+fn fastest(seconds: f64, mut work: impl FnMut()) -> f64 {
+    work();
+    let (begin, mut best) = (Instant::now(), f64::INFINITY);
+    while best.is_infinite() || begin.elapsed().as_secs_f64() < seconds {
+        let start = Instant::now();
+        work();
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    best
 }

@@ -3,12 +3,12 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Component, Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::Serialize;
 use serde_json::Value;
 
 use super::svg::{Lines, document};
+use crate::io::write_atomic;
 use crate::{Error, Result};
 
 /// The folder's log, one JSON object a line.
@@ -88,7 +88,7 @@ impl RunFolder {
     /// Writes a text file.
     pub fn write_text(&self, name: &str, text: &str) -> Result<PathBuf> {
         let path = self.file(name)?;
-        write_atomic(&path, text.as_bytes())?;
+        write_atomic(&path, |file| file.write_all(text.as_bytes()))?;
         Ok(path)
     }
 
@@ -162,28 +162,4 @@ fn curve(records: &[Value], title: &str, words: &[&str]) -> Option<Lines> {
         fields.iter().for_each(|(name, y)| plot.push(name, x, *y));
     }
     (!rows.is_empty()).then_some(plot)
-}
-
-/// Writes a file under a temporary name beside it, syncs it and renames it: all of it is there or the old one is.
-fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    static COUNTER: AtomicUsize = AtomicUsize::new(0);
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.{}.tmp", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)));
-    let temporary = path.with_file_name(name);
-    let write = || {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    write().map_err(|error| {
-        let _ = fs::remove_file(&temporary);
-        Error::io("write", path)(error)
-    })?;
-    // The rename is durable once the folder is synced, which some file systems refuse.
-    if let Some(folder) = path.parent().and_then(|folder| File::open(folder).ok()) {
-        let _ = folder.sync_all();
-    }
-    Ok(())
 }

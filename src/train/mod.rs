@@ -1,3 +1,25 @@
-//! Training.
+//! The training loop, evaluation, distillation, checkpoints.
 
+mod checkpoint;
+mod config;
 pub mod distill;
+mod evaluate;
+mod nonfinite;
+mod teacher;
+mod trainer;
+
+pub use checkpoint::State;
+pub use config::TrainConfig;
+pub use distill::{DistillKind, Distillation};
+pub use evaluate::{Accuracy, evaluate, predict};
+pub use nonfinite::first_nonfinite;
+pub use teacher::Teacher;
+pub use trainer::{Outcome, Trainer};
+
+use crate::data::loader::Batch;
+use crate::{Result, Tensor};
+
+/// The images of a batch as a tensor `[B, 3, side, side]`.
+pub fn images(batch: &Batch, side: usize) -> Result<Tensor> {
+    Tensor::from_slice([batch.labels.len(), 3, side, side], &batch.images)
+}

@@ -1,19 +1,32 @@
 //! SAViT: structured pruning of heads, hidden units and embedding channels by first-order Taylor scores, with the
 //! fractions of the three kinds chosen together from a 3×3 matrix of their interactions.
 //!
-//! 1. [`scores`]: what a scoring pass accumulates;
-//! 2. [`search`]: this crate's search on real multiply-accumulates, and the random plan at the same counts;
-//! 3. [`masks`] and [`official`]: the released code's thresholds, masks and searches, for parity.
+//! 1. [`gated`]: the model with a factor on every unit; [`passes`]: what one mini-batch says about the factors;
+//! 2. [`calibrate`](mod@calibrate) and [`scores`]: the scoring pass and what it accumulates;
+//! 3. [`search`]: this crate's search on real multiply-accumulates, and the random plan at the same counts;
+//! 4. [`masks`] and [`official`]: the released code's thresholds, masks and searches, for parity;
+//! 5. [`losses`]: what the smaller model is fine-tuned on.
 //!
-//! Nothing here touches a tensor: vectors in, a [`Plan`](super::Plan) out.
+//! [`run`] is all of it, from a model and images to a [`Plan`]; [`choose`] finds the plan of another
+//! target from the same scores; [`apply`](super::apply()) makes the smaller model.
 
+pub mod calibrate;
+pub mod gated;
+pub mod losses;
 pub mod masks;
 pub mod official;
+pub mod passes;
 pub mod scores;
 pub mod search;
 
-use super::plan::{Kind, Units};
+pub use calibrate::{calibrate, iterate};
+pub use gated::Gated;
+pub use scores::Calibration;
+
+use super::plan::{Kind, Plan, Units};
+use crate::models::Model;
 use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
 
 /// One importance per unit, larger is more important.
 pub type Scores = Units<f64>;
@@ -77,4 +90,71 @@ pub fn always_kept(kind: Kind, n: usize, protect: bool) -> usize {
         (false, Kind::Embed) => 1.min(n),
         (false, _) => 0,
     }
+}
+
+/// How the units that go are chosen from the scores.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Search {
+    /// This crate's: exact on real multiply-accumulates, every unit by its own score.
+    Exact(search::Options),
+    /// The released code's.
+    Official {
+        /// Target, protection, unit assignment.
+        options: official::Options,
+        /// The seed of the evolution; the exhaustive optimum of the same problem without.
+        evolve: Option<u64>,
+    },
+}
+
+/// Settings of a whole run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// The scoring pass.
+    pub calibrate: calibrate::Options,
+    /// The choice.
+    pub search: Search,
+}
+
+/// What a run found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// Scores and Hessian, to keep: another target takes seconds.
+    pub calibration: Calibration,
+    /// What goes.
+    pub plan: Plan,
+    /// Counts and cost of the exact search.
+    pub found: Option<search::Found>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// One-shot pruning of `model`: the scoring pass over `data`, then [`choose`].
+pub fn run(
+    model: &Model,
+    data: impl IntoIterator<Item = Result<passes::Batch>>,
+    options: &Options,
+    progress: calibrate::Progress,
+) -> Result<Outcome> {
+    choose(calibrate(model, data, &options.calibrate, progress)?, &options.search)
+}
+
+/// The plan that `search` finds in a calibration. No image is needed.
+pub fn choose(calibration: Calibration, search: &Search) -> Result<Outcome> {
+    let Calibration { model, scores, hessian } = &calibration;
+    let (plan, found, warnings) = match search {
+        Search::Exact(options) => {
+            let (plan, found) = search::plan(model, scores, hessian, options)?;
+            let warnings = found.warnings.clone();
+            (plan, Some(found), warnings)
+        }
+        Search::Official { options, evolve } => {
+            let mut draws = evolve.map(|seed| official::Uniforms(super::uniforms(seed)));
+            let draws = draws.as_mut().map(|draws| draws as &mut dyn official::Draws);
+            let (plan, warnings) = official::plan(model, scores, hessian, options, draws)?;
+            (plan, None, warnings)
+        }
+    };
+    Ok(Outcome { calibration, plan, found, warnings })
 }

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 
 /// `(w·G)²` per unit of a gate vector, with `G = dL/dw` of one mini-batch, already summed over all uses of the gate:
 /// the square of a sum, not a sum of squares. SAViT, importance, method 2.
-pub fn taylor(gate: &[f32], gradient: &[f32]) -> Result<Vec<f64>> {
+pub fn taylor(gate: &[f64], gradient: &[f64]) -> Result<Vec<f64>> {
     if gate.len() != gradient.len() {
         return Err(Error::shape("savit scores", format!("{} gate gradients", gate.len()), gradient.len()));
     }
-    Ok(gate.iter().zip(gradient).map(|(&w, &g)| (w as f64 * g as f64).powi(2)).collect())
+    Ok(gate.iter().zip(gradient).map(|(&w, &g)| (w * g).powi(2)).collect())
 }
 
 /// A norm to divide each gate vector by.
@@ -113,7 +113,7 @@ fn combine(a: &Scores, b: &Scores, f: impl Fn(f64, f64) -> f64) -> Result<Scores
 }
 
 /// The blocks whose gate vectors a mini-batch pairs: `[l1, l2(0,0), l2(0,1), l2(1,0), l2(1,1), l2(2,0), l2(2,1)]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerPicks(pub [usize; 7]);
 
 impl LayerPicks {
@@ -159,6 +159,16 @@ impl HessianSum {
         self.sum.iter_mut().zip(&contribution).for_each(|(s, c)| s.iter_mut().zip(c).for_each(|(s, c)| *s += c));
         self.count += 1;
         contribution
+    }
+
+    /// What each block sum is divided by, `n_i·n_j`.
+    pub fn normaliser(&self) -> Hessian {
+        self.sizes.map(|a| self.sizes.map(|b| a * b))
+    }
+
+    /// The sum of all contributions so far.
+    pub fn sum(&self) -> &Hessian {
+        &self.sum
     }
 
     /// The matrix so far, `sum / (count + 1e-9)` rounded to float32 as in the official code.

@@ -1,10 +1,14 @@
 //! What each kind of case computes with the library.
 
 mod base;
-mod deit;
-mod reader;
-mod support;
-mod training;
+mod base_data;
+mod base_reader;
+mod base_train;
+mod formula;
+mod parts;
+mod savit;
+mod savit_run;
+mod savit_scores;
 
 use super::case::Case;
 use super::produced::Produced;
@@ -14,17 +18,29 @@ pub type KindFn = fn(&Case) -> Result<Produced, String>;
 
 /// The kinds that the library can compute yet; a case of any other kind fails.
 pub fn kinds() -> &'static [(&'static str, KindFn)] {
+    use parts::told;
     &[
-        ("base/adamw", training::adamw),
-        ("base/checkpoint_reader", reader::checkpoint_reader),
-        ("base/cosine_schedules", base::cosine_schedules),
-        ("base/deit", deit::deit),
-        ("base/deit_lr_used_per_epoch", base::deit_lr_used_per_epoch),
-        ("base/losses", base::losses),
-        ("base/pos_interp", base::pos_interp),
-        ("base/real_weights", deit::real_weights),
-        ("base/resize_crop_normalize", base::resize_crop_normalize),
-        ("base/train_steps", training::train_steps),
-        ("savit/finetune_step", training::finetune_step),
+        ("savit/gated_block", savit::gated_block),
+        ("savit/gated_model", savit::gated_model),
+        ("savit/deploy", savit::deploy),
+        ("savit/losses", savit::losses),
+        ("savit/flops_published", savit::flops_published),
+        ("savit/scores", savit_scores::scores),
+        ("savit/hessian", savit_scores::hessian),
+        ("savit/iterative_momentum", savit_scores::iterative_momentum),
+        ("savit/search", savit_run::search),
+        ("savit/prune_run", savit_run::prune_run),
+        // The base models and their training.
+        ("base/deit", |case| told(base::deit(case))),
+        ("base/losses", |case| told(base::losses(case))),
+        ("base/adamw", |case| told(base_train::adamw(case))),
+        ("base/train_steps", |case| told(base_train::train_steps(case))),
+        ("base/cosine_schedules", |case| told(base_train::cosine_schedules(case))),
+        ("base/deit_lr_used_per_epoch", |case| told(base_train::deit_lr_used_per_epoch(case))),
+        ("base/pos_interp", |case| told(base_data::pos_interp(case))),
+        ("base/resize_crop_normalize", |case| told(base_data::resize_crop_normalize(case))),
+        ("base/real_weights", |case| told(base_data::real_weights(case))),
+        ("base/checkpoint_reader", |case| told(base_reader::checkpoint_reader(case))),
+        ("savit/finetune_step", |case| told(base_train::finetune_step(case))),
     ]
 }

@@ -1,0 +1,56 @@
+//! The command line: one module a subcommand, each thin over the library.
+//!
+//! Results go to standard output, everything else to standard error. An error is one line and exit code 1; a wrong
+//! option is exit code 2.
+
+mod bench;
+mod classify;
+mod doctor;
+mod inspect;
+mod show;
+mod source;
+mod zoo;
+
+use clap::{Parser, Subcommand};
+use espalier::{Error, Result};
+use std::io::ErrorKind;
+use std::process::ExitCode;
+
+/// Vision-transformer pruning on a hand-written tensor core.
+#[derive(Parser)]
+#[command(name = "espalier", version, arg_required_else_help = true, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Doctor(doctor::Args),
+    Zoo(zoo::Args),
+    Inspect(inspect::Args),
+    Classify(classify::Args),
+    Bench(bench::Args),
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Zoo(args) => zoo::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Classify(args) => classify::run(&args),
+        Command::Bench(args) => bench::run(&args),
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader of a pipe has what it wanted.
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", show::one_line(&error.to_string()));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What the main job can be told.
+
+use crate::data::generated::GENERATOR_VERSION;
+use crate::models::{Architecture, zoo};
+use crate::{Error, Result};
+use clap::Args;
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Options of the main job: dense model, SAViT, fine-tuning with distillation, measurement.
+#[derive(Args, Debug, Clone, Serialize)]
+pub struct JobOptions {
+    /// Architecture whose widths and depth are used, a name of `espalier zoo`
+    #[arg(long, default_value = "deit_small_patch16_224")]
+    pub model: String,
+    /// Side of the input images in pixels [default: 64 for the generated data, else the model's]
+    #[arg(long)]
+    pub img_size: Option<usize>,
+    /// Side of a patch in pixels [default: the model's]
+    #[arg(long)]
+    pub patch_size: Option<usize>,
+    /// Weights of the dense model (.pth or .safetensors) instead of training one
+    #[arg(long)]
+    pub weights: Option<PathBuf>,
+    /// Folder of images: train/ and val/ (or test/) with a folder per class, or class folders used for both
+    /// [default: the generated data set]
+    #[arg(long)]
+    pub data: Option<PathBuf>,
+    /// Fraction of the multiply-accumulates to keep
+    #[arg(long, default_value_t = 0.5)]
+    pub target_flops: f64,
+    /// Search and unit assignment of the official code (over its surrogate count) instead of the crate's own
+    #[arg(long, value_parser = ["official"])]
+    pub compat: Option<String>,
+    /// Kinds that may lose units
+    #[arg(long, value_delimiter = ',', default_value = "heads,hidden,embed", value_parser = ["heads", "hidden", "embed"])]
+    pub kinds: Vec<String>,
+    /// Mini-batches whose gradients score the units (one more enters the Hessian)
+    #[arg(long, default_value_t = 8)]
+    pub score_batches: usize,
+    /// Scores and Hessian saved by an earlier run: another target takes seconds
+    #[arg(long)]
+    pub calibration: Option<PathBuf>,
+    /// Images in a mini-batch
+    #[arg(long, default_value_t = 16)]
+    pub batch_size: usize,
+    /// Generated training images
+    #[arg(long, default_value_t = 16_000)]
+    pub train_images: usize,
+    /// Generated test images
+    #[arg(long, default_value_t = 4_000)]
+    pub test_images: usize,
+    /// Passes over the training images for the dense model
+    #[arg(long, default_value_t = 1)]
+    pub epochs: usize,
+    /// Highest learning rate of the dense model
+    #[arg(long, default_value_t = 3e-4)]
+    pub lr: f64,
+    /// Passes over the training images for fine-tuning; a fraction takes that share of the images
+    #[arg(long, default_value_t = 0.3)]
+    pub finetune_epochs: f64,
+    /// Highest learning rate of fine-tuning
+    #[arg(long, default_value_t = 2e-4)]
+    pub finetune_lr: f64,
+    /// Weight of the dense teacher in the fine-tuning loss
+    #[arg(long, default_value_t = 0.5)]
+    pub distill_alpha: f64,
+    /// Temperature of the distillation
+    #[arg(long, default_value_t = 2.0)]
+    pub distill_tau: f64,
+    /// Stochastic depth of the dense training
+    #[arg(long, default_value_t = 0.0)]
+    pub drop_path: f64,
+    /// Label smoothing of the dense training
+    #[arg(long, default_value_t = 0.0)]
+    pub smoothing: f64,
+    /// Leave out broken images in evaluation too (they are counted and named) instead of stopping
+    #[arg(long)]
+    pub skip_broken: bool,
+    /// Seed of every random draw
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Device to run on
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+    /// Run folder; an existing one gets a numbered sibling
+    #[arg(long, default_value = "runs/prune_savit")]
+    pub out: PathBuf,
+    /// Where dense models are cached
+    #[arg(long, default_value = "runs/cache")]
+    pub cache: PathBuf,
+    /// Rounds of the speed measurement
+    #[arg(long, default_value_t = 20)]
+    pub rounds: usize,
+    /// A small model on few images: shows the whole job within a minute
+    #[arg(long)]
+    pub quick: bool,
+    /// No progress on the terminal
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+impl JobOptions {
+    /// The options in force: `--quick` shrinks what was not set otherwise.
+    pub fn resolve(mut self) -> Result<Self> {
+        self.device.parse::<crate::Device>()?;
+        if self.quick {
+            self.train_images = self.train_images.min(9_600);
+            self.test_images = self.test_images.min(1_000);
+            self.score_batches = self.score_batches.min(3);
+            self.rounds = self.rounds.min(5);
+            self.lr = 5e-4;
+        }
+        let counts = [("batch_size", self.batch_size), ("train_images", self.train_images), ("rounds", self.rounds)];
+        if let Some((what, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
+            return Err(Error::invalid(what, "at least 1", 0));
+        }
+        if !(0.0..=1000.0).contains(&self.finetune_epochs) {
+            return Err(Error::invalid("finetune_epochs", "0 to 1000", self.finetune_epochs));
+        }
+        Ok(self)
+    }
+
+    /// The dense architecture for `classes` classes.
+    pub fn architecture(&self, classes: usize) -> Result<Architecture> {
+        let mut arch = zoo::find(&self.model)?.architecture.with_classes(classes);
+        let generated = self.data.is_none();
+        arch.img_size = self.img_size.unwrap_or(if generated { 64 } else { arch.img_size });
+        arch.patch_size = self.patch_size.unwrap_or(arch.patch_size);
+        if self.quick {
+            arch.blocks.truncate(4);
+            arch = narrow(arch, 192, 3);
+        }
+        arch.validate()?;
+        Ok(arch)
+    }
+
+    /// What a cached dense model depends on besides code: data, architecture and training.
+    pub fn dense_key(&self, arch: &Architecture) -> Result<String> {
+        let data = match &self.data {
+            Some(folder) => folder.canonicalize().map_err(Error::io("open", folder))?.display().to_string(),
+            None => format!("generated v{GENERATOR_VERSION} x{}", self.train_images),
+        };
+        let training = (self.epochs, self.batch_size, self.lr, self.drop_path, self.smoothing, self.seed);
+        let text = serde_json::to_string(&(data, arch, training)).map_err(|e| Error::invalid("options", "JSON", e))?;
+        Ok(format!("dense-{:016x}.safetensors", crate::noise::fnv1a64(&text)))
+    }
+}
+
+/// The same depth at width `embed_dim` with `heads` heads.
+fn narrow(arch: Architecture, embed_dim: usize, heads: usize) -> Architecture {
+    let small = Architecture::deit(arch.img_size, arch.patch_size, embed_dim, arch.blocks.len(), heads);
+    Architecture { distilled: arch.distilled, num_classes: arch.num_classes, ..small }
+}

@@ -1,0 +1,167 @@
+//! The scoring pass: mini-batches in, a [`Calibration`] out. Weights never change.
+
+use super::gated::{Gates, from_masks, open};
+use super::masks::iterative;
+use super::passes::{Batch, Curvature, Method, score};
+use super::scores::{Calibration, HESSIAN_EMBED, HessianSum, LayerPicks, Norm, Windows, batches, normalised};
+use super::{Masks, Scores};
+use crate::models::Model;
+use crate::noise::Philox;
+use crate::{DType, Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// Called after every mini-batch with how many are done and how many there are in all.
+pub type Progress<'a> = &'a mut dyn FnMut(usize, usize);
+
+/// Which blocks each mini-batch pairs for the Hessian.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Picks {
+    /// Drawn for every mini-batch from this seed (site `savit.layer_picks`, the mini-batch as sample).
+    Drawn(u64),
+    /// Given, one for every mini-batch.
+    Recorded(Vec<LayerPicks>),
+}
+
+impl Picks {
+    fn at(&self, depth: usize, step: usize) -> Result<LayerPicks> {
+        match self {
+            Self::Drawn(seed) => {
+                let mut draws = Philox { seed: *seed, step: 0 }.stream("savit.layer_picks", step as u64);
+                Ok(LayerPicks::draw(depth, |most| draws.below(most + 1)))
+            }
+            Self::Recorded(list) => list
+                .get(step)
+                .copied()
+                .ok_or_else(|| Error::invalid("recorded layer picks", format!("more than {step}"), list.len())),
+        }
+    }
+}
+
+/// Settings of a scoring pass.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// Fraction `p` of an epoch to score, above 0, at most 1.
+    pub fraction: f64,
+    /// Mini-batches `M` in an epoch; `⌊p·M⌋` enter the scores and one more the Hessian. Refused when `p·M < 2`.
+    pub per_epoch: usize,
+    /// Score of a mini-batch.
+    pub method: Method,
+    /// Each gate vector divided by its norm at the end.
+    pub norm: Option<Norm>,
+    /// The factor of the embedding's size in the Hessian.
+    pub hessian_embed: f64,
+    /// Element type of the Hessian's passes, f32 or f64.
+    pub double: bool,
+    /// Block pairs of the Hessian.
+    pub picks: Picks,
+}
+
+impl Options {
+    /// The published settings for an epoch of `per_epoch` mini-batches: a tenth of it, method 2, factor 6.
+    pub fn published(per_epoch: usize, seed: u64) -> Self {
+        let (method, norm, hessian_embed) = (Method::Taylor, None, HESSIAN_EMBED);
+        Self { fraction: 0.1, per_epoch, method, norm, hessian_embed, double: true, picks: Picks::Drawn(seed) }
+    }
+}
+
+/// Scores `model` in evaluation mode over the first mini-batches of `data`: `S = Σ s / n` per unit and the Hessian
+/// between the kinds. Refuses data that end early, and names the step and layer of anything that is not finite.
+pub fn calibrate(
+    model: &Model,
+    data: impl IntoIterator<Item = Result<Batch>>,
+    options: &Options,
+    progress: Progress,
+) -> Result<Calibration> {
+    let counts = batches(options.fraction, options.per_epoch)?;
+    check_weights(model)?;
+    let (gates, depth) = (open(model.arch()), model.arch().blocks.len());
+    let curvature = Curvature::new(model, if options.double { DType::F64 } else { DType::F32 });
+    let (mut windows, mut hessian) = (Windows::default(), HessianSum::new(model.arch(), options.hessian_embed));
+    let mut data = data.into_iter();
+    for step in 0..counts.hessian {
+        let batch = next(&mut data, step, counts.hessian)?;
+        if step < counts.scores {
+            windows.add(&score(model, &gates, &batch, options.method, step)?.scores)?;
+        }
+        hessian.add(&curvature.block_sums(&gates, &batch, &options.picks.at(depth, step)?, step)?);
+        progress(step + 1, counts.hessian);
+    }
+    let scores = windows.close(None)?;
+    let scores = options.norm.map_or(scores.clone(), |norm| normalised(&scores, norm));
+    Ok(Calibration { model: model.arch().clone(), scores, hessian: hessian.mean() })
+}
+
+/// Settings of iterative pruning.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Iterative {
+    /// Mini-batches between two rounds; the first round has one more.
+    pub frequency: usize,
+    /// Rounds.
+    pub iterations: usize,
+    /// Units that go in each round: `[heads, hidden, embed]`.
+    pub units: [usize; 3],
+}
+
+/// One round of iterative pruning.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Round {
+    /// The last mini-batch before it, from 0.
+    pub after_batch: usize,
+    /// Loss of that mini-batch, behind the gates of the round before.
+    pub loss: f64,
+    /// Averages with momentum 0.9 over rounds, times the gates.
+    pub criteria: Scores,
+    /// Thresholds of the kinds.
+    pub thresholds: [f64; 3],
+    /// What is left.
+    pub masks: Masks,
+}
+
+/// Prunes a few units, scores what is left, prunes again; weights stay. No protection. SAViT's ancestor
+/// Taylor_pruning, iterative loop; the last round's masks make the plan.
+pub fn iterate(
+    model: &Model,
+    data: impl IntoIterator<Item = Result<Batch>>,
+    options: &Iterative,
+    progress: Progress,
+) -> Result<Vec<Round>> {
+    if options.frequency == 0 || options.iterations == 0 {
+        let found = format!("{} rounds of {}", options.iterations, options.frequency);
+        return Err(Error::invalid("iterative pruning", "at least 1 round of 1 mini-batch", found));
+    }
+    check_weights(model)?;
+    let (mut gates, mut windows, mut rounds): (Gates, _, _) = (open(model.arch()), Windows::default(), Vec::new());
+    let total = options.frequency * options.iterations + 1;
+    let mut data = data.into_iter();
+    for step in 0..total {
+        let batch = next(&mut data, step, total)?;
+        let scored = score(model, &gates, &batch, Method::Taylor, step)?;
+        windows.add(&scored.scores)?;
+        if step > 0 && step.is_multiple_of(options.frequency) {
+            let criteria = windows.close(Some(&gates))?;
+            let (masks, thresholds) = iterative(&criteria, options.units.map(|units| units * (rounds.len() + 1)))?;
+            gates = from_masks(&masks);
+            rounds.push(Round { after_batch: step, loss: scored.loss, criteria, thresholds, masks });
+        }
+        progress(step + 1, total);
+    }
+    Ok(rounds)
+}
+
+fn next(data: &mut dyn Iterator<Item = Result<Batch>>, step: usize, total: usize) -> Result<Batch> {
+    data.next().unwrap_or_else(|| Err(Error::invalid("mini-batches to score", total.to_string(), step)))
+}
+
+/// Refuses weights that are not finite, by name: a loss would only say that something is wrong somewhere.
+fn check_weights(model: &Model) -> Result<()> {
+    match model.params().iter().find(|(_, tensor)| !tensor.is_finite()) {
+        None => Ok(()),
+        Some((name, tensor)) => {
+            let value = tensor.to_f64s().into_iter().find(|value| !value.is_finite()).unwrap_or(f64::NAN);
+            Err(Error::NonFinite { step: 0, layer: name.into(), value })
+        }
+    }
+}

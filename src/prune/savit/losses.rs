@@ -1,0 +1,192 @@
+//! What the official fine-tuning script trains a pruned model on: a sum of terms (SAViT, losses, c). Its pruning script
+//! uses DeiT's loss, [`crate::train::Distillation`] (losses, b).
+
+use crate::ops::{self, Reduction};
+use crate::train::{DistillKind, distill::hard_labels};
+use crate::{Error, Result, Tensor, Var};
+use serde::{Deserialize, Serialize};
+
+fn need<T>(value: Option<T>, what: &str) -> Result<T> {
+    value.ok_or_else(|| Error::invalid("distillation", what, "none (a student of one output cannot be distilled)"))
+}
+
+/// How both outputs are compared with those of the unpruned model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Full {
+    /// Not at all.
+    #[default]
+    None,
+    /// The divergence of [`DistillKind::Soft`](crate::train::DistillKind).
+    Soft,
+    /// Cross entropy with the unpruned model's best class.
+    Hard,
+    /// Mean squared error.
+    Mse,
+}
+
+/// How MLP features are compared with those of the unpruned model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Features {
+    /// Mean squared error: equal widths.
+    Mse,
+    /// `49 · mean((S Sᵀ − T Tᵀ)²)` of rows of length 1: any widths.
+    Rel,
+}
+
+/// The official fine-tuning loss, a plain sum of terms: `[gt]·base + α·CE(dist, best of cnn)` (soft is hard here)
+/// `+ α_full·full(cls, dist) + α_im·(α_attn·relations + α_mlp·MLP features)`. SAViT, losses, c.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrunedLoss {
+    /// Whether the base loss counts.
+    pub gt: bool,
+    /// From the convolutional teacher.
+    pub kind: DistillKind,
+    /// Its weight.
+    pub alpha: f64,
+    /// From the unpruned model.
+    pub full: Full,
+    /// Its weight.
+    pub alpha_full: f64,
+    /// Its temperature.
+    pub tau_full: f64,
+    /// From inside the unpruned model, which needs `full`.
+    pub features: Option<Features>,
+    /// Its weight.
+    pub alpha_im: f64,
+    /// Weight of the relations of queries, keys and values.
+    pub alpha_attn: f64,
+    /// Weight of the MLP features.
+    pub alpha_mlp: f64,
+}
+
+impl Default for PrunedLoss {
+    /// The script's defaults: the base loss alone.
+    fn default() -> Self {
+        let (kind, full, features) = (DistillKind::None, Full::None, None);
+        let (alpha_full, tau_full, alpha_im, alpha_attn, alpha_mlp) = (1e5, 0.05, 1.0, 1.0, 0.1);
+        Self { gt: true, kind, alpha: 1.0, full, alpha_full, tau_full, features, alpha_im, alpha_attn, alpha_mlp }
+    }
+}
+
+/// What a model shows of its inside, a list entry per layer: `qkv` each `[B, N, C]`, `mlp` each `[B, N, C']`.
+#[derive(Debug, Clone, Copy)]
+pub struct Inside<'a> {
+    /// Queries, keys and values.
+    pub qkv: [&'a [Var]; 3],
+    /// Outputs of the MLPs.
+    pub mlp: &'a [Var],
+}
+
+/// What the teachers say; absent what the settings do not use.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Teachers<'a> {
+    /// Logits `[B, K]` of the convolutional teacher.
+    pub cnn: Option<&'a Tensor>,
+    /// Both outputs `[B, K]` of the unpruned model.
+    pub full: Option<[&'a Tensor; 2]>,
+    /// The student's inside, then the unpruned model's.
+    pub inside: Option<[Inside<'a>; 2]>,
+}
+
+impl PrunedLoss {
+    /// The loss `[]` of a student with base loss `base` and outputs `cls`, `dist`. A term without what it needs is an
+    /// error, and so are settings that leave no term.
+    pub fn of(&self, base: &Var, cls: &Var, dist: Option<&Var>, teachers: &Teachers) -> Result<Var> {
+        let mut terms = Vec::new();
+        if self.gt {
+            terms.push((base.clone(), 1.0));
+        }
+        if self.kind != DistillKind::None {
+            let dist = need(dist, "a second student output")?;
+            terms.push((hard_labels(dist, need(teachers.cnn, "a teacher's logits")?)?, self.alpha));
+        }
+        if self.full != Full::None {
+            let dist = need(dist, "a second student output")?;
+            let full = need(teachers.full, "both outputs of the unpruned model")?;
+            for (z, teacher) in [cls, dist].into_iter().zip(full) {
+                terms.push((self.compare(z, teacher)?, self.alpha_full));
+            }
+        }
+        if let Some(features) = self.features {
+            if self.full == Full::None {
+                return Err(Error::invalid("intermediate features", "with a loss on the unpruned outputs", "none"));
+            }
+            let [student, teacher] = need(teachers.inside, "features of both models")?;
+            terms.push((relations(&student.qkv, &teacher.qkv)?, self.alpha_im * self.alpha_attn));
+            terms.push((mlp(student.mlp, teacher.mlp, features)?, self.alpha_im * self.alpha_mlp));
+        }
+        sum(terms)
+    }
+
+    fn compare(&self, z: &Var, teacher: &Tensor) -> Result<Var> {
+        match self.full {
+            Full::Soft => ops::kd(z, teacher, self.tau_full, Reduction::PerElement),
+            Full::Mse => ops::mse(z, &Var::constant(teacher.clone())),
+            Full::Hard | Full::None => hard_labels(z, teacher),
+        }
+    }
+}
+
+/// `Σ w·term`.
+fn sum(terms: Vec<(Var, f64)>) -> Result<Var> {
+    let mut total: Option<Var> = None;
+    for (term, weight) in terms {
+        let term = ops::scale(&term, weight)?;
+        total = Some(match total {
+            None => term,
+            Some(total) => ops::add(total, &term)?,
+        });
+    }
+    total.ok_or_else(|| Error::invalid("fine-tuning loss", "at least one term", "none"))
+}
+
+/// Refuses lists that do not have one entry per layer of both models.
+fn layers(what: &'static str, student: usize, teacher: usize) -> Result<f64> {
+    if student == teacher && student > 0 {
+        Ok(student as f64)
+    } else {
+        Err(Error::shape(what, format!("{teacher} layers, above 0"), student))
+    }
+}
+
+/// Mean over layers and the nine ordered pairs of q, k, v of the cross entropy between the rows of
+/// `softmax(M_i M_jᵀ / √C)` of both models.
+fn relations(student: &[&[Var]; 3], teacher: &[&[Var]; 3]) -> Result<Var> {
+    let mut terms = Vec::new();
+    for (i, j) in (0..3).flat_map(|i| (0..3).map(move |j| (i, j))) {
+        let count =
+            layers("relations", student[i].len().min(student[j].len()), teacher[i].len().min(teacher[j].len()))?;
+        for layer in 0..count as usize {
+            let logits = relation(&student[i][layer], &student[j][layer])?;
+            let target = ops::softmax(&relation(&teacher[i][layer], &teacher[j][layer])?)?;
+            terms.push((ops::cross_entropy(&logits, target.tensor())?, 1.0 / (9.0 * count)));
+        }
+    }
+    sum(terms)
+}
+
+/// `(a / √C) bᵀ` as rows `[B·N, N]`.
+fn relation(a: &Var, b: &Var) -> Result<Var> {
+    let products = ops::bmm(&ops::scale(a, 1.0 / (a.tensor().dim(-1) as f64).sqrt())?, b, true)?;
+    let (rows, columns) = products.shape().rows_cols();
+    products.reshape([rows, columns])
+}
+
+/// Mean over layers of the comparison of MLP features.
+fn mlp(student: &[Var], teacher: &[Var], features: Features) -> Result<Var> {
+    let count = layers("MLP features", student.len(), teacher.len())?;
+    let gram = |x: &Var| {
+        let rows = ops::l2_normalize(x)?;
+        ops::bmm(&rows, &rows, true)
+    };
+    let term = |(s, t): (&Var, &Var)| {
+        Ok(match features {
+            Features::Mse => (ops::mse(s, t)?, 1.0 / count),
+            Features::Rel => (ops::mse(&gram(s)?, &gram(t)?)?, 49.0 / count),
+        })
+    };
+    sum(student.iter().zip(teacher).map(term).collect::<Result<_>>()?)
+}

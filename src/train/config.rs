@@ -1,0 +1,91 @@
+//! The settings of a training run.
+
+use super::Distillation;
+use crate::optim::Cosine;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// Everything that decides a run besides model and data. Kept in the run folder and in every checkpoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// What the run is for: `dense`, `finetune` ….
+    pub stage: String,
+    /// Passes over the data.
+    pub epochs: usize,
+    /// Stops after this many steps, in the middle of an epoch if need be.
+    pub max_steps: Option<usize>,
+    /// Learning rate.
+    pub schedule: Cosine,
+    /// Whether the schedule counts steps instead of epochs.
+    pub schedule_in_steps: bool,
+    /// AdamW weight decay of the group that decays.
+    pub weight_decay: f64,
+    /// Largest global gradient norm; `None` never clips.
+    pub clip_norm: Option<f64>,
+    /// Label smoothing.
+    pub smoothing: f64,
+    /// Stochastic depth of the last block.
+    pub drop_path: f64,
+    /// Decay of the moving average; `None` keeps none.
+    pub ema_decay: Option<f64>,
+    /// Teacher.
+    pub distillation: Distillation,
+    /// Seed of every draw of the run.
+    pub seed: u64,
+    /// Epochs between evaluations; 0 evaluates only at the end.
+    pub eval_every: usize,
+    /// Epochs between checkpoints; 0 writes only the last.
+    pub checkpoint_every: usize,
+}
+
+impl TrainConfig {
+    /// A short run of `steps` steps: warm-up over a tenth, cosine to a hundredth of `lr`, no smoothing.
+    pub fn short(stage: &str, epochs: usize, steps: usize, lr: f64) -> Self {
+        let warmup = steps / 10;
+        let schedule = Cosine {
+            lr,
+            length: steps.saturating_sub(warmup).max(1),
+            min_lr: lr / 100.0,
+            warmup_lr: lr / 100.0,
+            warmup,
+            warmup_prefix: true,
+            lag: 0,
+        };
+        Self {
+            stage: stage.into(),
+            epochs,
+            max_steps: Some(steps),
+            schedule,
+            schedule_in_steps: true,
+            weight_decay: 0.05,
+            clip_norm: Some(1.0),
+            smoothing: 0.0,
+            drop_path: 0.0,
+            ema_decay: None,
+            distillation: Distillation::default(),
+            seed: 0,
+            eval_every: 0,
+            checkpoint_every: 0,
+        }
+    }
+
+    /// Refuses values that no run can have.
+    pub fn validate(&self) -> Result<()> {
+        self.schedule.validate()?;
+        let unit = |what: &str, value: f64| {
+            let inside = (0.0..1.0).contains(&value);
+            if inside { Ok(()) } else { Err(Error::invalid(what, "0 to below 1", value)) }
+        };
+        unit("smoothing", self.smoothing)?;
+        unit("drop_path", self.drop_path)?;
+        unit("ema_decay", self.ema_decay.unwrap_or(0.0))?;
+        if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
+            return Err(Error::invalid("weight_decay", "at least 0", self.weight_decay));
+        }
+        match self.clip_norm {
+            Some(norm) if norm.is_nan() || norm <= 0.0 => Err(Error::invalid("clip_norm", "above 0", norm)),
+            _ => Ok(()),
+        }
+    }
+}

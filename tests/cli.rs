@@ -1,0 +1,246 @@
+//! The command line, driven as a person drives it: the built program, its output, its exit code.
+
+use espalier::models::{Architecture, Model, zoo};
+use serde_json::Value;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/base_models/pth");
+const IMAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/images");
+
+fn espalier<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_espalier")).args(args).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn json_lines(output: &Output) -> Vec<Value> {
+    stdout(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The one line of a refusal, which holds all of `words`.
+fn refusal<S: AsRef<std::ffi::OsStr>>(args: &[S], words: &[&str]) -> String {
+    let output = espalier(args);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.starts_with("error: ") && message.lines().count() == 1, "{message}");
+    assert!(!message.contains("panicked") && !message.contains("RUST_BACKTRACE"), "{message}");
+    for word in words {
+        assert!(message.contains(word), "no {word:?} in: {message}");
+    }
+    message
+}
+
+/// A folder with a tiny model of 7 classes (`tiny.safetensors`), a PNG and a JPEG in `images`.
+struct Scene {
+    folder: tempfile::TempDir,
+    model: Model,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let arch = Architecture::deit(40, 8, 24, 2, 3).with_classes(7);
+        let model = Model::init(arch, 5).unwrap();
+        model.save(folder.path().join("tiny.safetensors"), "dense").unwrap();
+        std::fs::create_dir(folder.path().join("images")).unwrap();
+        let scene = Self { folder, model };
+        scene.png("images/b.png", 40);
+        std::fs::copy(format!("{IMAGES}/grey.jpg"), scene.path("images/a.jpg")).unwrap();
+        scene
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().into()
+    }
+
+    fn png(&self, name: &str, side: u32) {
+        let mut encoder = png::Encoder::new(File::create(self.path(name)).unwrap(), side, side);
+        encoder.set_color(png::ColorType::Rgb);
+        let pixels: Vec<u8> = (0..side * side * 3).map(|i| (i * 7 % 251) as u8).collect();
+        encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+    }
+
+    /// `classify` with the tiny model.
+    fn classify(&self, more: &[&str]) -> Vec<String> {
+        let mut args = vec!["classify".to_string(), "--weights".into(), self.text("tiny.safetensors")];
+        args.extend(more.iter().map(|arg| arg.to_string()));
+        args
+    }
+}
+
+#[test]
+fn help_names_every_subcommand_and_option() {
+    let help = stdout(&espalier(&["--help"]));
+    for name in ["doctor", "zoo", "inspect", "classify", "bench"] {
+        assert!(help.contains(name), "{help}");
+        assert!(stdout(&espalier(&[name, "--help"])).contains("--json"));
+    }
+    let help = stdout(&espalier(&["classify", "--help"]));
+    for option in ["--model", "--weights", "--top", "--batch", "--skip-broken", "--img-size", "<PATHS>"] {
+        assert!(help.contains(option), "{help}");
+    }
+}
+
+#[test]
+fn zoo_gives_the_published_integers() {
+    let rows = json_lines(&espalier(&["zoo", "--json"]));
+    assert_eq!(rows.len(), zoo::zoo().unwrap().len());
+    let row = |name: &str| rows.iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("no {name}"));
+    // (name, parameters, MACs, a counting and its integer)
+    let exact = [
+        ("deit_tiny_patch16_224", 5_717_416u64, Some(1_253_683_200u64), "fvcore", 1_258_411_200u64),
+        ("deit_small_patch16_224", 22_050_664, Some(4_598_882_304), "fvcore", 4_608_338_304),
+        ("deit_base_patch16_224", 86_567_656, Some(17_563_828_224), "fvcore", 17_582_740_224),
+        ("savit_deit_tiny", 4_183_449, None, "savit-deployed", 943_878_480),
+        ("savit_deit_small", 14_994_979, None, "savit-deployed", 3_195_165_747),
+        ("savit_deit_base", 42_117_964, None, "savit-deployed", 8_752_489_653),
+    ];
+    for (name, params, macs, counting, count) in exact {
+        let row = row(name);
+        assert_eq!(row["params"], params, "{row}");
+        assert!(macs.is_none_or(|macs| row["macs"] == macs), "{row}");
+        assert_eq!(row["counts"][counting], count, "{row}");
+        assert_eq!(row["published"][counting], count, "{row}");
+        assert!(row["published"]["source"].is_string(), "{row}");
+    }
+    let distilled = [("tiny", 5_910_800u64, 1_266u64), ("small", 22_436_432, 4_634), ("base", 87_338_192, 17_676)];
+    for (size, params, rounded) in distilled {
+        let row = row(&format!("deit_{size}_distilled_patch16_224"));
+        assert_eq!(row["params"], params, "{row}");
+        let fvcore = row["counts"]["fvcore"].as_u64().unwrap();
+        assert_eq!((fvcore + 500_000) / 1_000_000, rounded, "{row}");
+    }
+    assert_eq!(row("deit_base_patch16_224")["published"]["top1"], 81.8);
+    let table = stdout(&espalier(&["zoo"]));
+    assert!(table.contains("42,117,964") && table.contains("8,752,489,653"), "{table}");
+}
+
+#[test]
+fn doctor_describes_the_machine() {
+    let rows = json_lines(&espalier(&["doctor", "--json"]));
+    assert_eq!(rows[0]["version"], env!("CARGO_PKG_VERSION"));
+    assert!(rows[0]["gemm_gflops"].as_f64().unwrap() > 0.0);
+    assert!(rows[0]["devices"][1]["why"].as_str().unwrap().contains("CUDA"));
+}
+
+#[test]
+fn inspect_lists_what_is_in_a_file() {
+    let scene = Scene::new();
+    let text = stdout(&espalier(&["inspect", &format!("{FIXTURES}/training_checkpoint_zip.pth")]));
+    assert!(text.contains("argparse.Namespace") && text.contains("next"), "{text}");
+    let rows = json_lines(&espalier(&["inspect", "--json", &format!("{FIXTURES}/dtypes_zip.pth")]));
+    let tensors = rows[0]["tensors"].as_array().unwrap();
+    assert!(tensors.iter().any(|tensor| tensor["dtype"] == "BF16") && rows[0]["architecture"].is_null());
+    let own = json_lines(&espalier(&["inspect", "--json", &scene.text("tiny.safetensors")])).remove(0);
+    assert_eq!(own["stage"], "dense");
+    assert_eq!(own["architecture"]["embed_dim"], 24);
+    assert_eq!(own["params"], own["parameters"]);
+    assert_eq!(own["macs"], espalier::models::cost::macs(scene.model.arch()));
+    assert_eq!(own["tensors"].as_array().unwrap().len(), scene.model.params().iter().count());
+}
+
+#[test]
+fn inspect_recognises_a_foreign_deit() {
+    let scene = Scene::new();
+    let model = Model::init(Architecture::deit(32, 16, 64, 1, 1).with_classes(3).with_distillation(), 1).unwrap();
+    model.save_pth(scene.path("foreign.pth")).unwrap();
+    let text = stdout(&espalier(&["inspect", &scene.text("foreign.pth")]));
+    assert!(text.contains("distilled DeiT, 1 blocks of width 64") && text.contains("espalier classify"), "{text}");
+}
+
+#[test]
+fn classify_walks_files_in_order_and_gives_probabilities() {
+    let scene = Scene::new();
+    let args = scene.classify(&["--json", "--batch", "1", &scene.text("images"), &scene.text("images/b.png")]);
+    let rows = json_lines(&espalier(&args));
+    let files: Vec<&str> = rows.iter().map(|row| row["file"].as_str().unwrap()).collect();
+    let names: Vec<_> = files.iter().map(|file| Path::new(file).file_name().unwrap().to_str().unwrap()).collect();
+    assert_eq!(names, ["a.jpg", "b.png", "b.png"]);
+    assert_eq!(rows[1]["top5"], rows[2]["top5"]);
+    for row in &rows {
+        let top = row["top5"].as_array().unwrap();
+        let probability: Vec<f64> = top.iter().map(|class| class["probability"].as_f64().unwrap()).collect();
+        assert!(probability.len() == 5 && probability.is_sorted_by(|a, b| a >= b), "{row}");
+        assert!(probability.iter().sum::<f64>() < 1.0, "{row}");
+        assert_eq!(top[0]["name"], format!("class {}", top[0]["index"]));
+    }
+    let all = json_lines(&espalier(&scene.classify(&["--json", "--top", "9", &scene.text("images/b.png")])));
+    let sum: f64 = all[0]["top9"].as_array().unwrap().iter().map(|c| c["probability"].as_f64().unwrap()).sum();
+    assert!((sum - 1.0).abs() < 1e-6, "{sum}");
+    let resized = scene.classify(&["--img-size", "48", &scene.text("images/b.png")]);
+    assert!(stdout(&espalier(&resized)).contains("b.png: class "));
+}
+
+#[test]
+fn bench_measures_models_in_turn() {
+    let scene = Scene::new();
+    let weights = scene.text("tiny.safetensors");
+    let args = ["bench", "--weights", &weights, "--weights", &weights, "--batch", "1,2", "--rounds", "3"];
+    let rows = json_lines(&espalier(&[&args[..], &["--json"]].concat()));
+    assert_eq!(rows.iter().map(|row| row["batch"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 1, 2, 2]);
+    assert!(rows.iter().all(|row| row["ms"]["p5"].as_f64() <= row["ms"]["p95"].as_f64()));
+    assert!(stdout(&espalier(&args)).contains("GFLOP/s"));
+    refusal(&["bench", "--model", "deit_huge"], &["model", "deit_huge", "deit_tiny_patch16_224"]);
+    refusal(&["bench", "--weights", &weights, "--rounds", "0"], &["--rounds", "at least 1"]);
+}
+
+#[test]
+fn bad_checkpoints_are_refused_in_one_line() {
+    let scene = Scene::new();
+    let whole = std::fs::read(scene.path("tiny.safetensors")).unwrap();
+    std::fs::write(scene.path("cut.safetensors"), &whole[..whole.len() / 2]).unwrap();
+    std::fs::write(scene.path("empty.pth"), b"").unwrap();
+    for file in ["cut.safetensors", "empty.pth", "none.pth"] {
+        let path = scene.text(file);
+        refusal(&["inspect", &path], &[file]);
+        refusal(&["classify", "--weights", &path, &scene.text("images")], &[file]);
+        refusal(&["bench", "--weights", &path], &[file]);
+    }
+    refusal(&["inspect", &format!("{FIXTURES}/evil_os_system_zip.pth")], &["unsafe_global", "system"]);
+    let named = |model: &str| {
+        ["classify", "--model", model, "--weights", &scene.text("tiny.safetensors"), IMAGES].map(String::from)
+    };
+    refusal(&named("deit_tiny_patch16_224"), &["tiny.safetensors", "key ", "expected", "[1, 1, 192]", "[1, 1, 24]"]);
+    refusal(&named("deit_huge"), &["model", "one of", "deit_huge"]);
+}
+
+#[test]
+fn bad_images_are_fatal_unless_skipped() {
+    let scene = Scene::new();
+    std::fs::write(scene.path("images/aa.png"), b"not an image").unwrap();
+    let images = scene.text("images");
+    refusal(&scene.classify(&["--json", &images]), &["aa.png"]);
+    let output = espalier(&scene.classify(&["--json", "--skip-broken", &images]));
+    assert_eq!(json_lines(&output).len(), 2);
+    let messages = String::from_utf8(output.stderr).unwrap();
+    assert!(messages.contains("aa.png") && messages.contains("1 of 3 images"), "{messages}");
+    let output = espalier(&scene.classify(&["--skip-broken", &scene.text("images/aa.png")]));
+    assert!(!output.status.success() && output.stdout.is_empty());
+    std::fs::create_dir(scene.path("nothing")).unwrap();
+    refusal(&scene.classify(&[&scene.text("nothing")]), &["nothing", "at least one image"]);
+    refusal(&scene.classify(&[&scene.text("absent.png")]), &["absent.png"]);
+    refusal(&scene.classify(&["--batch", "0", &images]), &["--batch", "at least 1"]);
+    refusal(&scene.classify(&["--img-size", "99999", &images]), &["img_size", "99999"]);
+    refusal(&scene.classify(&["--img-size", "33", &images]), &["img_size", "33"]);
+}
+
+#[test]
+fn the_names_of_imagenet_appear_for_a_thousand_classes() {
+    let scene = Scene::new();
+    let model = Model::init(Architecture::deit(32, 16, 64, 1, 1), 1).unwrap();
+    model.save_pth(scene.path("thousand.pth")).unwrap();
+    let args = ["classify", "--weights", &scene.text("thousand.pth"), "--json", &scene.text("images/b.png")];
+    let row = json_lines(&espalier(&args)).remove(0);
+    let best = &row["top5"][0];
+    let (_, _, name) = espalier::data::folder::imagenet_classes()[best["index"].as_u64().unwrap() as usize];
+    assert_eq!(best["name"], name);
+}

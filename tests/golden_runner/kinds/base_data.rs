@@ -1,0 +1,138 @@
+//! Preprocessing, position embeddings at another resolution, real weights.
+
+use super::super::case::Case;
+use super::super::produced::Produced;
+use super::formula::formula;
+use super::parts::{Outcome, Taps, put, tensor};
+use espalier::data::augment::{Crop, Transform};
+use espalier::data::image::RgbImage;
+use espalier::data::resize::{Filter, centre_rect, normalize, resize_short_side};
+use espalier::models::{Architecture, Model, interpolate};
+use espalier::nn::{Mode, Params, Site};
+use espalier::noise::Philox;
+use espalier::{DType, Tensor, io, ops};
+use std::path::Path;
+
+/// Position embedding and relative position biases at another resolution.
+pub fn pos_interp(case: &Case) -> Outcome<Produced> {
+    let mut produced = Produced::new();
+    let new = case.usize_at("/new")?;
+    if case.has("in/pos_embed") {
+        let table = tensor(case, "in/pos_embed")?;
+        let resized = interpolate::pos_embed(&table, case.usize_at("/extra_tokens")?, new)?;
+        put(&mut produced, "out/pos_embed", &resized);
+    }
+    if case.has("in/rel_bias_table") {
+        // A window of M has 2M - 1 offsets per axis.
+        let side = (2 * new).checked_sub(1).ok_or("new is 0")?;
+        let resized = interpolate::bias_table(&tensor(case, "in/rel_bias_table")?, side)?;
+        put(&mut produced, "out/rel_bias_table", &resized);
+    }
+    Ok(produced)
+}
+
+/// `mean` or `std`.
+fn channels(case: &Case, key: &str) -> Outcome<[f32; 3]> {
+    let values: Vec<f32> = case.f64s_at(key)?.into_iter().map(|value| value as f32).collect();
+    Ok(values.try_into().map_err(|_| format!("{key} has not three values"))?)
+}
+
+/// The recorded image, or what the item's formula gives.
+fn input(case: &Case, index: usize) -> Outcome<RgbImage> {
+    let (height, width) =
+        (case.usize_at(&format!("/items/{index}/in_h"))?, case.usize_at(&format!("/items/{index}/in_w"))?);
+    let name = format!("in/{index}/image");
+    if case.has(&name) {
+        return Ok(RgbImage::new(width, height, case.u8s(&name)?.1)?);
+    }
+    let text = case.str_at(&format!("/items/{index}/input"))?;
+    let body = text.split_once('=').ok_or("no formula of the image")?.1;
+    let mut pixels = Vec::with_capacity(width * height * 3);
+    for (y, x, c) in (0..height).flat_map(|y| (0..width).flat_map(move |x| (0..3).map(move |c| (y, x, c)))) {
+        let value = formula(body, &[('x', x as i64), ('y', y as i64), ('c', c)])?;
+        pixels.push(u8::try_from(value)?);
+    }
+    Ok(RgbImage::new(width, height, pixels)?)
+}
+
+/// Validation preprocessing: resized, cropped and normalised, with all sizes; the last two by the loader's transform.
+pub fn resize_crop_normalize(case: &Case) -> Outcome<Produced> {
+    let mut produced = Produced::new();
+    let (mean, std) = (channels(case, "/mean")?, channels(case, "/std")?);
+    for index in 0..case.list_at("/items")?.len() {
+        let at = |key: &str| format!("/items/{index}/{key}");
+        let (side, size) = (case.usize_at(&at("resize_short_side"))?, case.usize_at(&at("crop"))?);
+        let interpolation: Filter = serde_json::from_value(case.at(&at("interpolation"))?.clone())?;
+        let image = input(case, index)?;
+        let resized = resize_short_side(&image, side, interpolation)?;
+        let rect = centre_rect(resized.width, resized.height, size)?;
+        let crop = Crop::Centre { resize: Some(side) };
+        let transform = Transform { img_size: size, crop, flip: 0.0, interpolation, mean, std };
+        let noise = Philox { seed: 0, step: 0 };
+        let cropped = transform.crop_and_flip(&image, &noise, 0)?;
+        produced.put_f32(format!("out/{index}/normalized"), &[3, size, size], &transform.apply(&image, &noise, 0)?);
+        for (name, image) in [("resized", &resized), ("cropped", &cropped)] {
+            let values = image.pixels.iter().map(|&v| v.into()).collect();
+            produced.put(format!("out/{index}/{name}"), &[image.height, image.width, 3], values);
+        }
+        let sizes = [resized.height, resized.width, rect.top, rect.left];
+        for (key, value) in ["resized_h", "resized_w", "crop_top", "crop_left"].into_iter().zip(sizes) {
+            produced.put_json(format!("items.{index}.{key}"), value);
+        }
+    }
+    Ok(produced)
+}
+
+/// Published weights on a real image: logits, the first three tokens after every block, the five best classes.
+pub fn real_weights(case: &Case) -> Outcome<Produced> {
+    let model = real_model(&case.shared_file(0)?)?;
+    let (shape, pixels) = case.u8s("in/cropped_u8")?;
+    let &[height, width, 3] = shape.as_slice() else { return Err(format!("an image of shape {shape:?}").into()) };
+    let image = RgbImage::new(width, height, pixels)?;
+    let values = normalize(&image, channels(case, "/mean")?, channels(case, "/std")?);
+    let images = Tensor::from_slice([1, 3, height, width], &values)?;
+    let mut produced = Produced::new();
+    let logits = model.predict(&images)?;
+    let (depth, width) = (model.arch().blocks.len(), model.arch().embed_dim);
+    let taps = Taps::of(&model, Mode::eval(), &images)?;
+    let mut tokens = Vec::new();
+    for block in 0..depth {
+        tokens.extend(&taps.get(&Site::Block(block)).ok_or("a block without a tap")?.to_f64s()[..3 * width]);
+    }
+    produced.put("out/block_first3_tokens", &[depth, 3, width], tokens);
+    produced.put_json("top5", best(&logits, case.list_at("/top5")?.len())?);
+    put(&mut produced, "out/logits", &logits.reshape([logits.numel()])?);
+    Ok(produced)
+}
+
+/// The `count` best classes, best first.
+fn best(logits: &Tensor, count: usize) -> Outcome<Vec<usize>> {
+    let mut left = logits.clone();
+    let mut classes = Vec::new();
+    for _ in 0..count.min(logits.numel()) {
+        let class = ops::argmax(&left)[0];
+        left.slice_mut::<f32>()?[class] = f32::NEG_INFINITY;
+        classes.push(class);
+    }
+    Ok(classes)
+}
+
+/// The model in a file of plain DeiT weights, its sizes taken from the shapes; heads are 64 wide as in every published
+/// model.
+fn real_model(path: &Path) -> Outcome<Model> {
+    let tensors = io::keys::unwrap(io::read(path)?, None)?;
+    let mut params = Params::default();
+    for (name, blob) in &tensors {
+        params.insert(name, Tensor::from_slice(blob.shape.as_slice(), &blob.to_f32()?)?.to_dtype(DType::F32));
+    }
+    let patch = params.get("patch_embed.proj.weight")?;
+    let (width, patch) = (patch.dim(0), patch.dim(-1));
+    let extra = 1 + usize::from(params.find("dist_token").is_some());
+    let patches = params.get("pos_embed")?.dim(1).saturating_sub(extra);
+    let depth = (0..).take_while(|i| params.find(&format!("blocks.{i}.norm1.weight")).is_some()).count();
+    let mut arch = Architecture::deit(patches.isqrt() * patch, patch, width, depth, width / 64)
+        .with_classes(params.get("head.weight")?.dim(0))
+        .with_hidden(params.get("blocks.0.mlp.fc1.weight")?.dim(0));
+    arch.distilled = extra == 2;
+    Ok(Model::new(arch, params, &path.display().to_string())?)
+}
