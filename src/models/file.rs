@@ -232,6 +232,10 @@ impl Weights {
     fn distillation(&mut self, arch: &Architecture, drop: bool) -> Result<()> {
         let ours = |name: &str| name == "dist_token" || name.starts_with("head_dist.");
         let found: Vec<&str> = self.params.iter().map(|(name, _)| name).filter(|name| ours(name)).collect();
+        if arch.distilled && found.is_empty() && self.params.find("cls_token").is_some() {
+            let keys = "dist_token, head_dist.weight, head_dist.bias";
+            return Err(self.error(keys, "the keys of a distilled model", "missing: the file holds a plain one"));
+        }
         if arch.distilled || !found.contains(&"dist_token") {
             return Ok(());
         }

@@ -29,6 +29,12 @@ impl Model {
         let expected = Self::shapes(&arch);
         let error =
             |key: String, expected: String, found: String| Error::Key { file: source.into(), key, expected, found };
+        // A tensor of another shape says most about what went wrong, so it comes before the lists.
+        for (name, shape) in &expected {
+            if let Some(tensor) = params.find(name).filter(|tensor| **tensor.shape() != **shape) {
+                return Err(error(name.clone(), format!("{shape:?}"), format!("{:?}", tensor.shape())));
+            }
+        }
         let known: HashSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
         let missing: Vec<&str> =
             expected.iter().map(|(name, _)| name.as_str()).filter(|name| params.find(name).is_none()).collect();
@@ -42,15 +48,9 @@ impl Model {
             let keys = [missing, extra].concat().join(", ");
             return Err(error(keys, format!("the {} keys of the model", expected.len()), found));
         }
-        let mut ordered = Params::default();
-        for (name, shape) in expected {
-            let tensor = params.get(&name)?;
-            if **tensor.shape() != *shape {
-                return Err(error(name, format!("{shape:?}"), format!("{:?}", tensor.shape())));
-            }
-            ordered.insert(name, tensor.clone());
-        }
-        Ok(Self { arch, params: ordered })
+        let ordered = expected.into_iter().map(|(name, _)| params.get(&name).cloned().map(|tensor| (name, tensor)));
+        let params = ordered.collect::<Result<_>>()?;
+        Ok(Self { arch, params })
     }
 
     /// Names and shapes of the parameters of `arch`, in order.
