@@ -167,6 +167,12 @@ fn depth(file: &str, tensors: &[(String, Blob)]) -> Result<usize> {
     }
 }
 
+/// The side of a square of `count` points, if it is one.
+fn side_of(count: usize) -> Option<usize> {
+    let side = count.isqrt();
+    (side * side == count && side > 0).then_some(side)
+}
+
 fn key_error(file: &str, key: &str, expected: impl Into<String>, found: impl Into<String>) -> Error {
     Error::Key { file: file.into(), key: key.into(), expected: expected.into(), found: found.into() }
 }
@@ -203,7 +209,7 @@ impl Weights {
         let [_, tokens, _] = self.shape("pos_embed")?;
         let distilled = self.params.find("dist_token").is_some();
         let patches = tokens.checked_sub(1 + usize::from(distilled));
-        let Some(grid) = patches.and_then(interpolate::side_of) else {
+        let Some(grid) = patches.and_then(side_of) else {
             return Err(self.error("pos_embed", "rows of a square grid and the extra tokens", tokens.to_string()));
         };
         let block = |i: usize| {
@@ -259,8 +265,7 @@ impl Weights {
         let Some(pos) = self.params.find("pos_embed") else { return Ok(()) };
         let extra = arch.extra_tokens();
         let rows = pos.shape().get(1).and_then(|rows| rows.checked_sub(extra));
-        if **pos.shape() == [1, rows.map_or(0, |rows| rows + extra), arch.embed_dim]
-            && rows.and_then(interpolate::side_of).is_some()
+        if **pos.shape() == [1, rows.map_or(0, |rows| rows + extra), arch.embed_dim] && rows.and_then(side_of).is_some()
         {
             let resized = interpolate::pos_embed(pos, extra, arch.grid())?;
             self.params.insert("pos_embed", resized);

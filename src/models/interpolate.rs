@@ -1,139 +1,123 @@
-//! Position tables for another grid: bicubic resizing of the tensor kind (base_models 1.5).
+//! Position tables at another resolution: bicubic interpolation of the tensor kind.
 //!
-//! Per axis with n → m points: source coordinate `s = (i + ½) n / m - ½`, base `⌊s⌋`, fraction `t = s - ⌊s⌋`, taps at
-//! `⌊s⌋ - 1 … ⌊s⌋ + 2` clamped to the table, weights `c2(1 + t), c1(t), c1(1 - t), c2(2 - t)` with `a = -¾`,
-//! `c1(x) = (a + 2) x³ - (a + 3) x² + 1`, `c2(x) = a x³ - 5a x² + 8a x - 4a`. No antialiasing.
+//! Cubic convolution with `a = -0.75` at half-pixel centres, indices clamped at the border, no antialiasing: source
+//! coordinate `(i + 0.5) · old / new - 0.5`. (Image resizing is another kernel: `data::resize`.)
 
 use crate::tensor::Tensor;
 use crate::{Error, Result};
 
 const A: f64 = -0.75;
+/// The longest side of a grid: beyond any model, below any overflow.
+const MAX_SIDE: usize = 1 << 12;
 
-/// The four taps of one output point: positions and weights.
-type Taps = [(usize, f64); 4];
-
-fn near(x: f64) -> f64 {
-    ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
-}
-
-fn far(x: f64) -> f64 {
-    ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A
-}
-
-fn taps(from: usize, to: usize) -> Vec<Taps> {
-    let last = from as isize - 1;
-    let one = |i: usize| {
-        let source = (i as f64 + 0.5) * from as f64 / to as f64 - 0.5;
-        let (base, t) = (source.floor(), source - source.floor());
-        let at = |offset: isize| (base as isize + offset).clamp(0, last) as usize;
-        [(at(-1), far(1.0 + t)), (at(0), near(t)), (at(1), near(1.0 - t)), (at(2), far(2.0 - t))]
-    };
-    (0..to).map(one).collect()
-}
-
-/// A square image `[from², channels]`, channels last, resized to `[to², channels]`.
-fn resize(image: &[f64], from: usize, to: usize, channels: usize) -> Vec<f64> {
-    let taps = taps(from, to);
-    let mut middle = vec![0.0; from * to * channels];
-    for (row, out) in image.chunks_exact(from * channels).zip(middle.chunks_exact_mut(to * channels)) {
-        for (taps, out) in taps.iter().zip(out.chunks_exact_mut(channels)) {
-            for (at, weight) in taps {
-                out.iter_mut().zip(&row[at * channels..]).for_each(|(o, v)| *o += weight * v);
-            }
-        }
-    }
-    let stride = to * channels;
-    let mut resized = vec![0.0; to * stride];
-    for (taps, out) in taps.iter().zip(resized.chunks_exact_mut(stride)) {
-        for (at, weight) in taps {
-            out.iter_mut().zip(&middle[at * stride..]).for_each(|(o, v)| *o += weight * v);
-        }
-    }
-    resized
-}
-
-/// The side of a square of `count` points, if it is one.
-pub(super) fn side_of(count: usize) -> Option<usize> {
-    let side = count.isqrt();
-    (side * side == count && side > 0).then_some(side)
-}
-
-/// A position embedding `[1, extra + g², D]` for a grid of `new` × `new`: `[1, extra + new², D]`.
+/// `pos_embed [1, extra + old², D]` for a grid of `new × new`: the `extra` first rows stay. Source: DeiT's fine-tuning.
 ///
-/// The first `extra` rows (class, distillation) stay as they are, the others are an image of `g` × `g` points, row by
-/// row, and are resized channel by channel; the same tensor when `g` is `new` already. Source: base_models 1.5.
-/// Errors: [`Error::Shape`] for another shape, [`Error::Invalid`] for a grid of 0 or above 4096.
+/// Errors: another rank or leading length, patches that are no square, a side of 0 or above 4096.
 pub fn pos_embed(table: &Tensor, extra: usize, new: usize) -> Result<Tensor> {
-    let wrong = || Error::shape("pos_embed", format!("[1, {extra} + a square, channels]"), table.shape());
-    let [1, tokens, channels] = **table.shape() else { return Err(wrong()) };
-    let side = tokens.checked_sub(extra).and_then(side_of).filter(|_| channels > 0).ok_or_else(wrong)?;
+    let (width, ranked) = (table.dim(2), table.shape().len() == 3 && table.dim(0) == 1);
+    let patches = table.dim(1).checked_sub(extra).filter(|n| ranked && is_square(*n));
+    let Some(patches) = patches else {
+        return Err(Error::shape("pos_embed", format!("[1, {extra} + a square, width]"), table.shape()));
+    };
     check_side(new)?;
-    if side == new {
-        return Ok(table.clone());
-    }
     let values = table.to_f64s();
-    let (first, image) = values.split_at(extra * channels);
-    let resized = [first, &resize(image, side, new, channels)].concat();
-    Ok(Tensor::from_slice([1, extra + new * new, channels], &resized)?.to_dtype(table.dtype()))
+    let (first, grid) = values.split_at(extra * width);
+    let mut resized = first.to_vec();
+    resized.extend(resize(grid, patches.isqrt(), new, width));
+    Ok(Tensor::from_slice([1, extra + new * new, width], &resized)?.to_dtype(table.dtype()))
 }
 
-/// A table of relative position biases `[side², heads]`, seen as an image of `heads` channels: `[new_side², heads]`.
-/// Windows of `w` × `w` have sides of `2w - 1`.
+/// A relative-position-bias table `[side², heads]`, seen as an image of `heads` channels, for `new_side²` rows; a window of `M`
+/// has `side = 2M - 1`. Source: Swin's loading of checkpoints with another window.
 ///
-/// Errors: [`Error::Shape`] for another shape, [`Error::Invalid`] for a side of 0 or above 4096.
+/// Errors: another rank, rows that are no square, a side of 0 or above 4096.
 pub fn bias_table(table: &Tensor, new_side: usize) -> Result<Tensor> {
-    let wrong = || Error::shape("bias_table", "[a square, heads]", table.shape());
-    let [points, heads] = **table.shape() else { return Err(wrong()) };
-    let side = side_of(points).filter(|_| heads > 0).ok_or_else(wrong)?;
-    check_side(new_side)?;
-    if side == new_side {
-        return Ok(table.clone());
+    if table.shape().len() != 2 || !is_square(table.dim(0)) {
+        return Err(Error::shape("bias_table", "[a square, heads]", table.shape()));
     }
-    let resized = resize(&table.to_f64s(), side, new_side, heads);
-    Ok(Tensor::from_slice([new_side * new_side, heads], &resized)?.to_dtype(table.dtype()))
+    check_side(new_side)?;
+    let resized = resize(&table.to_f64s(), table.dim(0).isqrt(), new_side, table.dim(1));
+    Ok(Tensor::from_slice([new_side * new_side, table.dim(1)], &resized)?.to_dtype(table.dtype()))
 }
 
 fn check_side(side: usize) -> Result<()> {
-    if side == 0 || side > 1 << 12 {
-        return Err(Error::invalid("grid", "1 to 4096 points along a side", side));
+    let fits = (1..=MAX_SIDE).contains(&side);
+    if fits { Ok(()) } else { Err(Error::invalid("side of the new grid", format!("1 to {MAX_SIDE}"), side)) }
+}
+
+fn is_square(n: usize) -> bool {
+    n > 0 && n.isqrt() * n.isqrt() == n
+}
+
+/// `[old, old, channels] -> [new, new, channels]`, columns then rows.
+fn resize(image: &[f64], old: usize, new: usize, channels: usize) -> Vec<f64> {
+    if old == new {
+        return image.to_vec();
     }
-    Ok(())
+    let taps: Vec<[(usize, f64); 4]> = (0..new).map(|i| taps(i, old, new)).collect();
+    let mut out = vec![0.0; new * new * channels];
+    for (y, rows) in taps.iter().enumerate() {
+        for (x, columns) in taps.iter().enumerate() {
+            for c in 0..channels {
+                let at = |row: usize, column: usize| image[(row * old + column) * channels + c];
+                let line = |row: usize| columns.iter().map(|(column, w)| w * at(row, *column)).sum::<f64>();
+                out[(y * new + x) * channels + c] = rows.iter().map(|(row, w)| w * line(*row)).sum();
+            }
+        }
+    }
+    out
+}
+
+/// The four source indices of output `i`, clamped, with their weights.
+fn taps(i: usize, old: usize, new: usize) -> [(usize, f64); 4] {
+    let source = (i as f64 + 0.5) * old as f64 / new as f64 - 0.5;
+    let (base, t) = (source.floor(), source - source.floor());
+    let near = |s: f64| ((A + 2.0) * s - (A + 3.0)) * s * s + 1.0;
+    let far = |s: f64| ((A * s - 5.0 * A) * s + 8.0 * A) * s - 4.0 * A;
+    let weights = [far(1.0 + t), near(t), near(1.0 - t), far(2.0 - t)];
+    std::array::from_fn(|k| {
+        let index = (base as isize + k as isize - 1).clamp(0, old as isize - 1);
+        (index as usize, weights[k])
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tensor::DType;
 
     #[test]
-    fn weights_sum_to_one_and_a_plane_keeps_its_slope_inside() {
-        for (from, to) in [(1, 3), (4, 6), (14, 24), (24, 7)] {
-            for taps in taps(from, to) {
-                let sum: f64 = taps.iter().map(|(_, weight)| weight).sum();
-                assert!((sum - 1.0).abs() < 1e-12, "{from} to {to}: {sum}");
-            }
-        }
-        let plane: Vec<f64> = (0..64).map(|i| (i % 8) as f64 + 10.0 * (i / 8) as f64).collect();
-        let resized = resize(&plane, 8, 16, 1);
-        for (y, x) in [(6, 6), (7, 9), (9, 8)] {
-            let at = |i: usize| (i as f64 + 0.5) / 2.0 - 0.5;
-            // A cubic kernel with a = -3/4 reproduces constants exactly and slopes to 0.07 of a step.
-            assert!((resized[y * 16 + x] - at(x) - 10.0 * at(y)).abs() < 0.08 * 11.0);
+    fn a_constant_stays_and_extra_rows_are_kept() {
+        let mut values = vec![7.0f32, 9.0];
+        values.extend([3.0; 8]);
+        let table = Tensor::from_slice([1, 5, 2], &values).unwrap();
+        for new in [1, 2, 3, 5] {
+            let out = pos_embed(&table, 1, new).unwrap().to_f64s();
+            assert_eq!((out.len(), &out[..2]), (2 + 2 * new * new, &[7.0, 9.0][..]));
+            assert!(out[2..].iter().all(|v| (v - 3.0).abs() < 1e-6), "{out:?}");
         }
     }
 
     #[test]
-    fn the_same_grid_is_the_same_table_and_bad_shapes_are_errors() -> Result<()> {
-        let pos = Tensor::from_slice([1, 5, 2], &[0f32, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0])?;
-        assert_eq!(pos_embed(&pos, 1, 2)?.slice::<f32>()?, pos.slice::<f32>()?);
-        let larger = pos_embed(&pos, 1, 3)?;
-        assert_eq!((&**larger.shape(), &larger.slice::<f32>()?[..2]), (&[1, 10, 2][..], &[0.0, 1.0][..]));
-        assert_eq!(&larger.slice::<f32>()?[10..12], [5.0, 6.0]); // the centre is the mean of the four corners
-        for (extra, grid) in [(2, 2), (6, 2), (1, 0), (1, usize::MAX)] {
-            assert!(pos_embed(&pos, extra, grid).is_err(), "{extra} {grid}");
+    fn halving_a_line_samples_between_its_middle_points() {
+        // Four to two: t = ½, weights (−3, 19, 19, −3) / 32, the border taps clamped.
+        let line = [0.0f32, 1.0, 2.0, 3.0];
+        let table: Vec<f32> = (0..16).map(|i| line[i % 4]).collect();
+        let out = bias_table(&Tensor::from_slice([16, 1], &table).unwrap(), 2).unwrap().to_f64s();
+        let expected = (19.0 - 3.0 * 2.0) / 32.0;
+        for (value, expected) in out.iter().zip([expected, 3.0 - expected, expected, 3.0 - expected]) {
+            assert!((value - expected).abs() < 1e-6, "{out:?}");
         }
-        assert!(bias_table(&pos, 2).is_err());
-        assert!(bias_table(&Tensor::zeros([5, 1], crate::DType::F32), 2).is_err());
-        assert_eq!(**bias_table(&Tensor::zeros([9, 2], crate::DType::F32), 7)?.shape(), [49, 2]);
-        Ok(())
+    }
+
+    #[test]
+    fn other_shapes_and_sides_are_refused() {
+        let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32);
+        for (shape, extra, new) in
+            [(&[1, 6, 2][..], 1, 2), (&[2, 5, 2], 1, 2), (&[5, 2], 1, 2), (&[1, 1, 2], 2, 2), (&[1, 5, 2], 1, 0)]
+        {
+            assert!(pos_embed(&zeros(shape), extra, new).is_err(), "{shape:?}");
+        }
+        assert!(bias_table(&zeros(&[5, 2]), 3).is_err() && bias_table(&zeros(&[4, 2]), usize::MAX).is_err());
     }
 }

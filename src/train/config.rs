@@ -35,7 +35,7 @@ pub struct TrainConfig {
     pub seed: u64,
     /// Epochs between evaluations; 0 evaluates only at the end.
     pub eval_every: usize,
-    /// Epochs between checkpoints; 0 writes only the last.
+    /// Epochs between checkpoints; 0 writes none.
     pub checkpoint_every: usize,
 }
 

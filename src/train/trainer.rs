@@ -32,29 +32,32 @@ pub struct Trainer<'a> {
     config: TrainConfig,
     state: State,
     folder: Option<&'a RunFolder>,
+    checkpoint: Option<PathBuf>,
     show: Show,
 }
 
 impl<'a> Trainer<'a> {
-    /// A fresh run. With a folder it logs there, and goes on from a checkpoint that [`Trainer::resume`] finds.
+    /// A fresh run. With a folder it logs there.
     pub fn new(model: &'a mut Model, config: TrainConfig, folder: Option<&'a RunFolder>, show: Show) -> Result<Self> {
         config.validate()?;
         let settings = AdamwConfig { weight_decay: config.weight_decay, ..AdamwConfig::default() };
         let optimizer = AdamW::new(settings, model.params());
         let ema = config.ema_decay.map(|decay| Ema::new(model.params(), decay));
-        Ok(Self { model, config, state: State { optimizer, ema, epoch: 0 }, folder, show })
+        Ok(Self { model, config, state: State { optimizer, ema, epoch: 0 }, folder, checkpoint: None, show })
     }
 
-    /// The checkpoint of this stage in the run folder.
-    fn checkpoint(&self) -> Option<PathBuf> {
-        self.folder.map(|folder| folder.path().join(format!("{}.checkpoint.safetensors", self.config.stage)))
+    /// Goes on from the checkpoint at `path` when there is one, and writes there after every `checkpoint_every` epochs.
+    pub fn resuming(mut self, path: PathBuf) -> Result<Self> {
+        if path.exists() {
+            self.state.load(&path, self.model.params_mut(), &self.config)?;
+        }
+        self.checkpoint = Some(path);
+        Ok(self)
     }
 
-    /// Goes on from the run folder's checkpoint when there is one; whether there was.
-    pub fn resume(&mut self) -> Result<bool> {
-        let Some(path) = self.checkpoint().filter(|path| path.exists()) else { return Ok(false) };
-        self.state.load(&path, self.model.params_mut(), &self.config)?;
-        Ok(true)
+    /// Epochs done so far.
+    pub fn epoch(&self) -> usize {
+        self.state.epoch
     }
 
     /// Trains to the end; evaluates on `test` as the settings say.
@@ -106,6 +109,10 @@ impl<'a> Trainer<'a> {
             Some(test) => Some(evaluate(self.model, test, &Progress::with(0, "evaluate", Show::Quiet))?),
             None => None,
         };
+        let every = self.config.checkpoint_every;
+        if let Some(path) = self.checkpoint.as_deref().filter(|_| every > 0 && due(every)) {
+            self.state.save(path, self.model.params(), &self.config)?;
+        }
         let Some(folder) = self.folder else { return Ok(accuracy) };
         let mut record = json!({"stage": self.config.stage, "epoch": epoch, "epoch_loss": outcome.loss});
         if let Some(accuracy) = accuracy {
@@ -113,10 +120,6 @@ impl<'a> Trainer<'a> {
             record["top5"] = accuracy.top5.into();
         }
         folder.log(&record)?;
-        let every = self.config.checkpoint_every;
-        if let Some(path) = self.checkpoint().filter(|_| every > 0 && due(every)) {
-            self.state.save(&path, self.model.params(), &self.config)?;
-        }
         Ok(accuracy)
     }
 

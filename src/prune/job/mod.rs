@@ -98,10 +98,17 @@ impl Job {
         let mut config = TrainConfig::short("dense", epochs, epochs * train.batches(), self.options.lr);
         (config.drop_path, config.smoothing, config.seed) =
             (self.options.drop_path, self.options.smoothing, self.options.seed);
-        let outcome = Trainer::new(&mut model, config, Some(&self.folder), self.show)?.run(&train, None, None)?;
-        self.tell_broken(outcome.broken);
+        // A killed run goes on from its last whole epoch.
+        config.checkpoint_every = 1;
+        let checkpoint = cached.with_extension("checkpoint");
         std::fs::create_dir_all(&self.options.cache).map_err(Error::io("create", &self.options.cache))?;
+        let trainer = Trainer::new(&mut model, config, Some(&self.folder), self.show)?.resuming(checkpoint.clone())?;
+        if trainer.epoch() > 0 {
+            self.say(&format!("going on after epoch {} of {}", trainer.epoch(), checkpoint.display()));
+        }
+        self.tell_broken(trainer.run(&train, None, None)?.broken);
         model.save(&cached, "dense")?;
+        std::fs::remove_file(&checkpoint).map_err(Error::io("remove", &checkpoint))?;
         Ok(model)
     }
 

@@ -7,11 +7,10 @@ use super::parts::{Outcome, Taps, put, tensor};
 use espalier::data::augment::{Crop, Transform};
 use espalier::data::image::RgbImage;
 use espalier::data::resize::{Filter, centre_rect, normalize, resize_short_side};
-use espalier::models::{Architecture, Model, interpolate};
-use espalier::nn::{Mode, Params, Site};
+use espalier::models::{LoadOptions, Model, interpolate};
+use espalier::nn::{Mode, Site};
 use espalier::noise::Philox;
-use espalier::{DType, Tensor, io, ops};
-use std::path::Path;
+use espalier::{Tensor, ops};
 
 /// Position embedding and relative position biases at another resolution.
 pub fn pos_interp(case: &Case) -> Outcome<Produced> {
@@ -85,7 +84,7 @@ pub fn resize_crop_normalize(case: &Case) -> Outcome<Produced> {
 
 /// Published weights on a real image: logits, the first three tokens after every block, the five best classes.
 pub fn real_weights(case: &Case) -> Outcome<Produced> {
-    let model = real_model(&case.shared_file(0)?)?;
+    let model = Model::load(case.shared_file(0)?, &LoadOptions::default())?;
     let (shape, pixels) = case.u8s("in/cropped_u8")?;
     let &[height, width, 3] = shape.as_slice() else { return Err(format!("an image of shape {shape:?}").into()) };
     let image = RgbImage::new(width, height, pixels)?;
@@ -115,24 +114,4 @@ fn best(logits: &Tensor, count: usize) -> Outcome<Vec<usize>> {
         classes.push(class);
     }
     Ok(classes)
-}
-
-/// The model in a file of plain DeiT weights, its sizes taken from the shapes; heads are 64 wide as in every published
-/// model.
-fn real_model(path: &Path) -> Outcome<Model> {
-    let tensors = io::keys::unwrap(io::read(path)?, None)?;
-    let mut params = Params::default();
-    for (name, blob) in &tensors {
-        params.insert(name, Tensor::from_slice(blob.shape.as_slice(), &blob.to_f32()?)?.to_dtype(DType::F32));
-    }
-    let patch = params.get("patch_embed.proj.weight")?;
-    let (width, patch) = (patch.dim(0), patch.dim(-1));
-    let extra = 1 + usize::from(params.find("dist_token").is_some());
-    let patches = params.get("pos_embed")?.dim(1).saturating_sub(extra);
-    let depth = (0..).take_while(|i| params.find(&format!("blocks.{i}.norm1.weight")).is_some()).count();
-    let mut arch = Architecture::deit(patches.isqrt() * patch, patch, width, depth, width / 64)
-        .with_classes(params.get("head.weight")?.dim(0))
-        .with_hidden(params.get("blocks.0.mlp.fc1.weight")?.dim(0));
-    arch.distilled = extra == 2;
-    Ok(Model::new(arch, params, &path.display().to_string())?)
 }

@@ -1,0 +1,119 @@
+//! The training loop: it learns, resumes to the same bits, repeats itself on any number of threads, and stops at a NaN.
+
+use espalier::data::generated::{GeneratedDataset, Split};
+use espalier::data::loader::{Loader, LoaderOptions};
+use espalier::models::{Architecture, Model};
+use espalier::report::{Progress, RunFolder, Show, read_log};
+use espalier::train::{DistillKind, Distillation, Teacher, TrainConfig, Trainer, evaluate};
+use espalier::{DType, Error, Tensor};
+use std::sync::Arc;
+
+fn loader(split: Split, len: usize, batch: usize) -> Loader {
+    let data = GeneratedDataset::new(split, len, 32, 0).expect("data");
+    let options = if split == Split::Train { LoaderOptions::train(batch, 3) } else { LoaderOptions::eval(batch) };
+    Loader::new(Arc::new(data), options).expect("loader")
+}
+
+fn model() -> Model {
+    Model::init(Architecture::deit(32, 8, 24, 2, 3).with_classes(10), 0).expect("model")
+}
+
+fn config(epochs: usize) -> TrainConfig {
+    let mut config = TrainConfig::short("test", epochs, epochs * 4, 1e-3);
+    (config.drop_path, config.smoothing, config.ema_decay, config.checkpoint_every) = (0.2, 0.1, Some(0.9), 1);
+    config
+}
+
+fn bytes(model: &Model) -> Vec<Vec<u8>> {
+    model.params().iter().map(|(_, t)| t.bytes().to_vec()).collect()
+}
+
+#[test]
+fn a_resumed_run_ends_in_the_same_bits() {
+    let folder = tempfile::tempdir().expect("folder");
+    let train = loader(Split::Train, 64, 16);
+    let mut whole = model();
+    Trainer::new(&mut whole, config(3), None, Show::Quiet).unwrap().run(&train, None, None).unwrap();
+
+    // The same run, killed after two epochs: what it left is the checkpoint of the longer run's settings.
+    let path = folder.path().join("run.checkpoint");
+    let mut stopped = model();
+    let mut killed = config(3);
+    killed.max_steps = Some(12);
+    let trainer = Trainer::new(&mut stopped, killed.clone(), None, Show::Quiet).unwrap();
+    let data = Loader::new(
+        Arc::new(GeneratedDataset::new(Split::Train, 64, 32, 0).unwrap()),
+        LoaderOptions { shuffle: true, ..LoaderOptions::train(16, 3) },
+    );
+    trainer.resuming(path.clone()).unwrap().run_epochs(&data.unwrap(), 2).unwrap();
+    let mut resumed = model();
+    let trainer = Trainer::new(&mut resumed, killed, None, Show::Quiet).unwrap().resuming(path.clone()).unwrap();
+    assert_eq!(trainer.epoch(), 2);
+    trainer.run(&train, None, None).unwrap();
+    assert!(bytes(&whole) == bytes(&resumed), "resuming changed the result");
+
+    // Other settings are refused, and the file is named.
+    let mut other = model();
+    let refused = Trainer::new(&mut other, config(5), None, Show::Quiet).unwrap().resuming(path.clone());
+    assert!(refused.err().unwrap().to_string().contains("run.checkpoint"));
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let on = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("pool");
+        pool.install(|| {
+            let (mut student, teacher) = (model(), model());
+            let mut config = config(1);
+            config.distillation =
+                Distillation { kind: DistillKind::Soft, single_head: true, ..Distillation::default() };
+            let trainer = Trainer::new(&mut student, config, None, Show::Quiet).unwrap();
+            trainer.run(&loader(Split::Train, 64, 16), None, Some(&mut Teacher::remembering(&teacher))).unwrap();
+            bytes(&student)
+        })
+    };
+    let one = on(1);
+    assert!(one == on(2) && one == on(3));
+}
+
+#[test]
+fn a_run_logs_evaluates_and_learns() {
+    let temporary = tempfile::tempdir().expect("folder");
+    let folder = RunFolder::create(temporary.path().join("run")).expect("run folder");
+    let (train, test) = (loader(Split::Train, 64, 16), loader(Split::Test, 50, 16));
+    let mut model = model();
+    let mut config = TrainConfig::short("memorise", 30, 120, 2e-3);
+    config.eval_every = 10;
+    let outcome = Trainer::new(&mut model, config, Some(&folder), Show::Quiet)
+        .and_then(|trainer| trainer.run(&train, Some(&test), None))
+        .expect("run");
+    assert!(outcome.loss < 1.0, "64 images are not learned by heart: {}", outcome.loss);
+    let log = read_log(folder.path().join("log.jsonl")).expect("log");
+    assert_eq!(log.iter().filter(|record| record.get("top1").is_some()).count(), 3);
+    assert_eq!(log.iter().filter(|record| record.get("grad_norm").is_some()).count(), 120);
+    let accuracy = evaluate(&model, &test, &Progress::with(50, "test", Show::Quiet)).expect("evaluate");
+    assert_eq!(Some(accuracy), outcome.accuracy);
+    assert_eq!(accuracy.images, 50);
+}
+
+#[test]
+fn a_nan_stops_with_step_and_layer() {
+    let mut model = model();
+    model.params_mut().insert("blocks.1.mlp.fc1.bias", Tensor::full([96], DType::F32, f64::NAN));
+    let error = Trainer::new(&mut model, config(1), None, Show::Quiet)
+        .and_then(|trainer| trainer.run(&loader(Split::Train, 64, 16), None, None))
+        .expect_err("NaN");
+    assert!(
+        matches!(&error, Error::NonFinite { step: 0, layer, .. } if layer.contains("blocks.1.mlp.fc1.bias")),
+        "{error}"
+    );
+
+    // Weights that are finite but overflow: the first layer whose output is not.
+    let mut model = self::model();
+    model.params_mut().insert("blocks.0.mlp.fc2.bias", Tensor::full([24], DType::F32, 3e38));
+    model.params_mut().insert("blocks.1.mlp.fc2.bias", Tensor::full([24], DType::F32, 3e38));
+    let error = Trainer::new(&mut model, config(1), None, Show::Quiet)
+        .and_then(|trainer| trainer.run(&loader(Split::Train, 64, 16), None, None))
+        .expect_err("overflow");
+    assert!(matches!(&error, Error::NonFinite { layer, .. } if layer.contains("(")), "{error}");
+}
