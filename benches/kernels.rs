@@ -3,7 +3,7 @@
 //! Throughput counts the bytes and operations of the forward pass, each byte once, in both measurements. The closing
 //! table sets the forward pass against what the machine reaches in copying memory and in a matrix product.
 
-use criterion::{BenchmarkId, Criterion, Throughput};
+use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use espalier::ops::case::{Case, Draw, Gradient, Instance};
 use espalier::report::Table;
 use espalier::report::bench::{copy_peak, gemm_peak, percentile};
@@ -61,6 +61,7 @@ fn measure(
     let mut samples: Vec<f64> = Vec::new();
     let (bytes, elements) = (subject.instance.bytes as u64, subject.instance.operations as u64);
     let mut group = criterion.benchmark_group("kernels");
+    group.sampling_mode(SamplingMode::Flat);
     group.throughput(Throughput::ElementsAndBytes { elements, bytes });
     group.bench_function(id, |bencher| {
         bencher.iter_custom(|rounds| {

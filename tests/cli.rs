@@ -1,5 +1,7 @@
 //! The command line, driven as a person drives it: the built program, its output, its exit code.
 
+use espalier::io;
+use espalier::models::file::ARCHITECTURE;
 use espalier::models::{Architecture, Model, zoo};
 use serde_json::Value;
 use std::fs::File;
@@ -206,6 +208,12 @@ fn bad_checkpoints_are_refused_in_one_line() {
         refusal(&["bench", "--weights", &path], &[file]);
     }
     refusal(&["inspect", &format!("{FIXTURES}/evil_os_system_zip.pth")], &["unsafe_global", "system"]);
+    let mut lie = scene.model.arch().clone();
+    (lie.img_size, lie.patch_size) = (1 << 20, 1);
+    let metadata = [(ARCHITECTURE.to_string(), serde_json::to_string(&lie).unwrap())];
+    let tensors = io::read(scene.path("tiny.safetensors")).unwrap().tensors;
+    io::safetensors::write(scene.path("lie.safetensors"), &tensors, &metadata).unwrap();
+    refusal(&["bench", "--weights", &scene.text("lie.safetensors")], &["lie.safetensors", "pos_embed", "[1, 26, 24]"]);
     let named = |model: &str| {
         ["classify", "--model", model, "--weights", &scene.text("tiny.safetensors"), IMAGES].map(String::from)
     };

@@ -1,17 +1,42 @@
 //! The training loop: it learns, resumes to the same bits, repeats itself on any number of threads, and stops at a NaN.
 
+use espalier::data::dataset::{Dataset, Sample};
 use espalier::data::generated::{GeneratedDataset, Split};
 use espalier::data::loader::{Loader, LoaderOptions};
 use espalier::models::{Architecture, Model};
 use espalier::report::{Progress, RunFolder, Show, read_log};
 use espalier::train::{DistillKind, Distillation, Teacher, TrainConfig, Trainer, evaluate};
-use espalier::{DType, Error, Tensor};
+use espalier::{DType, Error, Result, Tensor};
 use std::sync::Arc;
 
+/// A data set that is gone in the third epoch.
+struct Dying(GeneratedDataset);
+
+impl Dataset for Dying {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn class_names(&self) -> &[String] {
+        self.0.class_names()
+    }
+
+    fn img_size(&self) -> usize {
+        self.0.img_size()
+    }
+
+    fn sample(&self, index: usize, epoch: u64) -> Result<Sample> {
+        if epoch < 2 { self.0.sample(index, epoch) } else { Err(Error::invalid("data", "a disk", "none")) }
+    }
+}
+
+fn data(split: Split, len: usize) -> GeneratedDataset {
+    GeneratedDataset::new(split, len, 32, 0).expect("data")
+}
+
 fn loader(split: Split, len: usize, batch: usize) -> Loader {
-    let data = GeneratedDataset::new(split, len, 32, 0).expect("data");
     let options = if split == Split::Train { LoaderOptions::train(batch, 3) } else { LoaderOptions::eval(batch) };
-    Loader::new(Arc::new(data), options).expect("loader")
+    Loader::new(Arc::new(data(split, len)), options).expect("loader")
 }
 
 fn model() -> Model {
@@ -35,19 +60,14 @@ fn a_resumed_run_ends_in_the_same_bits() {
     let mut whole = model();
     Trainer::new(&mut whole, config(3), None, Show::Quiet).unwrap().run(&train, None, None).unwrap();
 
-    // The same run, killed after two epochs: what it left is the checkpoint of the longer run's settings.
+    // The same run, stopped by an error in its third epoch, and gone on with.
     let path = folder.path().join("run.checkpoint");
     let mut stopped = model();
-    let mut killed = config(3);
-    killed.max_steps = Some(12);
-    let trainer = Trainer::new(&mut stopped, killed.clone(), None, Show::Quiet).unwrap();
-    let data = Loader::new(
-        Arc::new(GeneratedDataset::new(Split::Train, 64, 32, 0).unwrap()),
-        LoaderOptions { shuffle: true, ..LoaderOptions::train(16, 3) },
-    );
-    trainer.resuming(path.clone()).unwrap().run_epochs(&data.unwrap(), 2).unwrap();
+    let dying = Loader::new(Arc::new(Dying(data(Split::Train, 64))), LoaderOptions::train(16, 3)).expect("loader");
+    let trainer = Trainer::new(&mut stopped, config(3), None, Show::Quiet).unwrap().resuming(path.clone()).unwrap();
+    assert!(trainer.run(&dying, None, None).is_err());
     let mut resumed = model();
-    let trainer = Trainer::new(&mut resumed, killed, None, Show::Quiet).unwrap().resuming(path.clone()).unwrap();
+    let trainer = Trainer::new(&mut resumed, config(3), None, Show::Quiet).unwrap().resuming(path.clone()).unwrap();
     assert_eq!(trainer.epoch(), 2);
     trainer.run(&train, None, None).unwrap();
     assert!(bytes(&whole) == bytes(&resumed), "resuming changed the result");

@@ -7,6 +7,7 @@ mod bench;
 mod classify;
 mod doctor;
 mod inspect;
+mod prune;
 mod show;
 mod source;
 mod zoo;
@@ -30,6 +31,7 @@ enum Command {
     Zoo(zoo::Args),
     Inspect(inspect::Args),
     Classify(classify::Args),
+    Prune(Box<prune::Args>),
     Bench(bench::Args),
 }
 
@@ -39,6 +41,7 @@ fn run(command: Command) -> Result<()> {
         Command::Zoo(args) => zoo::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Classify(args) => classify::run(&args),
+        Command::Prune(args) => prune::run(*args),
         Command::Bench(args) => bench::run(&args),
     }
 }

@@ -17,7 +17,13 @@ pub fn load(name: Option<&str>, weights: &Path, img_size: Option<usize>) -> Resu
         arch.iter_mut().for_each(|arch| arch.img_size = size);
         arch.as_ref().map_or(Ok(()), Architecture::validate)?;
     }
-    Model::load(weights, &LoadOptions { arch, ..LoadOptions::default() })
+    Model::load(weights, &LoadOptions { arch, ..LoadOptions::default() }).map_err(|error| match error {
+        // What does not fit says which tensor, not which file.
+        Error::Shape { op, expected, found } => {
+            Error::Key { file: weights.display().to_string(), key: op.into(), expected, found }
+        }
+        other => other,
+    })
 }
 
 /// The model of that name in the zoo with random weights: for timing.
