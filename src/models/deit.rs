@@ -44,20 +44,22 @@ pub fn shapes(arch: &Architecture) -> Vec<(String, Vec<usize>)> {
 /// weights, uniform within `1 / sqrt(3 P²)` for the patch convolution.
 pub fn init(arch: &Architecture, seed: u64) -> Result<Params> {
     arch.validate()?;
-    let mut params = Params::default();
-    for (name, shape) in shapes(arch) {
-        let mut draws = Philox { seed, step: 0 }.stream(&name, 0);
-        let bound = 1.0 / ((3 * arch.patch_size * arch.patch_size) as f32).sqrt();
-        let value: &dyn Fn(&mut Draws) -> f32 = match name.as_str() {
-            n if n.starts_with("patch_embed") => &|draws| draws.range(-bound, bound),
-            n if n.contains("norm") && n.ends_with("weight") => &|_| 1.0,
-            n if n.ends_with("bias") => &|_| 0.0,
-            _ => &|draws| draws.normal() * 0.02,
-        };
-        let values: Vec<f32> = (0..shape.iter().product()).map(|_| value(&mut draws)).collect();
-        params.insert(name, Tensor::from_slice(shape.as_slice(), &values)?);
-    }
-    Ok(params)
+    let fresh = |(name, shape): (String, Vec<usize>)| fresh(arch, seed, &name, &shape).map(|tensor| (name, tensor));
+    shapes(arch).into_iter().map(fresh).collect()
+}
+
+/// One parameter of [`init`]; its values depend on the seed and its name only.
+pub(super) fn fresh(arch: &Architecture, seed: u64, name: &str, shape: &[usize]) -> Result<Tensor> {
+    let mut draws = Philox { seed, step: 0 }.stream(name, 0);
+    let bound = 1.0 / ((3 * arch.patch_size * arch.patch_size) as f32).sqrt();
+    let value: &dyn Fn(&mut Draws) -> f32 = match name {
+        n if n.starts_with("patch_embed") => &|draws| draws.range(-bound, bound),
+        n if n.contains("norm") && n.ends_with("weight") => &|_| 1.0,
+        n if n.ends_with("bias") => &|_| 0.0,
+        _ => &|draws| draws.normal() * 0.02,
+    };
+    let values: Vec<f32> = (0..shape.iter().product()).map(|_| value(&mut draws)).collect();
+    Tensor::from_slice(shape, &values)
 }
 
 /// The logits of each head (`[B, classes]`; one, or class and distillation) for images `[B, 3, H, W]`.

@@ -1,187 +1,133 @@
 //! Models in files: official checkpoints in, our own in and out.
 //!
-//! Our safetensors carry the [`Architecture`] as JSON under `espalier.architecture`, and what the model is in the middle
-//! of under `espalier.stage`. Foreign files carry neither: the architecture is then the caller's, or is read off the
-//! shapes. A header of a hostile file cannot ask for memory: every shape is compared with the bytes that are there.
+//! Keys and shapes are those of the official checkpoints (base_models 1.4). Our safetensors carry the [`Architecture`]
+//! as JSON under [`ARCHITECTURE`], what the model is in the middle of under [`STAGE`], and [`FORMAT_VERSION`]. Foreign
+//! files carry none: the architecture is then the caller's, or is read off the shapes. A header of a hostile file cannot
+//! ask for memory: what is listed or made is bounded by the tensors that are there.
 
-use super::{Architecture, Block, Family, Mixer, Model, Reduce};
-use crate::io::{self, Blob, BlobType, Checkpoint, keys};
+use super::{Architecture, Block, Family, Mixer, Model, Reduce, deit, interpolate};
+use crate::io::keys::{self, Stage};
+use crate::io::{self, Blob, BlobType, Checkpoint, pth, safetensors};
 use crate::nn::Params;
-use crate::tensor::Tensor;
-use crate::{DType, Error, Result};
+use crate::tensor::{DType, Tensor};
+use crate::{Error, Result};
 use std::path::Path;
 
 /// Metadata key of the architecture.
 pub const ARCHITECTURE: &str = "espalier.architecture";
 /// Metadata key of the stage: `dense`, `finetune` ….
 pub const STAGE: &str = "espalier.stage";
+/// Metadata key of the version of this layout: `1`.
+pub const FORMAT_VERSION: &str = "espalier.format_version";
+
+const VERSION: &str = "1";
 
 /// What to do where a file and the wanted model differ.
 #[derive(Debug, Clone)]
 pub struct LoadOptions {
     /// The wanted model; `None` takes the file's own, else what the shapes say.
     pub arch: Option<Architecture>,
-    /// Head width of a model whose architecture is read off the shapes.
+    /// Head width of a model whose architecture is read off the shapes; 64 in every published DeiT.
     pub head_dim: usize,
-    /// Give a model with another number of classes a fresh head instead of an error.
+    /// Give a model whose heads the file lacks or has for other classes fresh ones instead of an error.
     pub new_head: bool,
     /// Load a distilled checkpoint into a plain model: its second token, head and position go.
     pub drop_distillation: bool,
     /// Seed of a fresh head.
     pub seed: u64,
+    /// Key of the weights inside a training checkpoint, such as `model_ema`; `None`: the usual ones.
+    pub wrapper: Option<String>,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { arch: None, head_dim: 64, new_head: false, drop_distillation: false, seed: 0 }
+        Self { arch: None, head_dim: 64, new_head: false, drop_distillation: false, seed: 0, wrapper: None }
     }
+}
+
+/// Names and float tensors of a checkpoint that are on their way into a model.
+struct Weights {
+    file: String,
+    params: Params,
 }
 
 impl Model {
-    /// Reads a `.pth` or safetensors file. Half-precision weights become `f32`; positions of another grid are resized.
+    /// Reads a `.pth` or safetensors file. Other float types become `f32`.
     ///
-    /// Errors name file and key: not a checkpoint, keys missing or unexpected, other shapes, values that are not finite.
+    /// The architecture is that of `options`, else the file's own, else read off the shapes: heads are
+    /// `rows(qkv) / (3 head_dim)`, the image size comes from the position embedding. Only for the caller's architecture
+    /// positions of another grid are resized (base_models 1.5). Errors name file, key, what was expected and found:
+    /// [`Error::Io`], [`Error::File`] for a damaged file, [`Error::Key`] for missing, unexpected, misshapen or
+    /// non-finite tensors, [`Error::Invalid`] for an architecture that no model can have.
     pub fn load(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Model> {
-        let path = path.as_ref();
-        let file = path.display().to_string();
-        let checkpoint = io::read(path)?;
-        let own = architecture(&checkpoint)?;
-        let mut tensors = keys::unwrap(checkpoint, None)?;
-        if options.drop_distillation {
-            drop_distillation(&file, &mut tensors)?;
-        }
-        let found = match own {
-            Some(arch) => arch,
-            None => infer(&file, &tensors, options.head_dim)?,
-        };
-        let arch = options.arch.clone().unwrap_or(found);
-        arch.validate()?;
-        let mut params = Params::default();
-        for (name, blob) in tensors {
-            params.insert(name.clone(), to_tensor(&file, &name, &blob)?);
-        }
-        // Only a caller may ask for another grid: a file's own claim could ask for any amount of memory.
-        if options.arch.is_some() {
-            fit_positions(&arch, &mut params)?;
-        }
-        if options.new_head {
-            renew_heads(&arch, &mut params, options.seed)?;
-        }
-        Model::new(arch, params, &file)
+        Self::from_checkpoint(io::read(path)?, options)
     }
 
-    /// Writes safetensors with the architecture and `stage`, atomically.
+    /// [`Model::load`] of a checkpoint that is in memory already.
+    pub fn from_checkpoint(checkpoint: Checkpoint, options: &LoadOptions) -> Result<Model> {
+        let file = checkpoint.file.display().to_string();
+        let own = architecture(&checkpoint)?;
+        let tensors = keys::unwrap(checkpoint, options.wrapper.as_deref())?;
+        let family = options.arch.as_ref().or(own.as_ref()).map_or(Family::Deit, |arch| arch.family);
+        let depth = depth(&file, &tensors)?;
+        let tensors = keys::from_file(&file, tensors, &keys::rules(family, Stage::Dense, depth))?;
+        let mut weights = Weights::new(file, tensors)?;
+        let arch = match options.arch.clone() {
+            Some(arch) => arch,
+            None => {
+                let arch = own.map_or_else(|| weights.infer(depth, options.head_dim), Ok)?;
+                Architecture { distilled: arch.distilled && !options.drop_distillation, ..arch }
+            }
+        };
+        arch.validate()?;
+        // A header may claim a million blocks; the tensors that are there bound what is worth listing.
+        if arch.blocks.len() > weights.params.len().max(1) && options.arch.is_none() {
+            let found = format!("{} tensors", weights.params.len());
+            return Err(weights.error(ARCHITECTURE, &format!("tensors of {} blocks", arch.blocks.len()), found));
+        }
+        weights.distillation(&arch, options.drop_distillation)?;
+        if options.arch.is_some() {
+            weights.positions(&arch)?;
+        }
+        weights.heads(&arch, options.new_head.then_some(options.seed))?;
+        Model::new(arch, weights.params, &weights.file)
+    }
+
+    /// Writes safetensors with the architecture and `stage`, atomically. Reading and writing again gives equal bytes.
+    ///
+    /// Errors: [`Error::Io`]; a file that was there stays as it was then.
     pub fn save(&self, path: impl AsRef<Path>, stage: &str) -> Result<()> {
         let arch = serde_json::to_string(self.arch()).map_err(|e| Error::invalid("architecture", "JSON", e))?;
-        let metadata = [(ARCHITECTURE.to_string(), arch), (STAGE.to_string(), stage.to_string())];
-        io::safetensors::write(path, &self.blobs()?, &metadata)
+        let metadata = [(FORMAT_VERSION, VERSION), (STAGE, stage), (ARCHITECTURE, &arch)];
+        safetensors::write(path, &self.blobs()?, &metadata.map(|(key, value)| (key.to_string(), value.to_string())))
     }
 
-    /// Writes the official form of PyTorch files, `{"model": state_dict}`, atomically.
+    /// Writes the official form of PyTorch files, `{"model": state_dict}`, atomically. It carries no metadata, so a
+    /// reader needs the width of the heads when it is not 64.
+    ///
+    /// Errors: [`Error::Invalid`] for more than 4 GiB, [`Error::Io`].
     pub fn save_pth(&self, path: impl AsRef<Path>) -> Result<()> {
-        io::pth::write(path, &self.blobs()?, Some("model"))
+        pth::write(path, &self.blobs()?, Some("model"))
     }
 
     fn blobs(&self) -> Result<Vec<(String, Blob)>> {
-        self.params().iter().map(|(name, tensor)| Ok((name.to_string(), to_blob(tensor)?))).collect()
+        let blobs = self.params().iter().map(|(name, tensor)| Ok((name.to_string(), to_blob(tensor)?)));
+        let rules = keys::rules(self.arch().family, Stage::Dense, self.arch().blocks.len());
+        keys::to_file("model", blobs.collect::<Result<_>>()?, &rules)
     }
 }
 
-/// The architecture that one of our files carries.
+/// The architecture that one of our files carries; an error when it cannot be, or the file's layout is a newer one.
 pub fn architecture(checkpoint: &Checkpoint) -> Result<Option<Architecture>> {
-    let Some((_, text)) = checkpoint.metadata.iter().find(|(key, _)| key == ARCHITECTURE) else { return Ok(None) };
-    let wrong = |found: String| Error::Key {
-        file: checkpoint.file.display().to_string(),
-        key: ARCHITECTURE.into(),
-        expected: "an architecture".into(),
-        found,
-    };
-    let arch: Architecture = serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
-    arch.validate().map_err(|e| wrong(e.to_string()))?;
-    Ok(Some(arch))
-}
-
-/// The DeiT that these tensors belong to, from their shapes; `head_dim` is not in them.
-pub fn infer(file: &str, tensors: &[(String, Blob)], head_dim: usize) -> Result<Architecture> {
-    let shape = |name: &str, rank: usize| -> Result<&[usize]> {
-        let found = tensors.iter().find(|(key, _)| key == name).map(|(_, blob)| blob.shape.as_slice());
-        match found {
-            Some(shape) if shape.len() == rank => Ok(shape),
-            other => Err(Error::Key {
-                file: file.into(),
-                key: name.into(),
-                expected: format!("a DeiT's tensor of {rank} dimensions"),
-                found: other.map_or("none".into(), |shape| format!("{shape:?}")),
-            }),
-        }
-    };
-    let patch = shape("patch_embed.proj.weight", 4)?;
-    let distilled = tensors.iter().any(|(key, _)| key == "dist_token");
-    let patches = shape("pos_embed", 3)?[1].saturating_sub(1 + usize::from(distilled));
-    let grid = patches.isqrt();
-    let mut blocks = Vec::new();
-    while tensors.iter().any(|(key, _)| *key == format!("blocks.{}.attn.qkv.weight", blocks.len())) {
-        let i = blocks.len();
-        let rows = shape(&format!("blocks.{i}.attn.qkv.weight"), 2)?[0];
-        let hidden = shape(&format!("blocks.{i}.mlp.fc1.weight"), 2)?[0];
-        let heads = rows / (3 * head_dim.max(1));
-        blocks.push(Block { mixer: Mixer::Attention { heads, head_dim }, hidden, reduce: Reduce::None });
+    let file = checkpoint.file.display().to_string();
+    let find = |name: &str| checkpoint.metadata.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    if let Some(found) = find(FORMAT_VERSION).filter(|found| *found != VERSION) {
+        return Err(key_error(&file, FORMAT_VERSION, VERSION, found));
     }
-    Ok(Architecture {
-        family: Family::Deit,
-        img_size: grid.saturating_mul(patch[2]),
-        patch_size: patch[2],
-        num_classes: shape("head.weight", 2)?[0],
-        embed_dim: patch[0],
-        distilled,
-        ln_eps: 1e-6,
-        blocks,
-    })
-}
-
-/// Takes out what only a distilled model has.
-fn drop_distillation(file: &str, tensors: &mut Vec<(String, Blob)>) -> Result<()> {
-    let before = tensors.len();
-    tensors.retain(|(name, _)| name != "dist_token" && !name.starts_with("head_dist."));
-    if tensors.len() == before {
-        return Ok(());
-    }
-    let Some((name, blob)) = tensors.iter_mut().find(|(name, _)| name == "pos_embed") else { return Ok(()) };
-    let (&[1, tokens, width], true) = (blob.shape.as_slice(), blob.check().is_ok() && blob.shape.get(1) > Some(&1))
-    else {
-        let found = format!("{:?}", blob.shape);
-        return Err(Error::Key { file: file.into(), key: name.clone(), expected: "[1, tokens, width]".into(), found });
-    };
-    let row = width * blob.dtype.size();
-    blob.bytes.drain(row..2 * row);
-    blob.shape = vec![1, tokens - 1, width];
-    Ok(())
-}
-
-/// Resizes `pos_embed` when the grid of `arch` is another one.
-fn fit_positions(arch: &Architecture, params: &mut Params) -> Result<()> {
-    let Some(positions) = params.find("pos_embed") else { return Ok(()) };
-    if positions.shape().len() != 3 || positions.dim(1) == arch.num_tokens() {
-        return Ok(());
-    }
-    let resized = super::interpolate::pos_embed(positions, arch.extra_tokens(), arch.grid())?;
-    params.insert("pos_embed", resized);
-    Ok(())
-}
-
-/// Replaces heads of another number of classes by fresh ones.
-fn renew_heads(arch: &Architecture, params: &mut Params, seed: u64) -> Result<()> {
-    let fresh = Model::init(arch.clone(), seed)?;
-    for head in ["head", "head_dist"] {
-        let other = params.find(&format!("{head}.weight")).is_some_and(|weight| weight.dim(0) != arch.num_classes);
-        for part in ["weight", "bias"] {
-            let name = format!("{head}.{part}");
-            if let Some(tensor) = fresh.params().find(&name).filter(|_| other) {
-                params.insert(name, tensor.clone());
-            }
-        }
-    }
-    Ok(())
+    let Some(json) = find(ARCHITECTURE) else { return Ok(None) };
+    let parsed = serde_json::from_str::<Architecture>(json).map_err(|error| error.to_string());
+    let checked = parsed.and_then(|arch| arch.validate().map(|()| arch).map_err(|error| error.to_string()));
+    checked.map(Some).map_err(|error| key_error(&file, ARCHITECTURE, "an architecture", error))
 }
 
 /// A float tensor for a file.
@@ -196,12 +142,161 @@ pub fn to_blob(tensor: &Tensor) -> Result<Blob> {
     Blob::new(dtype, tensor.shape().to_vec(), tensor.bytes().to_vec())
 }
 
-/// An `f32` tensor from a file; an error naming file and key when a value is not finite.
+/// An `f32` tensor from a file; an error naming file and key for integers and values that are not finite.
 pub fn to_tensor(file: &str, name: &str, blob: &Blob) -> Result<Tensor> {
-    let tensor = Tensor::from_slice(blob.shape.as_slice(), &blob.to_f32()?)?;
-    if tensor.is_finite() {
-        return Ok(tensor);
+    if !blob.dtype.is_float() {
+        return Err(key_error(file, name, "a float type", blob.dtype.name()));
     }
-    let (file, key) = (file.to_string(), name.to_string());
-    Err(Error::Key { file, key, expected: "finite values".into(), found: "NaN or infinity".into() })
+    let values = blob.to_f32()?;
+    if let Some(bad) = values.iter().position(|value| !value.is_finite()) {
+        return Err(key_error(file, name, "finite values", format!("{} at element {bad}", values[bad])));
+    }
+    Tensor::from_slice(blob.shape.as_slice(), &values)
+}
+
+/// One more than the largest block index.
+fn depth(file: &str, tensors: &[(String, Blob)]) -> Result<usize> {
+    let index = |name: &str| name.strip_prefix("blocks.")?.split('.').next()?.parse::<usize>().ok();
+    let last = tensors.iter().filter_map(|(name, _)| Some((index(name)?, name))).max();
+    match last {
+        None => Ok(0),
+        Some((index, _)) if index < tensors.len() => Ok(index + 1),
+        Some((_, name)) => {
+            Err(key_error(file, name, "blocks numbered from 0 on", format!("{} tensors in all", tensors.len())))
+        }
+    }
+}
+
+/// The side of a square of `count` points, if it is one.
+fn side_of(count: usize) -> Option<usize> {
+    let side = count.isqrt();
+    (side * side == count && side > 0).then_some(side)
+}
+
+fn key_error(file: &str, key: &str, expected: impl Into<String>, found: impl Into<String>) -> Error {
+    Error::Key { file: file.into(), key: key.into(), expected: expected.into(), found: found.into() }
+}
+
+impl Weights {
+    /// Everything as `f32`.
+    fn new(file: String, tensors: Vec<(String, Blob)>) -> Result<Self> {
+        let params =
+            tensors.into_iter().map(|(name, blob)| to_tensor(&file, &name, &blob).map(|tensor| (name, tensor)));
+        let params = params.collect::<Result<_>>()?;
+        Ok(Self { file, params })
+    }
+
+    fn error(&self, key: &str, expected: &str, found: impl Into<String>) -> Error {
+        key_error(&self.file, key, expected, found)
+    }
+
+    fn remove(&mut self, gone: impl Fn(&str) -> bool) {
+        let kept = self.params.iter().filter(|(name, _)| !gone(name));
+        self.params = kept.map(|(name, tensor)| (name.to_string(), tensor.clone())).collect();
+    }
+
+    /// The shape of `key`, which must have `rank` axes.
+    fn shape<const RANK: usize>(&self, key: &str) -> Result<[usize; RANK]> {
+        let Some(tensor) = self.params.find(key) else { return Err(self.error(key, "a tensor", "no such key")) };
+        let found = || self.error(key, &format!("{RANK} axes"), format!("{:?}", tensor.shape()));
+        tensor.shape().to_vec().try_into().map_err(|_| found())
+    }
+
+    /// The uniform or pruned DeiT whose shapes these are.
+    fn infer(&self, depth: usize, head_dim: usize) -> Result<Architecture> {
+        let [embed_dim, _, patch_size, _] = self.shape("patch_embed.proj.weight")?;
+        let [num_classes, _] = self.shape("head.weight")?;
+        let [_, tokens, _] = self.shape("pos_embed")?;
+        let distilled = self.params.find("dist_token").is_some();
+        let patches = tokens.checked_sub(1 + usize::from(distilled));
+        let Some(grid) = patches.and_then(side_of) else {
+            return Err(self.error("pos_embed", "rows of a square grid and the extra tokens", tokens.to_string()));
+        };
+        let block = |i: usize| {
+            let key = format!("blocks.{i}.attn.qkv.weight");
+            let ([rows, _], [hidden, _]) = (self.shape(&key)?, self.shape(&format!("blocks.{i}.mlp.fc1.weight"))?);
+            let unit = head_dim.saturating_mul(3);
+            if unit == 0 || rows % unit != 0 {
+                let expected = format!("a multiple of 3 x {head_dim} rows (the width of a head can be given)");
+                return Err(self.error(&key, &expected, format!("{rows} rows")));
+            }
+            Ok(Block { mixer: Mixer::Attention { heads: rows / unit, head_dim }, hidden, reduce: Reduce::None })
+        };
+        Ok(Architecture {
+            family: Family::Deit,
+            img_size: grid.saturating_mul(patch_size),
+            patch_size,
+            num_classes,
+            embed_dim,
+            distilled,
+            ln_eps: 1e-6,
+            blocks: (0..depth).map(block).collect::<Result<_>>()?,
+        })
+    }
+
+    /// Drops what only a distilled model has, when asked; otherwise a distilled file does not fit a plain model.
+    fn distillation(&mut self, arch: &Architecture, drop: bool) -> Result<()> {
+        let ours = |name: &str| name == "dist_token" || name.starts_with("head_dist.");
+        let found: Vec<&str> = self.params.iter().map(|(name, _)| name).filter(|name| ours(name)).collect();
+        if arch.distilled && found.is_empty() && self.params.find("cls_token").is_some() {
+            let keys = "dist_token, head_dist.weight, head_dist.bias";
+            return Err(self.error(keys, "the keys of a distilled model", "missing: the file holds a plain one"));
+        }
+        if arch.distilled || !found.contains(&"dist_token") {
+            return Ok(());
+        }
+        if !drop {
+            let expected = "the keys of a plain model (distillation can be dropped on request)";
+            return Err(self.error(&found.join(", "), expected, "a distilled checkpoint"));
+        }
+        let [one, tokens, dim] = self.shape("pos_embed")?;
+        if one != 1 || tokens < 2 {
+            return Err(self.error("pos_embed", "[1, 2 + patches, D]", format!("{:?}", [one, tokens, dim])));
+        }
+        let mut values = self.params.get("pos_embed")?.slice::<f32>()?.to_vec();
+        values.drain(dim..2 * dim);
+        self.remove(ours);
+        self.params.insert("pos_embed", Tensor::from_slice([1, tokens - 1, dim], &values)?);
+        Ok(())
+    }
+
+    /// Resizes the position embedding to the grid of `arch`; what is no grid at all is left for the shape check.
+    fn positions(&mut self, arch: &Architecture) -> Result<()> {
+        let Some(pos) = self.params.find("pos_embed") else { return Ok(()) };
+        let extra = arch.extra_tokens();
+        let rows = pos.shape().get(1).and_then(|rows| rows.checked_sub(extra));
+        if **pos.shape() == [1, rows.map_or(0, |rows| rows + extra), arch.embed_dim] && rows.and_then(side_of).is_some()
+        {
+            let resized = interpolate::pos_embed(pos, extra, arch.grid())?;
+            self.params.insert("pos_embed", resized);
+        }
+        Ok(())
+    }
+
+    /// Fresh heads in place of missing ones and of those for another number of classes, when a seed is given.
+    fn heads(&mut self, arch: &Architecture, seed: Option<u64>) -> Result<()> {
+        for head in ["head", "head_dist"].into_iter().take(arch.extra_tokens()) {
+            let key = format!("{head}.weight");
+            let rows = self.params.find(&key).map(|weight| weight.shape().first().copied().unwrap_or(0));
+            match (rows, seed) {
+                (Some(rows), _) if rows == arch.num_classes => {}
+                (None, None) => {}
+                (_, Some(seed)) => {
+                    for (name, shape) in [
+                        (key, vec![arch.num_classes, arch.embed_dim]),
+                        (format!("{head}.bias"), vec![arch.num_classes]),
+                    ] {
+                        self.params.insert(name.clone(), deit::fresh(arch, seed, &name, &shape)?);
+                    }
+                }
+                // A head of another width belongs to another model; the shape check names the first misfit then.
+                (Some(_), None) if !self.params.get(&key)?.shape().ends_with(&[arch.embed_dim]) => {}
+                (Some(rows), None) => {
+                    let expected = format!("{} classes (a new head can be asked for)", arch.num_classes);
+                    return Err(self.error(&key, &expected, format!("{rows} classes")));
+                }
+            }
+        }
+        Ok(())
+    }
 }

@@ -4,6 +4,7 @@ use super::{Architecture, Family, deit};
 use crate::nn::{Params, Pass};
 use crate::tensor::Tensor;
 use crate::{Error, Result, Var, ops};
+use std::collections::HashSet;
 
 /// An architecture with parameters that fit it.
 #[derive(Clone, Debug)]
@@ -26,31 +27,30 @@ impl Model {
     pub fn new(arch: Architecture, params: Params, source: &str) -> Result<Self> {
         arch.validate()?;
         let expected = Self::shapes(&arch);
-        let mut ordered = Params::default();
-        let mut missing = Vec::new();
+        let error =
+            |key: String, expected: String, found: String| Error::Key { file: source.into(), key, expected, found };
+        // A tensor of another shape says most about what went wrong, so it comes before the lists.
         for (name, shape) in &expected {
-            match params.find(name) {
-                None => missing.push(name.as_str()),
-                Some(tensor) if **tensor.shape() != **shape => {
-                    let (expected, found) = (format!("{shape:?}"), format!("{:?}", tensor.shape()));
-                    return Err(Error::Key { file: source.into(), key: name.clone(), expected, found });
-                }
-                Some(tensor) => ordered.insert(name.clone(), tensor.clone()),
+            if let Some(tensor) = params.find(name).filter(|tensor| **tensor.shape() != **shape) {
+                return Err(error(name.clone(), format!("{shape:?}"), format!("{:?}", tensor.shape())));
             }
         }
-        let extra: Vec<&str> = params.iter().map(|(name, _)| name).filter(|n| ordered.find(n).is_none()).collect();
-        let extra: Vec<&str> = extra.into_iter().filter(|n| !missing.contains(n)).collect();
-        if missing.is_empty() && extra.is_empty() {
-            return Ok(Self { arch, params: ordered });
+        let known: HashSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
+        let missing: Vec<&str> =
+            expected.iter().map(|(name, _)| name.as_str()).filter(|name| params.find(name).is_none()).collect();
+        let extra: Vec<&str> = params.iter().map(|(name, _)| name).filter(|name| !known.contains(name)).collect();
+        if !(missing.is_empty() && extra.is_empty()) {
+            let found = match (missing.is_empty(), extra.is_empty()) {
+                (true, _) => "unexpected".into(),
+                (_, true) => "missing".into(),
+                _ => format!("the first {} missing, the others unexpected", missing.len()),
+            };
+            let keys = [missing, extra].concat().join(", ");
+            return Err(error(keys, format!("the {} keys of the model", expected.len()), found));
         }
-        let (key, found) =
-            if missing.is_empty() { (extra.join(", "), "unexpected") } else { (missing.join(", "), "missing") };
-        Err(Error::Key {
-            file: source.into(),
-            key,
-            expected: format!("the {} keys of the model", expected.len()),
-            found: found.into(),
-        })
+        let ordered = expected.into_iter().map(|(name, _)| params.get(&name).cloned().map(|tensor| (name, tensor)));
+        let params = ordered.collect::<Result<_>>()?;
+        Ok(Self { arch, params })
     }
 
     /// Names and shapes of the parameters of `arch`, in order.
