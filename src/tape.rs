@@ -261,9 +261,14 @@ impl Tape {
         };
         let mut grads = Grads(std::iter::repeat_with(|| None).take(ids).collect());
         for (var, seed) in seeds {
-            if let Some((_, id)) = &var.tracked {
-                grads.add(*id, seed.clone())?;
+            let Some((tape, id)) = &var.tracked else { continue };
+            if !Rc::ptr_eq(&tape.0, &self.0) {
+                return Err(Error::invalid("backward", "a value of this tape", "one of another tape"));
             }
+            if seed.shape() != var.shape() || seed.dtype() != var.dtype() {
+                return Err(Error::shape("backward", format!("a seed like {:?}", var.tensor), seed));
+            }
+            grads.add(*id, seed.clone())?;
         }
         for node in nodes.into_iter().rev() {
             if node.outputs.iter().all(|id| grads.0[*id].is_none()) {
@@ -279,12 +284,17 @@ impl Tape {
 }
 
 /// Runs `f` without keeping its intermediate values and runs it again when the gradient is needed: activation
-/// checkpointing. `f` must compute the same thing both times.
+/// checkpointing. `f` must compute the same thing both times, and every tracked value it uses must be among `inputs`:
+/// an error otherwise, since its gradient would be lost.
 pub fn checkpoint(inputs: &[&Var], f: impl Fn(&[Var]) -> Result<Var> + 'static) -> Result<Var> {
     let values: Vec<Tensor> = inputs.iter().map(|v| v.tensor.clone()).collect();
     let plain: Vec<Var> = values.iter().cloned().map(Var::constant).collect();
     let handles: Vec<Handle> = inputs.iter().map(|v| v.handle()).collect();
-    let output = f(&plain)?.into_tensor();
+    let output = f(&plain)?;
+    if output.is_tracked() {
+        return Err(Error::invalid("checkpoint", "every tracked value among its inputs", "a captured one"));
+    }
+    let output = output.into_tensor();
     Ok(record_one("checkpoint", &handles, output, move |back| {
         let Some(dy) = back.dy(0) else { return Ok(()) };
         let tape = Tape::new();

@@ -6,7 +6,8 @@ mod common;
 
 use common::{cast, cotangent, for_all_cases, gradient_bound, run};
 use espalier::ops::case::{Gradient, Instance};
-use espalier::{DType, Tensor, Var};
+use espalier::tape::checkpoint;
+use espalier::{DType, Tape, Tensor, Var, ops};
 
 /// `<r, f(x)>` summed in `f64` over all outputs.
 fn loss(instance: &Instance, inputs: &[Tensor]) -> f64 {
@@ -73,4 +74,26 @@ fn at_most_three_cases_are_looser_and_each_says_why() {
             assert!(!why.is_empty(), "{} gives no reason", case.name);
         }
     }
+}
+
+#[test]
+fn a_checkpointed_block_has_the_gradients_of_the_plain_one() {
+    let (x, w) = (cotangent(&Tensor::zeros([4, 3], DType::F64), 1), cotangent(&Tensor::zeros([3, 3], DType::F64), 2));
+    let block = |v: &[Var]| ops::gelu(&ops::linear(&v[0], &v[1], None)?);
+    let run = |wrapped: bool| {
+        let tape = Tape::new();
+        let leaves = [tape.leaf(x.clone()), tape.leaf(w.clone())];
+        let y = if wrapped { checkpoint(&[&leaves[0], &leaves[1]], block) } else { block(&leaves) }.expect("block");
+        let grads = tape.backward_from(&[(&y, cotangent(y.tensor(), 3))]).expect("backward");
+        leaves.map(|leaf| grads.get(&leaf).expect("gradient").to_f64s())
+    };
+    assert_eq!(run(true), run(false));
+
+    // A tracked value that is captured instead of passed would lose its gradient: refused. So is another tape's value.
+    let (tape, other) = (Tape::new(), Tape::new());
+    let (x, w) = (tape.leaf(x), tape.leaf(w));
+    let captured = w.clone();
+    assert!(checkpoint(&[&x], move |v| ops::linear(&v[0], &captured, None)).is_err());
+    let loss = ops::dot(&w, &w).expect("dot");
+    assert!(other.backward(&loss).is_err() && tape.backward(&loss).is_ok());
 }

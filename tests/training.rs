@@ -101,16 +101,16 @@ fn a_run_logs_evaluates_and_learns() {
     let temporary = tempfile::tempdir().expect("folder");
     let folder = RunFolder::create(temporary.path().join("run")).expect("run folder");
     let (train, test) = (loader(Split::Train, 64, 16), loader(Split::Test, 50, 16));
-    let mut model = model();
-    let mut config = TrainConfig::short("memorise", 30, 120, 2e-3);
-    config.eval_every = 10;
+    let mut model = Model::init(Architecture::deit(32, 8, 64, 2, 2).with_classes(10), 0).expect("model");
+    let mut config = TrainConfig::short("memorise", 60, 240, 2e-3);
+    config.eval_every = 20;
     let outcome = Trainer::new(&mut model, config, Some(&folder), Show::Quiet)
         .and_then(|trainer| trainer.run(&train, Some(&test), None))
         .expect("run");
     assert!(outcome.loss < 1.0, "64 images are not learned by heart: {}", outcome.loss);
     let log = read_log(folder.path().join("log.jsonl")).expect("log");
     assert_eq!(log.iter().filter(|record| record.get("top1").is_some()).count(), 3);
-    assert_eq!(log.iter().filter(|record| record.get("grad_norm").is_some()).count(), 120);
+    assert_eq!(log.iter().filter(|record| record.get("grad_norm").is_some()).count(), 240);
     let found = evaluate(&model, &test, &Progress::with(50, "test", Show::Quiet)).expect("evaluate");
     let accuracy = found.accuracy;
     assert_eq!(Some(accuracy), outcome.accuracy);

@@ -113,6 +113,7 @@ impl Loader {
             next: 0,
             taken: VecDeque::new(),
             broken: Vec::new(),
+            some: false,
             done: false,
         };
         for i in 0..self.options.workers.min(shared.chunks()) {
@@ -214,6 +215,8 @@ pub struct Epoch {
     next: usize,
     taken: VecDeque<(usize, Result<Sample>)>,
     broken: Vec<(usize, Error)>,
+    /// Whether a batch was handed out.
+    some: bool,
     done: bool,
 }
 
@@ -264,6 +267,11 @@ impl Epoch {
             let found = format!("all {} broken, the last: {}", self.broken.len(), self.broken[self.broken.len() - 1].1);
             return Err(Error::invalid("data set", "at least one usable image", found));
         }
+        if count < size && self.options.drop_last && !self.some {
+            let usable = self.shared.order.len() - self.broken.len();
+            return Err(Error::invalid("data set", format!("{size} usable images for one batch"), usable));
+        }
+        self.some = true;
         Ok((count == size || (count > 0 && !self.options.drop_last)).then_some(batch))
     }
 }

@@ -41,9 +41,15 @@ fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> std::io::Res
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-    let hidden = folder.join(format!(".{}.{}-{number}.tmp", name.to_string_lossy(), std::process::id()));
-    let file = OpenOptions::new().write(true).create_new(true).open(&hidden)?;
+    // A killed process of the same number may have left its file.
+    let (hidden, file) = loop {
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let hidden = folder.join(format!(".{}.{}-{number}.tmp", name.to_string_lossy(), std::process::id()));
+        match OpenOptions::new().write(true).create_new(true).open(&hidden) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && number < 1 << 20 => {}
+            file => break (hidden, file?),
+        }
+    };
     let mut temporary = Temporary { path: hidden, renamed: false };
     let mut writer = BufWriter::with_capacity(1 << 20, file);
     write(&mut writer)?;

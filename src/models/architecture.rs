@@ -169,6 +169,9 @@ impl Architecture {
                 self.img_size,
             ));
         }
+        if self.num_tokens() > 1 << 14 {
+            return Err(Error::invalid("img_size / patch_size", "at most 16384 tokens", self.num_tokens()));
+        }
         if !(self.ln_eps > 0.0 && self.ln_eps < 1.0) {
             return Err(Error::invalid("ln_eps", "between 0 and 1", self.ln_eps));
         }

@@ -105,7 +105,7 @@ pub fn block(arch: &Architecture, pass: &Pass, i: usize, stream: &mut Stream, to
 
 fn attention(arch: &Architecture, pass: &Pass, i: usize, x: &Var) -> Result<Var> {
     if let Some(branch) = pass.hooks.mixer(i, x) {
-        return branch;
+        return tap(pass, Site::Attention(i), branch?);
     }
     let (heads, head_dim) = (arch.blocks[i].heads(), arch.blocks[i].head_dim());
     let qkv = tap(pass, Site::Qkv(i), pass.linear(&format!("blocks.{i}.attn.qkv"), x)?)?;

@@ -60,8 +60,12 @@ pub fn one_hot(labels: &[usize], classes: usize, smoothing: f64, dtype: DType) -
 /// The index of the largest value of each row, the first of equals.
 pub fn argmax(z: &Tensor) -> Vec<usize> {
     let cols = z.shape().rows_cols().1;
-    let best = |row: &[f64]| (0..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best });
-    z.to_f64s().chunks(cols.max(1)).map(best).collect()
+    z.to_f64s().chunks(cols.max(1)).map(argmax_row).collect()
+}
+
+/// The index of the largest value, the first of equals; 0 for an empty row.
+pub fn argmax_row<T: PartialOrd>(row: &[T]) -> usize {
+    (0..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best })
 }
 
 /// `(loss, log softmax)`; the mean over samples is summed in `f64`.

@@ -43,7 +43,7 @@ pub use adamw::{AdamwStep, AdamwTensor, adamw, ema, global_norm};
 pub use add::{add, add_scaled, scale};
 pub use attention::{attention, attention_map};
 pub use bmm::bmm;
-pub use cross_entropy::{argmax, cross_entropy, one_hot};
+pub use cross_entropy::{argmax, argmax_row, cross_entropy, one_hot};
 pub use dot::{dot, l2_normalize};
 pub use gate::{add_bias, gate};
 pub use gelu::{bias_gelu, gelu};

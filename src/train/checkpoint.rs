@@ -59,7 +59,15 @@ impl State {
         let text = text.ok_or_else(|| bad(HEADER, "training settings", "none".into()))?;
         let header: Header = serde_json::from_str(text).map_err(|e| bad(HEADER, "training settings", e.to_string()))?;
         if header.config != *config {
-            return Err(bad(HEADER, "the settings of this run", format!("those of a {} run", header.stage)));
+            let [ours, theirs] = [config, &header.config].map(|c| serde_json::to_value(c).unwrap_or_default());
+            let keys = ours.as_object().into_iter().flatten();
+            let (key, value) = keys.clone().find(|(key, value)| theirs[key.as_str()] != **value).unzip();
+            let found = format!("{}", theirs[key.map_or("", String::as_str)]);
+            return Err(bad(
+                key.map_or(HEADER, String::as_str),
+                &format!("{} as in this run", value.unwrap_or_default()),
+                found,
+            ));
         }
         let mut parts = vec![("param", params), ("m", &mut self.optimizer.m), ("v", &mut self.optimizer.v)];
         parts.extend(self.ema.as_mut().map(|ema| ("ema", &mut ema.params)));

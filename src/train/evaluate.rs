@@ -4,7 +4,7 @@ use super::images;
 use crate::data::loader::Loader;
 use crate::models::Model;
 use crate::report::Progress;
-use crate::{Error, Result};
+use crate::{Error, Result, ops};
 use serde::{Deserialize, Serialize};
 
 /// Accuracy over a data set.
@@ -18,8 +18,6 @@ pub struct Accuracy {
     pub loss: f64,
     /// Images seen.
     pub images: usize,
-    /// Broken images that were skipped.
-    pub broken: usize,
 }
 
 /// What an evaluation finds.
@@ -29,6 +27,8 @@ pub struct Evaluation {
     pub accuracy: Accuracy,
     /// The most likely class of each image, in the order of the data set.
     pub classes: Vec<usize>,
+    /// What is wrong with each broken image that was skipped, by file.
+    pub broken: Vec<String>,
 }
 
 impl Evaluation {
@@ -43,7 +43,7 @@ impl Evaluation {
 pub fn evaluate(model: &Model, loader: &Loader, progress: &Progress) -> Result<Evaluation> {
     let (mut hits, mut loss, mut classes) = ([0usize; 2], 0.0, Vec::new());
     let broken = for_each_row(model, loader, progress, |row, label| {
-        classes.push((0..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best }));
+        classes.push(ops::argmax_row(row));
         let rank =
             row.iter().enumerate().filter(|(i, v)| **v > row[label] || (**v == row[label] && *i < label)).count();
         hits[0] += usize::from(rank < 1);
@@ -55,29 +55,33 @@ pub fn evaluate(model: &Model, loader: &Loader, progress: &Progress) -> Result<E
     let seen = classes.len();
     let percent = |hits: usize| 100.0 * hits as f64 / seen.max(1) as f64;
     let loss = loss / seen.max(1) as f64;
-    let accuracy = Accuracy { top1: percent(hits[0]), top5: percent(hits[1]), loss, images: seen, broken };
-    Ok(Evaluation { accuracy, classes })
+    let accuracy = Accuracy { top1: percent(hits[0]), top5: percent(hits[1]), loss, images: seen };
+    Ok(Evaluation { accuracy, classes, broken })
 }
 
-/// Calls `see(logits, label)` for every image; the number of broken ones.
+/// Calls `see(logits, label)` for every image; what is wrong with the broken ones.
 fn for_each_row(
     model: &Model,
     loader: &Loader,
     progress: &Progress,
     mut see: impl FnMut(&[f32], usize),
-) -> Result<usize> {
+) -> Result<Vec<String>> {
     let classes = model.arch().num_classes;
     let mut epoch = loader.epoch(0)?;
     for batch in epoch.by_ref() {
         let batch = batch?;
         let logits = model.predict(&images(&batch, model.arch().img_size)?)?;
-        for (row, &label) in logits.slice::<f32>()?.chunks(classes).zip(&batch.labels) {
+        for (i, (row, &label)) in logits.slice::<f32>()?.chunks(classes).zip(&batch.labels).enumerate() {
             if label >= classes {
                 return Err(Error::invalid("label", format!("below the model's {classes} classes"), label));
+            }
+            if let Some(value) = row.iter().find(|value| !value.is_finite()) {
+                let layer = format!("logit of test image {}", batch.indices[i]);
+                return Err(Error::NonFinite { step: 0, layer, value: f64::from(*value) });
             }
             see(row, label);
         }
         progress.inc(batch.labels.len() as u64);
     }
-    Ok(epoch.broken().len())
+    Ok(epoch.broken().iter().map(|(_, error)| error.to_string()).collect())
 }

@@ -5,6 +5,9 @@ use crate::models::Model;
 use crate::tensor::Tensor;
 use std::collections::HashMap;
 
+/// Logits that are remembered at the most (256 MiB); beyond that it starts anew.
+const REMEMBERED: usize = 64 << 20;
+
 /// A teacher; it remembers its logits by (epoch, image) when several students see the same images.
 pub struct Teacher<'a> {
     model: &'a Model,
@@ -28,6 +31,9 @@ impl<'a> Teacher<'a> {
         let Some(known) = &mut self.known else { return self.model.predict(images) };
         if indices.iter().any(|&i| !known.contains_key(&(epoch, i))) {
             let logits = self.model.predict(images)?;
+            if known.len() * classes > REMEMBERED {
+                known.clear();
+            }
             for (&i, row) in indices.iter().zip(logits.slice::<f32>()?.chunks(classes)) {
                 known.insert((epoch, i), row.to_vec());
             }

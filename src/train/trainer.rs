@@ -10,11 +10,11 @@ use crate::report::{Progress, RunFolder, Show};
 use crate::tensor::{DType, Tensor};
 use crate::{Error, Result, Tape, Var, ops};
 use serde_json::json;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 
 /// What a run ends with.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Outcome {
     /// Accuracy of the last evaluation, when there was test data.
     pub accuracy: Option<Accuracy>,
@@ -22,8 +22,10 @@ pub struct Outcome {
     pub loss: f64,
     /// Images trained on per second, over the whole run.
     pub images_per_second: f64,
-    /// Broken images that were skipped, counted over all epochs.
-    pub broken: usize,
+    /// The moving average, when the settings ask for one.
+    pub ema: Option<Ema>,
+    /// What is wrong with each broken image that was skipped, by file.
+    pub broken: BTreeSet<String>,
 }
 
 /// One training run of `model`.
@@ -64,7 +66,8 @@ impl<'a> Trainer<'a> {
     pub fn run(mut self, train: &Loader, test: Option<&Loader>, mut teacher: Option<&mut Teacher>) -> Result<Outcome> {
         let progress = Progress::with(self.images_left(train), &self.config.stage, self.show);
         let started = std::time::Instant::now();
-        let mut outcome = Outcome { accuracy: None, loss: f64::NAN, images_per_second: 0.0, broken: 0 };
+        let mut outcome =
+            Outcome { accuracy: None, loss: f64::NAN, images_per_second: 0.0, ema: None, broken: BTreeSet::new() };
         let mut seen = 0;
         while self.state.epoch < self.config.epochs {
             let epoch = self.state.epoch as u64;
@@ -78,13 +81,18 @@ impl<'a> Trainer<'a> {
                 progress.inc(batch.labels.len() as u64);
                 progress.message(format!("loss {loss:.4}"));
             }
-            outcome.broken += batches.broken().len();
+            outcome.broken.extend(batches.broken().iter().map(|(_, error)| error.to_string()));
             outcome.loss = total / count.max(1) as f64;
             seen += count;
             self.state.epoch = if self.done() { self.config.epochs } else { self.state.epoch + 1 };
             outcome.accuracy = self.end_of_epoch(test, &outcome)?.or(outcome.accuracy);
         }
         progress.finish();
+        let step = self.state.optimizer.steps;
+        if let Some((name, _)) = self.model.params().iter().find(|(_, tensor)| !tensor.is_finite()) {
+            return Err(Error::NonFinite { step, layer: format!("parameter {name}"), value: f64::NAN });
+        }
+        outcome.ema = self.state.ema.take();
         outcome.images_per_second = seen as f64 / started.elapsed().as_secs_f64().max(1e-9);
         Ok(outcome)
     }

@@ -1,5 +1,6 @@
 //! `espalier prune METHOD`: the main job, the same steps as the example `prune_deit_small`.
 
+use super::show;
 use clap::Subcommand;
 use espalier::Result;
 use espalier::prune::job::{Job, JobOptions};
@@ -21,7 +22,6 @@ pub fn run(args: Args) -> Result<()> {
     let Method::Savit(options) = args.method;
     let job = Job::open(options)?;
     let folder = job.folder().display().to_string();
-    println!("{}", job.run()?);
-    println!("report, checkpoints and plan: {folder}");
-    Ok(())
+    let table = job.run()?;
+    show::print(&format!("{table}\nreport, checkpoints and plan: {folder}\n"))
 }

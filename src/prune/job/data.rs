@@ -1,13 +1,13 @@
 //! The images of a job.
 
 use super::JobOptions;
-use crate::Result;
 use crate::data::augment::Transform;
 use crate::data::dataset::{Dataset, FolderDataset};
 use crate::data::folder::{ImageFolder, imagenet_classes};
 use crate::data::generated::{GENERATOR_VERSION, GeneratedDataset, Split};
 use crate::data::loader::{Loader, LoaderOptions};
-use std::path::Path;
+use crate::{Error, Result};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Training and test images of one size.
@@ -23,8 +23,10 @@ pub struct JobData {
 }
 
 impl JobData {
-    /// Opens the folder of the options, or the generated set, at `img_size` pixels.
-    pub fn open(options: &JobOptions, img_size: Option<usize>) -> Result<Self> {
+    /// Opens the folder of the options, or the generated set, at `img_size` pixels, for a model of `classes` classes.
+    ///
+    /// Errors: an incomplete split, class folders that differ between training and test, and what the folders report.
+    pub fn open(options: &JobOptions, img_size: Option<usize>, classes: Option<usize>) -> Result<Self> {
         let Some(root) = &options.data else {
             let side = img_size.unwrap_or(64);
             let set = |split, len| GeneratedDataset::new(split, len, side, options.seed);
@@ -37,13 +39,26 @@ impl JobData {
             });
         };
         let side = img_size.unwrap_or(224);
-        let [train, test] = folders(root);
-        Ok(Self {
-            name: root.display().to_string(),
-            train: folder(&train, Transform::train(side), options.seed)?,
-            scoring: folder(&train, Transform::eval(side), options.seed)?,
-            test: folder(&test, Transform::eval(side), options.seed)?,
-        })
+        let [train, test] = folders(root)?;
+        let same = train == test;
+        let open = |root: &Path, transform| folder(root, transform, options.seed, classes);
+        let data = Self {
+            name: format!("{}{}", root.display(), if same { " (tested on the training images)" } else { "" }),
+            train: open(&train, Transform::train(side))?,
+            scoring: open(&train, Transform::eval(side))?,
+            test: open(&test, Transform::eval(side))?,
+        };
+        let (ours, theirs) = (data.train.class_names(), data.test.class_names());
+        if ours != theirs {
+            let differ = (0..ours.len().max(theirs.len())).find(|&k| ours.get(k) != theirs.get(k)).unwrap_or(0);
+            let (expected, found) = (format!("{:?} as in {}", ours.get(differ), train.display()), theirs.get(differ));
+            return Err(Error::invalid(
+                format!("class {differ} of {}", test.display()),
+                expected,
+                format!("{found:?}"),
+            ));
+        }
+        Ok(data)
     }
 
     /// Shuffled training batches.
@@ -59,26 +74,29 @@ impl JobData {
 }
 
 /// `train/` and `val/` (or `test/`) below `root`, else `root` for both.
-fn folders(root: &Path) -> [std::path::PathBuf; 2] {
-    let train = root.join("train");
-    let test = ["val", "test"].into_iter().map(|name| root.join(name)).find(|path| path.is_dir());
-    match test {
-        Some(test) if train.is_dir() => [train, test],
-        _ => [root.to_path_buf(), root.to_path_buf()],
+fn folders(root: &Path) -> Result<[PathBuf; 2]> {
+    let find = |names: &[&str]| names.iter().map(|name| root.join(name)).find(|path| path.is_dir());
+    match (find(&["train"]), find(&["val", "test"])) {
+        (Some(train), Some(test)) => Ok([train, test]),
+        (None, None) => Ok([root.to_path_buf(), root.to_path_buf()]),
+        (Some(found), None) | (None, Some(found)) => {
+            let expected = "train/ with val/ or test/, or class folders alone";
+            Err(Error::invalid(root.display().to_string(), expected, found.display()))
+        }
     }
 }
 
-/// Folders named by ImageNet's wnids get the labels of the 1,000 classes, others their rank.
-fn folder(root: &Path, transform: Transform, seed: u64) -> Result<Arc<dyn Dataset>> {
+/// Labels are the folders' ranks; for a model of 1,000 classes, folders named by ImageNet's wnids get those labels.
+fn folder(root: &Path, transform: Transform, seed: u64, classes: Option<usize>) -> Result<Arc<dyn Dataset>> {
     let folder = ImageFolder::open(root)?;
     let imagenet = imagenet_classes();
     let labels = folder.class_indices(imagenet);
     let dataset = FolderDataset::new(folder, transform, seed)?;
     Ok(Arc::new(match labels {
-        Ok(labels) => {
+        Ok(labels) if classes == Some(imagenet.len()) => {
             let names = imagenet.iter().map(|(_, _, name)| name.to_string()).collect();
             dataset.relabelled(labels, names)?
         }
-        Err(_) => dataset,
+        _ => dataset,
     }))
 }

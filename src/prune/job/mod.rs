@@ -53,11 +53,10 @@ impl Job {
     /// Opens the data and makes the run folder.
     pub fn open(options: JobOptions) -> Result<Self> {
         let options = options.resolve()?;
-        let side = match (&options.weights, options.img_size) {
-            (Some(path), None) => Some(Model::load(path, &LoadOptions::default())?.arch().img_size),
-            (_, side) => Some(side.unwrap_or(if options.data.is_some() { 224 } else { 64 })),
-        };
-        let data = JobData::open(&options, side)?;
+        let given = options.weights.as_ref().map(|path| Model::load(path, &LoadOptions::default())).transpose()?;
+        let own = given.as_ref().map(|model| model.arch().img_size);
+        let side = options.img_size.or(own).unwrap_or(if options.data.is_some() { 224 } else { 64 });
+        let data = JobData::open(&options, Some(side), given.map(|model| model.arch().num_classes))?;
         let folder = RunFolder::create(&options.out)?;
         folder.write_json("options.json", &options)?;
         let show = Show::detect(options.quiet);
@@ -91,10 +90,12 @@ impl Job {
                 model = Model::load(path, &LoadOptions { arch: Some(arch), ..LoadOptions::default() })?;
             }
             self.check_classes(model.arch())?;
+            self.check_target(model.arch())?;
             return Ok(model);
         }
         let arch = self.options.architecture(self.data.train.num_classes())?;
-        let cached = self.options.cache.join(self.options.dense_key(&arch)?);
+        self.check_target(&arch)?;
+        let cached = self.options.cache.join(self.options.dense_key(&arch, self.data.train.len())?);
         if cached.exists() {
             self.say(&format!("dense model from {}", cached.display()));
             return Model::load(&cached, &LoadOptions { arch: Some(arch), ..LoadOptions::default() });
@@ -113,9 +114,11 @@ impl Job {
         if trainer.epoch() > 0 {
             self.say(&format!("going on after epoch {} of {}", trainer.epoch(), checkpoint.display()));
         }
-        self.tell_broken(trainer.run(&train, None, None)?.broken);
+        self.tell_broken(&trainer.run(&train, None, None)?.broken);
         model.save(&cached, "dense")?;
-        std::fs::remove_file(&checkpoint).map_err(Error::io("remove", &checkpoint))?;
+        if checkpoint.exists() {
+            std::fs::remove_file(&checkpoint).map_err(Error::io("remove", &checkpoint))?;
+        }
         Ok(model)
     }
 
@@ -124,7 +127,7 @@ impl Job {
         let test = self.data.testing(&self.options)?;
         let progress = Progress::with(self.data.test.len() as u64, &format!("evaluate {name}"), self.show);
         let evaluation = evaluate(model, &test, &progress)?;
-        self.tell_broken(evaluation.accuracy.broken);
+        self.tell_broken(&evaluation.broken);
         Ok(evaluation)
     }
 
@@ -132,7 +135,13 @@ impl Job {
     pub fn calibrate(&self, dense: &Model) -> Result<Calibration> {
         if let Some(path) = &self.options.calibration {
             let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-            return Calibration::from_json(&text);
+            let wrong = |e| Error::invalid(path.display().to_string(), "a saved calibration", e);
+            let calibration = Calibration::from_json(&text).map_err(wrong)?;
+            if calibration.model != *dense.arch() {
+                let found = format!("that of {:?}", calibration.model);
+                return Err(Error::invalid(path.display().to_string(), "the calibration of this model", found));
+            }
+            return Ok(calibration);
         }
         let batch = SCORE_BATCH.min(self.data.scoring.len());
         let loader = Loader::new(Arc::clone(&self.data.scoring), LoaderOptions::train(batch, self.options.seed ^ 1))?;
@@ -150,8 +159,8 @@ impl Job {
             let batch = batch?;
             Ok((images(&batch, side)?, ops::one_hot(&batch.labels, classes, 0.0, DType::F32)?))
         });
-        let progress = Progress::with(self.options.score_batches as u64 + 1, "score", self.show);
-        let calibration = calibrate::calibrate(dense, batches, &options, &mut |_, _| progress.inc(1))?;
+        let progress = Progress::with((batch * (self.options.score_batches + 1)) as u64, "score", self.show);
+        let calibration = calibrate::calibrate(dense, batches, &options, &mut |_, _| progress.inc(batch as u64))?;
         progress.finish();
         self.folder.write_text("calibration.json", &calibration.to_json()?)?;
         Ok(calibration)
@@ -162,10 +171,10 @@ impl Job {
         let (arch, keep) = (dense.arch(), self.options.target_flops);
         let (plan, warnings) = if self.options.compat.is_some() {
             let settings = official::Options::removing(1.0 - keep);
-            official::plan(arch, &calibration.scores, &calibration.hessian, &settings, None)?
+            let mut draws = official::Uniforms(super::uniforms(self.options.seed));
+            official::plan(arch, &calibration.scores, &calibration.hessian, &settings, Some(&mut draws))?
         } else {
-            let mut settings = search::Options::keeping(keep);
-            settings.kinds = Kind::ALL.map(|kind| self.options.kinds.iter().any(|name| name == kind.name()));
+            let settings = self.search_options();
             let (plan, found) = search::plan(arch, &calibration.scores, &calibration.hessian, &settings)?;
             (plan, found.warnings)
         };
@@ -174,7 +183,20 @@ impl Job {
         let pruned = std::array::from_fn(|kind| all[kind] - kept[kind]);
         let random = search::random_plan(arch, pruned, true, self.options.seed)?;
         self.folder.write_text("plan.json", &plan.to_json()?)?;
+        self.folder.write_text("random.plan.json", &random.to_json()?)?;
         Ok((plan, random))
+    }
+
+    fn search_options(&self) -> search::Options {
+        let mut settings = search::Options::keeping(self.options.target_flops);
+        settings.kinds = Kind::ALL.map(|kind| self.options.kinds.iter().any(|name| name == kind.name()));
+        settings
+    }
+
+    /// Refuses a target that no plan reaches before anything is trained: what can be reached needs no weights.
+    fn check_target(&self, arch: &Architecture) -> Result<()> {
+        let settings = search::Options { allow_zero_hessian: true, ..self.search_options() };
+        search::search(arch, &[[0.0; 3]; 3], &settings).map(drop)
     }
 
     /// Cuts `dense` to `plan`, fine-tunes with `teacher`, saves checkpoint, `.pth` form and architecture.
@@ -197,7 +219,7 @@ impl Job {
                 single_head: true,
             };
             let trainer = Trainer::new(&mut model, config, Some(&self.folder), self.show)?;
-            self.tell_broken(trainer.run(&train, None, Some(teacher))?.broken);
+            self.tell_broken(&trainer.run(&train, None, Some(teacher))?.broken);
             after = self.evaluate(&name, &model)?;
         }
         model.save(self.folder.file(&format!("{name}.safetensors"))?, "finetune")?;
@@ -214,10 +236,8 @@ impl Job {
         Err(Error::invalid("classes of the data", format!("the model's {}", arch.num_classes), found))
     }
 
-    fn tell_broken(&self, broken: usize) {
-        if broken > 0 {
-            eprintln!("warning: {broken} broken images were left out");
-        }
+    fn tell_broken<'a>(&self, broken: impl IntoIterator<Item = &'a String>) {
+        broken.into_iter().for_each(|error| eprintln!("warning: left out: {error}"));
     }
 
     fn say(&self, line: &str) {

@@ -101,7 +101,7 @@ pub struct JobOptions {
 }
 
 impl JobOptions {
-    /// The options in force: `--quick` shrinks what was not set otherwise.
+    /// The options in force: `--quick` caps sizes and sets its own learning rate. Refuses what no job can do.
     pub fn resolve(mut self) -> Result<Self> {
         self.device.parse::<crate::Device>()?;
         if self.quick {
@@ -111,12 +111,31 @@ impl JobOptions {
             self.rounds = self.rounds.min(5);
             self.lr = 5e-4;
         }
-        let counts = [("batch_size", self.batch_size), ("train_images", self.train_images), ("rounds", self.rounds)];
-        if let Some((what, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
-            return Err(Error::invalid(what, "at least 1", 0));
+        let counts = [
+            ("batch-size", self.batch_size, 1),
+            ("train-images", self.train_images, 1),
+            ("test-images", self.test_images, 1),
+            ("epochs", self.epochs, 1),
+            ("rounds", self.rounds, 1),
+            ("score-batches", self.score_batches, 2),
+        ];
+        if let Some((what, count, least)) = counts.into_iter().find(|(_, count, least)| count < least) {
+            return Err(Error::invalid(what, format!("at least {least}"), count));
         }
-        if !(0.0..=1000.0).contains(&self.finetune_epochs) {
-            return Err(Error::invalid("finetune_epochs", "0 to 1000", self.finetune_epochs));
+        let ranges = [
+            ("target-flops", self.target_flops, f64::MIN_POSITIVE..=1.0 - f64::EPSILON, "between 0 and 1"),
+            ("finetune-epochs", self.finetune_epochs, 0.0..=1000.0, "0 to 1000"),
+            ("distill-alpha", self.distill_alpha, 0.0..=1.0, "0 to 1"),
+            ("distill-tau", self.distill_tau, 1e-3..=1e3, "0.001 to 1000"),
+            ("lr", self.lr, 0.0..=1.0, "0 to 1"),
+            ("finetune-lr", self.finetune_lr, 0.0..=1.0, "0 to 1"),
+        ];
+        if let Some((what, value, _, expected)) = ranges.into_iter().find(|(_, value, range, _)| !range.contains(value))
+        {
+            return Err(Error::invalid(what, expected, value));
+        }
+        if self.compat.is_some() && self.kinds.len() < 3 {
+            return Err(Error::invalid("kinds", "all three with --compat official", self.kinds.join(",")));
         }
         Ok(self)
     }
@@ -135,10 +154,13 @@ impl JobOptions {
         Ok(arch)
     }
 
-    /// What a cached dense model depends on besides code: data, architecture and training.
-    pub fn dense_key(&self, arch: &Architecture) -> Result<String> {
+    /// What a cached dense model depends on besides code: data (folder, classes and number of `images`), architecture
+    /// and training.
+    pub fn dense_key(&self, arch: &Architecture, images: usize) -> Result<String> {
         let data = match &self.data {
-            Some(folder) => folder.canonicalize().map_err(Error::io("open", folder))?.display().to_string(),
+            Some(folder) => {
+                format!("{} x{images}", folder.canonicalize().map_err(Error::io("open", folder))?.display())
+            }
             None => format!("generated v{GENERATOR_VERSION} x{}", self.train_images),
         };
         let training = (self.epochs, self.batch_size, self.lr, self.drop_path, self.smoothing, self.seed);

@@ -98,8 +98,9 @@ impl Job {
 
     fn markdown(&self, table: &Table, candidates: &[Candidate]) -> Result<String> {
         let mut text = format!(
-            "# SAViT at {:.1} % of the multiply-accumulates\n\nData: {}. Seed {}.\n\n{}\n",
+            "# SAViT, target {:.1} % of the {}\n\nData: {}. Seed {}.\n\n{}\n",
             100.0 * self.options.target_flops,
+            if self.options.compat.is_some() { "official surrogate count" } else { "multiply-accumulates" },
             self.data.name,
             self.options.seed,
             table.markdown()

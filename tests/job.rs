@@ -1,0 +1,112 @@
+//! The main job through the command line: what it leaves behind, and what it says when it cannot go on.
+
+use espalier::models::{LoadOptions, Model, cost};
+use espalier::prune::Plan;
+use espalier::{DType, Tensor};
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// `espalier prune savit` on a tiny generated set, in `folder`.
+fn prune(folder: &Path, arguments: &[&str]) -> Output {
+    let small = ["--quick", "--quiet", "--train-images", "96", "--test-images", "40", "--score-batches", "2"];
+    Command::new(env!("CARGO_BIN_EXE_espalier"))
+        .current_dir(folder)
+        .args(["prune", "savit"])
+        .args(small)
+        .args(["--rounds", "2", "--out", "run"])
+        .args(arguments)
+        .output()
+        .expect("espalier starts")
+}
+
+/// Exit code 1 and one clear line that names all of `parts`.
+fn refused(output: &Output, parts: &[&str]) {
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let errors: Vec<&str> = text.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(errors.len(), 1, "{text}");
+    assert!(!text.contains("panicked"), "{text}");
+    parts.iter().for_each(|part| assert!(errors[0].contains(part), "{part:?} is not in {}", errors[0]));
+}
+
+#[test]
+fn a_job_leaves_a_compact_model_that_loads_in_both_forms() {
+    let temporary = tempfile::tempdir().expect("folder");
+    let output = prune(temporary.path(), &["--target-flops", "0.6"]);
+    let (table, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{errors}");
+    for word in ["dense", "savit", "random", "MACs saved", "img/s b32"] {
+        assert!(table.contains(word), "{table}");
+    }
+    let run = temporary.path().join("run");
+    for name in ["options.json", "plan.json", "calibration.json", "report.json", "report.md", "log.jsonl"] {
+        assert!(run.join(name).is_file(), "{name} is missing");
+    }
+    for picture in ["structure.svg", "curves.svg"] {
+        assert!(std::fs::read_to_string(run.join(picture)).expect(picture).starts_with("<svg"));
+    }
+    let load = |name: &str| Model::load(run.join(name), &LoadOptions::default()).expect(name);
+    let (dense, small) = (load("dense.safetensors"), load("savit.safetensors"));
+    let share = cost::macs(small.arch()) as f64 / cost::macs(dense.arch()) as f64;
+    assert!((0.595..=0.6).contains(&share), "{share}");
+    assert_eq!(cost::macs(small.arch()), cost::macs(load("random.safetensors").arch()));
+    let plan = Plan::from_json(&std::fs::read_to_string(run.join("plan.json")).expect("plan")).expect("plan");
+    assert_eq!(plan.apply_to(dense.arch()).expect("plan fits"), *small.arch());
+
+    // The official form carries no architecture: head width and shapes give it back.
+    let options = LoadOptions { arch: Some(small.arch().clone()), ..LoadOptions::default() };
+    let official = Model::load(run.join("savit.pth"), &options).expect("savit.pth");
+    let images = Tensor::full([2, 3, 64, 64], DType::F32, 0.25);
+    let logits = |model: &Model| model.predict(&images).expect("forward").bytes().to_vec();
+    assert!(logits(&small) == logits(&official), "the two files differ");
+
+    // A second run keeps the first's folder, takes the dense model from the cache and the scores from the file.
+    let output = prune(temporary.path(), &["--target-flops", "0.4", "--calibration", "run/calibration.json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(temporary.path().join("run-2/savit.safetensors").is_file());
+    assert!(std::fs::read_dir(temporary.path().join("runs/cache")).expect("cache").count() == 1);
+}
+
+#[test]
+fn what_cannot_be_done_is_said_in_one_line() {
+    let temporary = tempfile::tempdir().expect("folder");
+    let root = temporary.path();
+    let none = ["--train-images", "64", "--finetune-epochs", "0"];
+    refused(&prune(root, &[&none[..], &["--target-flops", "0.001"]].concat()), &["to keep", "at least 0.", "0.001"]);
+    refused(&prune(root, &["--target-flops", "1.5"]), &["between 0 and 1", "1.5"]);
+    refused(&prune(root, &["--model", "deit_huge"]), &["deit_huge", "deit_small_patch16_224"]);
+    refused(&prune(root, &["--device", "cuda"]), &["device", "cuda"]);
+    refused(&prune(root, &["--data", "nowhere"]), &["nowhere"]);
+    refused(&prune(root, &["--weights", "missing.pth"]), &["missing.pth"]);
+    std::fs::create_dir_all(root.join("images/empty_class")).expect("folder");
+    refused(&prune(root, &["--data", "images"]), &["empty_class"]);
+    std::fs::write(root.join("file"), "in the way").expect("file");
+    refused(&prune(root, &["--out", "file/run"]), &["file/run"]);
+    std::fs::write(root.join("bad.json"), "{").expect("file");
+    refused(&prune(root, &["--calibration", "bad.json"]), &["bad.json"]);
+    assert_eq!(std::fs::read_to_string(root.join("file")).expect("file"), "in the way");
+}
+
+#[test]
+fn a_broken_image_stops_an_evaluation_unless_it_is_skipped() {
+    let temporary = tempfile::tempdir().expect("folder");
+    for class in 0..10 {
+        let folder = temporary.path().join(format!("images/class{class}"));
+        std::fs::create_dir_all(&folder).expect("folder");
+        for k in 0..4u8 {
+            let path = folder.join(format!("{k}.png"));
+            let file = std::fs::File::create(path).expect("file");
+            let mut encoder = png::Encoder::new(file, 32, 32);
+            encoder.set_color(png::ColorType::Rgb);
+            let pixels: Vec<u8> = (0..32 * 32 * 3).map(|i| (i as u8).wrapping_mul(k + 3 + class)).collect();
+            encoder.write_header().and_then(|mut w| w.write_image_data(&pixels)).expect("png");
+        }
+    }
+    std::fs::write(temporary.path().join("images/class3/2.png"), "not an image").expect("file");
+    let arguments = ["--data", "images", "--img-size", "32", "--patch-size", "8", "--batch-size", "8"];
+    refused(&prune(temporary.path(), &arguments), &["class3/2.png"]);
+    let output = prune(temporary.path(), &[&arguments[..], &["--skip-broken"]].concat());
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("class3/2.png"), "a skipped image is not named: {text}");
+}
