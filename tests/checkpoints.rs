@@ -246,13 +246,18 @@ fn keys_shapes_and_values_that_do_not_fit_are_named() -> Result<()> {
 fn metadata_that_lies_is_refused_before_memory_is_taken() -> Result<()> {
     let folder = Folder::new();
     let path = folder.path("model");
-    let huge = Architecture::deit(1 << 20, 1, 1 << 20, 12, 64).with_hidden(1 << 20).with_classes(5);
+    let huge = Architecture::deit(120, 1, 1 << 20, 12, 64).with_hidden(1 << 20).with_classes(5);
     let huge = Architecture { blocks: huge.blocks[..3].to_vec(), ..huge };
     let deep = Architecture::deit(16, 4, 12, 100_000, 3).with_classes(5);
     let nonsense = Architecture { patch_size: 0, ..dense() };
     let json = |arch: &Architecture| serde_json::to_string(arch).unwrap_or_else(|error| panic!("{error}"));
     let cases = [
         (file::ARCHITECTURE, json(&huge), "[1, 1, 1048576]"),
+        (
+            file::ARCHITECTURE,
+            json(&Architecture { img_size: 1 << 20, patch_size: 1, ..dense() }),
+            "at most 16384 tokens",
+        ),
         (file::ARCHITECTURE, json(&deep), "100000 blocks"),
         (file::ARCHITECTURE, json(&nonsense), "patch_size"),
         (file::ARCHITECTURE, json(&dense().with_hidden(47)), "blocks.0.mlp.fc1.weight"),
