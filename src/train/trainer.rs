@@ -122,7 +122,8 @@ impl<'a> Trainer<'a> {
             self.state.save(path, self.model.params(), &self.config)?;
         }
         let Some(folder) = self.folder else { return Ok(accuracy) };
-        let mut record = json!({"stage": self.config.stage, "epoch": epoch, "step": self.state.optimizer.steps, "epoch_loss": outcome.loss});
+        let (stage, step) = (&self.config.stage, self.state.optimizer.steps);
+        let mut record = json!({"stage": stage, "epoch": epoch, "step": step, "epoch_loss": outcome.loss});
         if let Some(accuracy) = accuracy {
             record["top1"] = accuracy.top1.into();
             record["top5"] = accuracy.top5.into();
