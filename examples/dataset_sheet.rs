@@ -13,6 +13,10 @@ const GAP: usize = 2;
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let path = arguments.next().unwrap_or_else(|| "sheet.png".into());
+    if path.starts_with('-') {
+        println!("usage: dataset_sheet [sheet.png] [size]");
+        return Ok(());
+    }
     let side: usize = arguments.next().map_or(Ok(64), |text| text.parse())?;
     let data = GeneratedDataset::new(Split::Train, IMAGES * CLASSES.len(), side, 0)?;
     let step = side + GAP;

@@ -178,7 +178,7 @@ impl Grads {
         self.0[id] = Some(match self.0[id].take() {
             None => grad,
             Some(mut sum) => {
-                crate::ops::add::accumulate(&mut sum, &grad)?;
+                crate::cpu::accumulate(&mut sum, &grad)?;
                 sum
             }
         });

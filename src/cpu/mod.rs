@@ -6,4 +6,4 @@ pub mod parallel;
 pub mod reduce;
 
 pub use gemm::{Mat, gemm, macs};
-pub use parallel::{rows, rows_mut, rows_mut2, simd, sum_columns};
+pub use parallel::{accumulate, rows, rows_mut, rows_mut2, simd, sum_columns};

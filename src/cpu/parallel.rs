@@ -1,6 +1,7 @@
 //! Loops over rows on all cores. Work is cut into chunks of constant size, never by the number of threads.
 
-use crate::tensor::Float;
+use crate::tensor::{Float, Tensor, float_dispatch};
+use crate::{Error, Result};
 use rayon::prelude::*;
 
 /// Elements of one parallel task: small enough to spread, large enough to pay for the hand-over.
@@ -56,6 +57,20 @@ pub fn rows_mut2<T: Send>(
             || f(task * per_task, a, b),
         );
     });
+}
+
+/// `sum += b`, element by element: how gradients of several uses are joined.
+pub fn accumulate(sum: &mut Tensor, b: &Tensor) -> Result<()> {
+    if sum.shape() != b.shape() || sum.dtype() != b.dtype() {
+        return Err(Error::shape("accumulate", format!("{:?} {:?}", sum.shape(), sum.dtype()), (b.shape(), b.dtype())));
+    }
+    float_dispatch!("accumulate", b.dtype(), T => {
+        let b = b.slice::<T>()?;
+        rows_mut(sum.slice_mut::<T>()?, 1, |first, sum| {
+            sum.iter_mut().zip(&b[first..]).for_each(|(s, b)| *s += *b);
+        });
+        Ok(())
+    })
 }
 
 /// Calls `f(row)` for every row in parallel and collects the results in order.

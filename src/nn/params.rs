@@ -26,12 +26,7 @@ impl Params {
 
     /// The tensor `name`; an error naming it when there is none.
     pub fn get(&self, name: &str) -> Result<&Tensor> {
-        self.find(name).ok_or_else(|| Error::Key {
-            file: "model".into(),
-            key: name.into(),
-            expected: "a parameter".into(),
-            found: "none".into(),
-        })
+        self.find(name).ok_or_else(|| missing(name))
     }
 
     /// The tensor `name`, if there is one.
@@ -63,6 +58,12 @@ impl Params {
     pub fn numel(&self) -> usize {
         self.entries.iter().map(|(_, tensor)| tensor.numel()).sum()
     }
+}
+
+/// The error of a name that no parameter has.
+pub(super) fn missing(name: &str) -> Error {
+    let (key, expected, found) = (name.to_string(), "a parameter".to_string(), "none".to_string());
+    Error::Key { file: "model".into(), key, expected, found }
 }
 
 impl FromIterator<(String, Tensor)> for Params {

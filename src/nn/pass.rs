@@ -49,12 +49,7 @@ impl<'a> Pass<'a> {
 
     /// The parameter `name`.
     pub fn var(&self, name: &str) -> Result<&Var> {
-        self.vars.get(name).ok_or_else(|| crate::Error::Key {
-            file: "model".into(),
-            key: name.into(),
-            expected: "a parameter".into(),
-            found: "none".into(),
-        })
+        self.vars.get(name).ok_or_else(|| super::params::missing(name))
     }
 
     /// `x Wᵀ + b` with `name.weight` and `name.bias`.

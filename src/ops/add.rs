@@ -42,12 +42,6 @@ pub fn scale(x: &Var, c: f64) -> Result<Var> {
     }))
 }
 
-/// `sum += b` without recording: how gradients of several uses are joined.
-pub(crate) fn accumulate(sum: &mut Tensor, b: &Tensor) -> Result<()> {
-    same(OP, sum, b)?;
-    float_dispatch!(OP, sum.dtype(), T => add_into::<T>(sum, b, None))
-}
-
 /// `s · dy`, one factor per sample, without recording.
 pub(crate) fn scaled_by_sample(dy: &Tensor, s: Option<&Tensor>) -> Result<Tensor> {
     float_dispatch!(OP, dy.dtype(), T => scaled::<T>(dy, s))
@@ -68,14 +62,8 @@ fn sample_len(x: &Tensor) -> usize {
 }
 
 fn add_into<T: Float>(y: &mut Tensor, b: &Tensor, s: Option<&Tensor>) -> Result<()> {
-    let (len, b) = (sample_len(y), b.slice::<T>()?);
-    let s = s.map(|s| s.slice::<T>()).transpose()?;
-    let Some(s) = s else {
-        cpu::rows_mut(y.slice_mut::<T>()?, 1, |first, y| {
-            y.iter_mut().zip(&b[first..]).for_each(|(y, b)| *y += *b);
-        });
-        return Ok(());
-    };
+    let Some(s) = s else { return cpu::accumulate(y, b) };
+    let (len, b, s) = (sample_len(y), b.slice::<T>()?, s.slice::<T>()?);
     cpu::rows_mut(y.slice_mut::<T>()?, len, |first, y| {
         for (i, row) in y.chunks_mut(len.max(1)).enumerate() {
             let (factor, b) = (s[first + i], &b[(first + i) * len..]);

@@ -77,7 +77,7 @@ fn backward(back: &mut Back, x: &Tensor, gamma: &Tensor, stats: &Tensor, scale: 
         })?,
     };
     if let Some(dsum) = dsum {
-        super::add::accumulate(&mut dx, &dsum)?;
+        cpu::accumulate(&mut dx, &dsum)?;
     }
     forward_sum_only(back, Some(dx), scale)
 }
