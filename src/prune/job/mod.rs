@@ -45,6 +45,8 @@ pub struct Candidate {
 pub struct Job {
     options: JobOptions,
     data: JobData,
+    /// The dense model of `--weights`.
+    given: Option<Model>,
     folder: RunFolder,
     show: Show,
 }
@@ -56,11 +58,11 @@ impl Job {
         let given = options.weights.as_ref().map(|path| Model::load(path, &LoadOptions::default())).transpose()?;
         let own = given.as_ref().map(|model| model.arch().img_size);
         let side = options.img_size.or(own).unwrap_or(if options.data.is_some() { 224 } else { 64 });
-        let data = JobData::open(&options, Some(side), given.map(|model| model.arch().num_classes))?;
+        let data = JobData::open(&options, Some(side), given.as_ref().map(|model| model.arch().num_classes))?;
         let folder = RunFolder::create(&options.out)?;
         folder.write_json("options.json", &options)?;
         let show = Show::detect(options.quiet);
-        Ok(Self { options, data, folder, show })
+        Ok(Self { options, data, given, folder, show })
     }
 
     /// The whole job; the table's text.
@@ -82,9 +84,8 @@ impl Job {
 
     /// The dense model: given weights, the cached one of an equal earlier run, or a freshly trained one.
     pub fn dense(&self) -> Result<Model> {
-        if let Some(path) = &self.options.weights {
-            let mut model = Model::load(path, &LoadOptions::default())?;
-            let side = self.data.test.img_size();
+        if let (Some(model), Some(path)) = (&self.given, &self.options.weights) {
+            let (mut model, side) = (model.clone(), self.data.test.img_size());
             if model.arch().img_size != side {
                 let arch = Architecture { img_size: side, ..model.arch().clone() };
                 model = Model::load(path, &LoadOptions { arch: Some(arch), ..LoadOptions::default() })?;
