@@ -31,24 +31,15 @@ pub fn philox4x32(key: [u32; 2], counter: [u32; 4]) -> [u32; 4] {
 }
 
 /// FNV-1a, 64 bit: h ← (h ⊕ byte) · 0x100000001b3 from 0xcbf29ce484222325.
-pub const fn fnv1a64(text: &str) -> u64 {
-    let (bytes, mut hash, mut i) = (text.as_bytes(), 0xcbf2_9ce4_8422_2325u64, 0);
-    while i < bytes.len() {
-        hash = (hash ^ bytes[i] as u64).wrapping_mul(0x0100_0000_01b3);
-        i += 1;
-    }
-    hash
-}
-
-fn unit24(word: u32) -> f32 {
-    (word >> 8) as f32 * (1.0 / 16_777_216.0)
+pub fn fnv1a64(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Two standard normals from two uniforms: √(−2 ln(1−u))·(cos 2πv, sin 2πv), in f64 by libm, so equal everywhere.
-fn box_muller(u: f32, v: f32) -> (f32, f32) {
+fn box_muller(u: f32, v: f32) -> [f32; 2] {
     let radius = libm::sqrt(-2.0 * libm::log(1.0 - f64::from(u)));
     let angle = std::f64::consts::TAU * f64::from(v);
-    ((radius * libm::cos(angle)) as f32, (radius * libm::sin(angle)) as f32)
+    [(radius * libm::cos(angle)) as f32, (radius * libm::sin(angle)) as f32]
 }
 
 /// A source of named draws: computed ([`Philox`]) or recorded ([`Recorded`]).
@@ -61,11 +52,7 @@ pub trait Noise {
         let mut uniforms = vec![0.0; out.len().next_multiple_of(2)];
         self.uniform(site, sample, &mut uniforms)?;
         for (pair, u) in out.chunks_mut(2).zip(uniforms.chunks_exact(2)) {
-            let (a, b) = box_muller(u[0], u[1]);
-            pair[0] = a;
-            if let Some(second) = pair.get_mut(1) {
-                *second = b;
-            }
+            pair.copy_from_slice(&box_muller(u[0], u[1])[..pair.len()]);
         }
         Ok(())
     }
@@ -86,19 +73,22 @@ impl Philox {
         let hash = fnv1a64(site);
         let counter = [hash as u32, (hash >> 32) as u32, self.step as u32, (self.step >> 32) as u32];
         let [k0, k1, k2, _] = philox4x32([self.seed as u32, (self.seed >> 32) as u32], counter);
-        Stream { key: [k0, k1], salt: k2, sample, block: 0, words: [0; 4], used: 4 }
+        let counter = [0, k2, sample as u32, (sample >> 32) as u32];
+        Stream { key: [k0, k1], counter, words: [0; 4], used: 4 }
     }
 
-    /// A uniformly drawn permutation of 0..n (Fisher–Yates on the stream of `site`, sample 0).
+    /// A uniformly drawn permutation of 0..n: Fisher–Yates from the last place to the first, on sample 0 of `site`.
     pub fn permutation(&self, site: &str, n: usize) -> Vec<usize> {
-        self.stream(site, 0).permutation(n)
+        let (mut draws, mut order) = (self.stream(site, 0), (0..n).collect::<Vec<_>>());
+        (1..n).rev().for_each(|i| order.swap(i, draws.below(i + 1)));
+        order
     }
 }
 
 impl Noise for Philox {
     fn uniform(&self, site: &str, sample: u64, out: &mut [f32]) -> Result<()> {
         let mut stream = self.stream(site, sample);
-        out.iter_mut().for_each(|value| *value = stream.next_f32());
+        out.fill_with(|| stream.next_f32());
         Ok(())
     }
 }
@@ -107,9 +97,7 @@ impl Noise for Philox {
 #[derive(Debug, Clone)]
 pub struct Stream {
     key: [u32; 2],
-    salt: u32,
-    sample: u64,
-    block: u32,
+    counter: [u32; 4],
     words: [u32; 4],
     used: usize,
 }
@@ -119,9 +107,8 @@ impl Stream {
     #[inline]
     pub fn next_u32(&mut self) -> u32 {
         if self.used == 4 {
-            let counter = [self.block, self.salt, self.sample as u32, (self.sample >> 32) as u32];
-            self.words = philox4x32(self.key, counter);
-            self.block = self.block.wrapping_add(1);
+            self.words = philox4x32(self.key, self.counter);
+            self.counter[0] = self.counter[0].wrapping_add(1);
             self.used = 0;
         }
         self.used += 1;
@@ -130,14 +117,13 @@ impl Stream {
 
     /// The next 64 random bits: the low word first.
     pub fn next_u64(&mut self) -> u64 {
-        let low = u64::from(self.next_u32());
-        low | u64::from(self.next_u32()) << 32
+        u64::from(self.next_u32()) | u64::from(self.next_u32()) << 32
     }
 
     /// A uniform in [0, 1) with 24 bits: one word.
     #[inline]
     pub fn next_f32(&mut self) -> f32 {
-        unit24(self.next_u32())
+        (self.next_u32() >> 8) as f32 * (1.0 / 16_777_216.0)
     }
 
     /// A uniform in [0, 1) with 53 bits: two words.
@@ -157,38 +143,28 @@ impl Stream {
 
     /// A standard normal (the cosine half of Box–Muller): two words.
     pub fn normal(&mut self) -> f32 {
-        let u = self.next_f32();
-        box_muller(u, self.next_f32()).0
-    }
-
-    /// A uniformly drawn permutation of 0..n: Fisher–Yates from the last place to the first.
-    pub fn permutation(&mut self, n: usize) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..n).collect();
-        for i in (1..n).rev() {
-            order.swap(i, self.below(i + 1));
-        }
-        order
+        box_muller(self.next_f32(), self.next_f32())[0]
     }
 }
 
-/// Recorded draws: site → sample → values, as golden cases inject them.
+/// Recorded draws by site and sample, as golden cases inject them.
 #[derive(Debug, Clone, Default)]
 pub struct Recorded {
-    sites: HashMap<String, HashMap<u64, Vec<f32>>>,
+    draws: HashMap<(String, u64), Vec<f32>>,
 }
 
 impl Recorded {
     /// Records the draws of one site and sample, in drawing order; replaces earlier ones.
     pub fn insert(&mut self, site: impl Into<String>, sample: u64, values: Vec<f32>) {
-        self.sites.entry(site.into()).or_default().insert(sample, values);
+        self.draws.insert((site.into(), sample), values);
     }
 }
 
 impl Noise for Recorded {
-    /// Copies the recorded values; an error unless exactly `out.len()` values are recorded for the site and sample.
+    /// An error unless exactly `out.len()` values are recorded.
     fn uniform(&self, site: &str, sample: u64, out: &mut [f32]) -> Result<()> {
         let what = || format!("recorded draws {site:?}, sample {sample}");
-        let values = self.sites.get(site).and_then(|samples| samples.get(&sample));
+        let values = self.draws.get(&(site.into(), sample));
         let values = values.ok_or_else(|| Error::invalid(what(), "a recording", "none"))?;
         if values.len() != out.len() {
             return Err(Error::invalid(what(), format!("{} values", out.len()), values.len()));
@@ -197,82 +173,8 @@ impl Noise for Recorded {
         Ok(())
     }
 
-    /// The recorded values as they are: a recording holds final values, whatever their distribution.
+    /// The same: a recording holds final values, whatever their distribution.
     fn normal(&self, site: &str, sample: u64, out: &mut [f32]) -> Result<()> {
         self.uniform(site, sample, out)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn philox_matches_the_published_vectors() {
-        // kat_vectors of Random123, lines "philox4x32 10".
-        let ones = u32::MAX;
-        assert_eq!(philox4x32([0; 2], [0; 4]), [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]);
-        assert_eq!(philox4x32([ones; 2], [ones; 4]), [0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd]);
-        let pi = [0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344];
-        assert_eq!(philox4x32([0xa4093822, 0x299f31d0], pi), [0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1]);
-        assert_eq!((fnv1a64(""), fnv1a64("foobar")), (0xcbf29ce484222325, 0x85944171f73967e8));
-    }
-
-    #[test]
-    fn draws_differ_in_every_part_of_their_address_and_in_nothing_else() {
-        let first = |seed, step, site: &str, sample| Philox { seed, step }.stream(site, sample).next_u64();
-        let base = first(1, 2, "a", 3);
-        assert_eq!(base, first(1, 2, "a", 3));
-        for other in [first(2, 2, "a", 3), first(1, 3, "a", 3), first(1, 2, "b", 3), first(1, 2, "a", 4)] {
-            assert_ne!(base, other);
-        }
-        let wide = 1u64 << 40;
-        assert_ne!(first(1, 2, "a", 3), first(1, 2 + wide, "a", 3));
-        assert_ne!(first(1, 2, "a", 3), first(1, 2, "a", 3 + wide));
-    }
-
-    #[test]
-    fn uniforms_and_normals_have_their_moments() {
-        let noise = Philox { seed: 7, step: 0 };
-        let mut values = vec![0.0f32; 200_001];
-        let moments = |v: &[f32]| {
-            let mean = v.iter().map(|&x| f64::from(x)).sum::<f64>() / v.len() as f64;
-            (mean, v.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / v.len() as f64)
-        };
-        noise.uniform("u", 0, &mut values).unwrap();
-        assert!(values.iter().all(|&u| (0.0..1.0).contains(&u)));
-        let (mean, variance) = moments(&values);
-        assert!((mean - 0.5).abs() < 0.005 && (variance - 1.0 / 12.0).abs() < 0.002, "{mean} {variance}");
-        noise.normal("n", 0, &mut values).unwrap();
-        let (mean, variance) = moments(&values);
-        assert!((mean).abs() < 0.01 && (variance - 1.0).abs() < 0.02, "{mean} {variance}");
-        assert_eq!(values[0], noise.stream("n", 0).normal());
-    }
-
-    #[test]
-    fn permutations_are_permutations_and_cover_all_orders() {
-        let mut seen = std::collections::HashSet::new();
-        for step in 0..200 {
-            let order = Philox { seed: 1, step }.permutation("shuffle", 4);
-            let mut sorted = order.clone();
-            sorted.sort_unstable();
-            assert_eq!(sorted, [0, 1, 2, 3]);
-            seen.insert(order);
-        }
-        assert_eq!(seen.len(), 24);
-        assert_eq!(Philox { seed: 1, step: 0 }.permutation("shuffle", 0), Vec::<usize>::new());
-        assert_eq!(Philox { seed: 1, step: 0 }.stream("a", 0).below(0), 0);
-    }
-
-    #[test]
-    fn recorded_draws_are_returned_or_refused() {
-        let mut recorded = Recorded::default();
-        recorded.insert("gate", 2, vec![0.25, 0.5]);
-        let mut out = [0.0; 2];
-        recorded.normal("gate", 2, &mut out).unwrap();
-        assert_eq!(out, [0.25, 0.5]);
-        assert!(recorded.uniform("gate", 3, &mut out).is_err());
-        assert!(recorded.uniform("other", 2, &mut out).is_err());
-        assert!(recorded.uniform("gate", 2, &mut out[..1]).is_err());
     }
 }
