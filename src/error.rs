@@ -1,5 +1,6 @@
 //! Every error the crate can return: it names the file or op, the key, what was expected and what was found.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 /// The result of every function that can be given bad input.
@@ -154,5 +155,10 @@ impl Error {
     /// An [`Error::Invalid`].
     pub fn invalid(what: impl Into<String>, expected: impl Into<String>, found: impl std::fmt::Display) -> Error {
         Error::Invalid { what: what.into(), expected: expected.into(), found: found.to_string() }
+    }
+
+    /// An error of [`Error::invalid`] unless `holds`; only then are the texts made, so pass `format_args!`.
+    pub fn ensure(holds: bool, what: impl Display, expected: impl Display, found: impl Display) -> Result<()> {
+        if holds { Ok(()) } else { Err(Error::invalid(what.to_string(), expected.to_string(), found)) }
     }
 }

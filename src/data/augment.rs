@@ -14,24 +14,15 @@ use serde::{Deserialize, Serialize};
 /// Which part of the image is used.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[expect(missing_docs, reason = "a variant's line names its fields")]
 pub enum Crop {
-    /// Resize the shorter side to `resize` (not at all if absent), then the centre.
-    Centre {
-        /// The shorter side after resizing; 256 for 224 models.
-        resize: Option<usize>,
-    },
-    /// A uniformly placed square of the image with a zero border, without resizing (inputs of at most 32 pixels).
-    Padded {
-        /// The border's width.
-        padding: usize,
-    },
-    /// torchvision's RandomResizedCrop (see [`random_box`]).
-    RandomResized {
-        /// The range of the area as a fraction of the image's.
-        scale: [f64; 2],
-        /// The range of width / height.
-        ratio: [f64; 2],
-    },
+    /// The shorter side resized to `resize` (256 for 224 models; if absent, not at all), then the centre.
+    Centre { resize: Option<usize> },
+    /// A uniformly placed square of the image with a zero border of `padding`, without resizing (for up to 32 pixels).
+    Padded { padding: usize },
+    /// torchvision's RandomResizedCrop: `scale` is the range of the area as a fraction of the image's, `ratio` that of
+    /// width / height (see [`random_box`]).
+    RandomResized { scale: [f64; 2], ratio: [f64; 2] },
 }
 
 /// Everything between decoding and the model.
@@ -65,48 +56,42 @@ fn imagenet_std() -> [f32; 3] {
 }
 
 impl Transform {
-    fn with(img_size: usize, crop: Crop, flip: f32) -> Self {
-        let (mean, std) = (IMAGENET_MEAN, IMAGENET_STD);
-        Self { img_size, crop, flip, interpolation: Filter::Bicubic, mean, std }
-    }
-
     /// The evaluation transform of DeiT and Swin: shorter side to ⌊img_size / 0.875⌋, centre; up to 32 pixels no resize.
     pub fn eval(img_size: usize) -> Self {
-        let resize = (img_size > 32).then_some(img_size * 8 / 7);
-        Self::with(img_size, Crop::Centre { resize }, 0.0)
+        let crop = Crop::Centre { resize: (img_size > 32).then_some(img_size * 8 / 7) };
+        let (mean, std) = (IMAGENET_MEAN, IMAGENET_STD);
+        Self { img_size, crop, flip: 0.0, interpolation: Filter::Bicubic, mean, std }
     }
 
     /// The crop and flip of their training: RandomResizedCrop(0.08–1, 3/4–4/3); up to 32 pixels a crop with border 4.
     pub fn train(img_size: usize) -> Self {
-        let resized = Crop::RandomResized { scale: [0.08, 1.0], ratio: [3.0 / 4.0, 4.0 / 3.0] };
-        Self::with(img_size, if img_size > 32 { resized } else { Crop::Padded { padding: 4 } }, 0.5)
+        let crop = match img_size {
+            0..=32 => Crop::Padded { padding: 4 },
+            _ => Crop::RandomResized { scale: [0.08, 1.0], ratio: [3.0 / 4.0, 4.0 / 3.0] },
+        };
+        Self { crop, flip: 0.5, ..Self::eval(img_size) }
     }
 
     /// Checks what a configuration file can get wrong.
     pub fn validate(&self) -> Result<()> {
+        let (size, most, colours) = (self.img_size, 1 << 14, (self.mean, self.std));
         let range = |[low, high]: [f64; 2]| low > 0.0 && low <= high && high.is_finite();
-        if self.img_size == 0 || self.img_size > 1 << 14 {
-            return Err(Error::invalid("img_size", "1 to 16384", self.img_size));
-        }
-        if !(0.0..=1.0).contains(&self.flip) {
-            return Err(Error::invalid("flip", "a probability", self.flip));
-        }
-        if self.mean.iter().any(|m| !m.is_finite()) || self.std.iter().any(|s| !s.is_finite() || *s <= 0.0) {
-            let found = format!("{:?}, {:?}", self.mean, self.std);
-            return Err(Error::invalid("mean, std", "finite, std positive", found));
-        }
+        let usable = colours.0.iter().all(|m| m.is_finite()) && colours.1.iter().all(|s| s.is_finite() && *s > 0.0);
+        Error::ensure((1..=most).contains(&size), "img_size", format_args!("1 to {most}"), size)?;
+        Error::ensure((0.0..=1.0).contains(&self.flip), "flip", "a probability", self.flip)?;
+        Error::ensure(usable, "mean, std", "finite, std positive", format_args!("{colours:?}"))?;
         match self.crop {
-            Crop::Centre { resize: Some(side) } if side < self.img_size => {
-                Err(Error::invalid("crop.centre.resize", format!("at least {}", self.img_size), side))
+            Crop::Centre { resize } => {
+                let side = resize.unwrap_or(size);
+                Error::ensure(side >= size, "crop.centre.resize", format_args!("at least {size}"), side)
             }
-            Crop::Padded { padding } if padding > 1 << 14 => {
-                Err(Error::invalid("crop.padded.padding", "at most 16384", padding))
+            Crop::Padded { padding } => {
+                Error::ensure(padding <= most, "crop.padded.padding", format_args!("at most {most}"), padding)
             }
-            Crop::RandomResized { scale, ratio } if !range(scale) || !range(ratio) || scale[1] > 1.0 => {
-                let found = format!("scale {scale:?}, ratio {ratio:?}");
-                Err(Error::invalid("crop.random_resized", "0 < low <= high, scale at most 1", found))
+            Crop::RandomResized { scale, ratio } => {
+                let (fits, found) = (range(scale) && range(ratio) && scale[1] <= 1.0, format!("{scale:?}, {ratio:?}"));
+                Error::ensure(fits, "crop.random_resized: scale, ratio", "0 < low <= high, scale at most 1", found)
             }
-            _ => Ok(()),
         }
     }
 
@@ -129,7 +114,7 @@ impl Transform {
             }
         };
         if self.flip > 0.0 && noise.stream("data/flip", sample).next_f32() < self.flip {
-            flip_horizontal(&mut out);
+            out.pixels.chunks_exact_mut(size * 3).for_each(|row| row.as_chunks_mut::<3>().0.reverse());
         }
         Ok(out)
     }
@@ -173,42 +158,25 @@ pub fn random_box(w: usize, h: usize, scale: [f64; 2], ratio: [f64; 2], draws: &
             return Rect { top, left: draws.below(w - width + 1), height, width };
         }
     }
-    let shape = w as f64 / h as f64;
-    let (width, height) = if shape < ratio[0] {
-        (w, (w as f64 / ratio[0]).round_ties_even() as usize)
-    } else if shape > ratio[1] {
-        ((h as f64 * ratio[1]).round_ties_even() as usize, h)
-    } else {
-        (w, h)
-    };
-    let (width, height) = (width.clamp(1, w), height.clamp(1, h));
+    let width = ((h as f64 * ratio[1]).round_ties_even() as usize).clamp(1, w);
+    let height = ((w as f64 / ratio[0]).round_ties_even() as usize).clamp(1, h);
     Rect { top: (h - height) / 2, left: (w - width) / 2, height, width }
 }
 
 /// A `size` × `size` square at a uniform place of the image with a zero border of `padding`.
 pub fn padded_crop(image: &RgbImage, padding: usize, size: usize, draws: &mut impl BoxDraws) -> Result<RgbImage> {
     let (width, height) = (image.width + 2 * padding, image.height + 2 * padding);
-    if size == 0 || size > width || size > height {
-        let found = format!("{} x {} and a border of {padding}", image.width, image.height);
-        return Err(Error::invalid("padded crop", format!("at least {size} pixels a side"), found));
-    }
+    let found = format_args!("{} x {} and a border of {padding}", image.width, image.height);
+    let fits = (1..=width.min(height)).contains(&size);
+    Error::ensure(fits, "padded crop", format_args!("at least {size} pixels a side"), found)?;
     let (top, left) = (draws.below(height - size + 1), draws.below(width - size + 1));
     let mut pixels = vec![0; size * size * 3];
-    // Output column x shows image column x + left − padding.
-    let (start, end) = (padding.saturating_sub(left), (image.width + padding).saturating_sub(left).min(size));
-    for (y, out) in pixels.chunks_exact_mut(size * 3).enumerate() {
-        let inside = (y + top).checked_sub(padding).filter(|&row| row < image.height && start < end);
-        if let Some(row) = inside {
-            let first = start + left - padding;
-            out[start * 3..end * 3].copy_from_slice(&image.row(row)[first * 3..(first + end - start) * 3]);
+    for (y, row) in (top..).zip(pixels.chunks_exact_mut(size * 3)) {
+        let Some(source) = y.checked_sub(padding).filter(|y| *y < image.height).map(|y| image.row(y)) else { continue };
+        for (x, pixel) in (left..).zip(row.as_chunks_mut::<3>().0) {
+            let inside = x.checked_sub(padding).and_then(|x| source.as_chunks::<3>().0.get(x));
+            *pixel = inside.copied().unwrap_or_default();
         }
     }
     RgbImage::new(size, size, pixels)
-}
-
-/// Mirrors left and right in place.
-pub fn flip_horizontal(image: &mut RgbImage) {
-    for row in image.pixels.chunks_exact_mut(image.width * 3) {
-        row.as_chunks_mut::<3>().0.reverse();
-    }
 }

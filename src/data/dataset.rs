@@ -46,7 +46,7 @@ pub trait Dataset: Send + Sync {
 
 /// The error of an `index` that is not below `len`.
 pub(super) fn check_index(index: usize, len: usize) -> Result<()> {
-    if index < len { Ok(()) } else { Err(Error::invalid("sample index", format!("below {len}"), index)) }
+    Error::ensure(index < len, "sample index", format_args!("below {len}"), index)
 }
 
 /// Decoded images kept in memory, up to a number of bytes; what is over is made anew each time.
@@ -60,7 +60,6 @@ pub struct ImageCache {
 impl ImageCache {
     /// A cache of `len` images that keeps at most `budget` bytes of pixels.
     pub fn new(len: usize, budget: usize) -> Self {
-        let len = if budget == 0 { 0 } else { len };
         Self { slots: (0..len).map(|_| OnceLock::new()).collect(), budget, used: AtomicUsize::new(0) }
     }
 
@@ -87,8 +86,6 @@ pub struct FolderDataset {
     transform: Transform,
     seed: u64,
     cache: ImageCache,
-    labels: Option<Vec<usize>>,
-    names: Vec<String>,
 }
 
 impl FolderDataset {
@@ -99,23 +96,18 @@ impl FolderDataset {
     pub fn new(folder: ImageFolder, transform: Transform, seed: u64) -> Result<Self> {
         transform.validate()?;
         let cache = ImageCache::new(folder.files.len(), Self::CACHE_BYTES);
-        let names = folder.classes.clone();
-        Ok(Self { folder, transform, seed, cache, labels: None, names })
+        Ok(Self { folder, transform, seed, cache })
     }
 
     /// Gives class folder `k` the label `labels[k]` among `names`: a few classes of a model that knows more.
     pub fn relabelled(mut self, labels: Vec<usize>, names: Vec<String>) -> Result<Self> {
-        if labels.len() != self.folder.classes.len() || labels.iter().any(|label| *label >= names.len()) {
-            let expected = format!("{} labels below {}", self.folder.classes.len(), names.len());
-            return Err(Error::invalid("labels of the class folders", expected, format!("{labels:?}")));
-        }
-        (self.labels, self.names) = (Some(labels), names);
+        let (folders, classes) = (self.folder.classes.len(), names.len());
+        let fits = labels.len() == folders && labels.iter().all(|label| *label < classes);
+        let expected = format_args!("{folders} labels below {classes}");
+        Error::ensure(fits, "labels of the class folders", expected, format_args!("{labels:?}"))?;
+        self.folder.files.iter_mut().for_each(|(_, label)| *label = labels[*label]);
+        self.folder.classes = names;
         Ok(self)
-    }
-
-    /// The files and classes.
-    pub fn folder(&self) -> &ImageFolder {
-        &self.folder
     }
 }
 
@@ -125,7 +117,7 @@ impl Dataset for FolderDataset {
     }
 
     fn class_names(&self) -> &[String] {
-        &self.names
+        &self.folder.classes
     }
 
     fn img_size(&self) -> usize {
@@ -140,7 +132,6 @@ impl Dataset for FolderDataset {
         // An image that does not fit the transform is as unusable as a damaged one, and must be named.
         let pixels = self.transform.apply(&image, &noise, index as u64);
         let pixels = pixels.map_err(|error| Error::Image { file: file.clone(), detail: error.to_string() })?;
-        let label = self.labels.as_ref().map_or(*label, |labels| labels[*label]);
-        Ok(Sample { pixels, label })
+        Ok(Sample { pixels, label: *label })
     }
 }

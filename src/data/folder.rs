@@ -6,13 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 /// The file extensions that count as images, in lower case.
-pub const EXTENSIONS: [&str; 9] = ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp"];
+const EXTENSIONS: [&str; 9] = ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp"];
 
-/// A data set on disk: the classes are the sub-folders of `root` sorted by code point, the label is the rank.
+/// A data set on disk: the classes are the sub-folders of the root sorted by code point, the label is the rank.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageFolder {
-    /// The folder that was opened.
-    pub root: PathBuf,
     /// The folder names, in label order.
     pub classes: Vec<String>,
     /// Each file with its label: by class, then in sorted walk order.
@@ -24,24 +22,16 @@ impl ImageFolder {
     ///
     /// Errors: `root` cannot be read, holds no folder, a folder holds no image or has a name that is not UTF-8.
     pub fn open(root: impl AsRef<Path>) -> Result<Self> {
-        let root = root.as_ref().to_path_buf();
-        let (folders, _) = list(&root)?;
-        if folders.is_empty() {
-            return Err(Error::invalid(root.display().to_string(), "a sub-folder for each class", "none"));
-        }
+        let (folders, _) = list(root.as_ref())?;
+        Error::ensure(!folders.is_empty(), root.as_ref().display(), "a sub-folder for each class", "none")?;
         let (mut classes, mut files) = (Vec::new(), Vec::new());
         for (label, folder) in folders.iter().enumerate() {
-            let before = files.len();
             files.extend(walk(folder)?.into_iter().map(|file| (file, label)));
-            if files.len() == before {
-                let expected = format!("at least one image ({})", EXTENSIONS.join(", "));
-                return Err(Error::invalid(format!("class folder {}", folder.display()), expected, "none"));
-            }
             let name = folder.file_name().and_then(|name| name.to_str());
             let name = name.ok_or_else(|| Error::invalid("class folder", "a UTF-8 name", folder.display()))?;
             classes.push(name.to_string());
         }
-        Ok(Self { root, classes, files })
+        Ok(Self { classes, files })
     }
 
     /// For each class folder, named by its wordnet id, the class index of a model: `indices[label]`.
@@ -62,51 +52,43 @@ impl ImageFolder {
 pub fn loose_files<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths.iter().map(AsRef::as_ref) {
-        let before = files.len();
-        if std::fs::metadata(path).map_err(Error::io("read", path))?.is_dir() {
-            files.extend(walk(path)?);
-        } else {
-            files.push(path.to_path_buf());
-        }
-        if files.len() == before {
-            return Err(Error::invalid(path.display().to_string(), "at least one image", "none"));
+        match std::fs::metadata(path).map_err(Error::io("read", path))?.is_dir() {
+            true => files.extend(walk(path)?),
+            false => files.push(path.to_path_buf()),
         }
     }
     Ok(files)
 }
 
 fn is_image(path: &Path) -> bool {
-    let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
-    extension.is_some_and(|e| EXTENSIONS.contains(&e.as_str()))
+    let extension = path.extension().and_then(|e| e.to_str());
+    extension.is_some_and(|e| EXTENSIONS.contains(&&*e.to_ascii_lowercase()))
 }
 
 /// The folders and the other entries of `folder`, each sorted by name; links are followed.
 fn list(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
-    let (mut folders, mut files) = (Vec::new(), Vec::new());
-    for entry in std::fs::read_dir(folder).map_err(Error::io("read", folder))? {
-        let path = entry.map_err(Error::io("read", folder))?.path();
-        if path.is_dir() { folders.push(path) } else { files.push(path) }
-    }
-    folders.sort();
-    files.sort();
-    Ok((folders, files))
+    let entries = std::fs::read_dir(folder).map_err(Error::io("read", folder))?;
+    let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<Vec<_>>>();
+    let mut paths = paths.map_err(Error::io("read", folder))?;
+    paths.sort();
+    Ok(paths.into_iter().partition(|path| path.is_dir()))
 }
 
-/// Every image below `folder`: by the path of its folder as text, then by name, as Python's `sorted(os.walk(…))`.
-fn walk(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut pending = vec![(folder.to_path_buf(), 0)];
-    let mut found = Vec::new();
+/// Every image below `root`: by the path of its folder as text, then by name, as Python's `sorted(os.walk(…))`. An error
+/// when there is none.
+fn walk(root: &Path) -> Result<Vec<PathBuf>> {
+    let (mut pending, mut found) = (vec![(root.to_path_buf(), 0)], Vec::new());
     while let Some((folder, depth)) = pending.pop() {
         // Links can make a circle.
-        if depth > 64 {
-            return Err(Error::invalid(folder.display().to_string(), "at most 64 folders deep", "more"));
-        }
+        Error::ensure(depth <= 64, folder.display(), "at most 64 folders deep", "more")?;
         let (folders, files) = list(&folder)?;
         pending.extend(folders.into_iter().map(|inner| (inner, depth + 1)));
         found.push((folder.into_os_string(), files));
     }
     found.sort();
-    Ok(found.into_iter().flat_map(|(_, files)| files).filter(|file| is_image(file)).collect())
+    let images: Vec<_> = found.into_iter().flat_map(|(_, files)| files).filter(|file| is_image(file)).collect();
+    let expected = format_args!("at least one image ({})", EXTENSIONS.join(", "));
+    Error::ensure(!images.is_empty(), root.display(), expected, "none").map(|()| images)
 }
 
 /// The 1000 ImageNet classes (index, wordnet id, name) in the label order of all official weights.

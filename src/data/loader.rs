@@ -1,15 +1,15 @@
 //! Batches, loaded ahead by worker threads: the same batches bit for bit for any number of workers.
 //!
-//! The order of an epoch is cut into chunks; workers claim chunks in order and never run further ahead than a bounded
-//! window, and the consumer takes chunks in order. A sample depends on (index, epoch) alone.
+//! Of W workers, worker w loads the examples w, w + W, w + 2W … of an epoch's order into a bounded channel of its own;
+//! the consumer takes from the channels in turn. A sample depends on (index, epoch) alone.
 
 use super::dataset::{Dataset, Sample};
 use crate::noise::Philox;
 use crate::{Error, Result};
-use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
 
 /// How an epoch is cut into batches, and by whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,14 +33,12 @@ pub struct LoaderOptions {
 impl LoaderOptions {
     /// Training: shuffled, full batches only, broken images skipped.
     pub fn train(batch_size: usize, seed: u64) -> Self {
-        let mut options = Self::eval(batch_size);
-        (options.shuffle, options.drop_last, options.skip_broken, options.seed) = (true, true, true, seed);
-        options
+        Self { shuffle: true, drop_last: true, skip_broken: true, seed, ..Self::eval(batch_size) }
     }
 
     /// Evaluation: in order, every image, a broken one is an error.
     pub fn eval(batch_size: usize) -> Self {
-        let workers = std::thread::available_parallelism().map_or(1, |n| n.get().min(8));
+        let workers = thread::available_parallelism().map_or(1, |n| n.get().min(8));
         Self { batch_size, shuffle: false, drop_last: false, skip_broken: false, workers, prefetch: 3, seed: 0 }
     }
 }
@@ -65,13 +63,9 @@ pub struct Loader {
 impl Loader {
     /// Errors: a batch size, or with workers a prefetch, of 0; with `drop_last` more than the whole set in a batch.
     pub fn new(dataset: Arc<dyn Dataset>, options: LoaderOptions) -> Result<Self> {
-        let least = if options.drop_last { dataset.len() } else { usize::MAX };
-        if options.batch_size == 0 || options.batch_size > least {
-            return Err(Error::invalid("batch_size", format!("1 to {least}"), options.batch_size));
-        }
-        if options.workers > 0 && options.prefetch == 0 {
-            return Err(Error::invalid("prefetch", "at least 1", 0));
-        }
+        let (size, most) = (options.batch_size, if options.drop_last { dataset.len() } else { usize::MAX });
+        Error::ensure(size > 0 && size <= most, "batch_size", format_args!("1 to {most}"), size)?;
+        Error::ensure(options.workers == 0 || options.prefetch > 0, "prefetch", "at least 1", 0)?;
         Ok(Self { dataset, options })
     }
 
@@ -86,137 +80,68 @@ impl Loader {
         if self.options.drop_last { len / size } else { len.div_ceil(size) }
     }
 
-    /// The order in which `epoch` visits the data set.
-    pub fn order(&self, epoch: u64) -> Vec<usize> {
-        let len = self.dataset.len();
-        if self.options.shuffle {
-            return Philox { seed: self.options.seed, step: epoch }.permutation("data/shuffle", len);
-        }
-        (0..len).collect()
-    }
-
     /// Starts the workers on one epoch. An error when a thread cannot be started.
     pub fn epoch(&self, epoch: u64) -> Result<Epoch> {
-        let mut order = self.order(epoch);
-        // Broken images draw on the remainder that drop_last would leave out, so keep it when they are skipped.
-        if self.options.drop_last && !self.options.skip_broken {
-            order.truncate(self.batches() * self.options.batch_size);
-        }
-        let chunk = self.options.batch_size.min(16);
-        let window = self.options.batch_size.saturating_mul(self.options.prefetch).div_ceil(chunk).max(1);
-        let (dataset, state) = (Arc::clone(&self.dataset), Mutex::new(State::default()));
-        let shared = Arc::new(Shared { dataset, order, epoch, chunk, window, state, changed: Condvar::new() });
-        let mut result = Epoch {
-            shared: Arc::clone(&shared),
-            options: self.options.clone(),
-            workers: Vec::new(),
-            next: 0,
-            taken: VecDeque::new(),
-            broken: Vec::new(),
-            some: false,
-            done: false,
+        let (options, len) = (self.options.clone(), self.dataset.len());
+        let mut order = match options.shuffle {
+            true => Philox { seed: options.seed, step: epoch }.permutation("data/shuffle", len),
+            false => (0..len).collect(),
         };
-        for i in 0..self.options.workers.min(shared.chunks()) {
-            let shared = Arc::clone(&shared);
-            let thread = std::thread::Builder::new().name(format!("loader-{i}")).spawn(move || shared.work());
-            result.workers.push(thread.map_err(Error::io("start", "a loader thread"))?);
+        // Broken images draw on the remainder that drop_last would leave out, so keep it when they are skipped.
+        if options.drop_last && !options.skip_broken {
+            order.truncate(self.batches() * options.batch_size);
         }
-        Ok(result)
+        let window = options.batch_size.saturating_mul(options.prefetch).min(order.len());
+        let count = options.workers.min(window);
+        let source = Arc::new(Source { dataset: Arc::clone(&self.dataset), order, epoch });
+        // Worker w holds its share of the window: one example in its hands, the others in its channel.
+        let start = |w| source.start_worker(w, count, (window - w).div_ceil(count) - 1);
+        let workers = (0..count).map(start).collect::<Result<_>>()?;
+        Ok(Epoch { source, options, workers, next: 0, broken: Vec::new(), started: false, done: false })
     }
 }
 
-type Loaded = Vec<(usize, Result<Sample>)>;
-
-#[derive(Default)]
-struct State {
-    /// The next chunk that nobody has claimed.
-    claimed: usize,
-    /// The next chunk that the consumer will take.
-    consumed: usize,
-    ready: BTreeMap<usize, Loaded>,
-    stop: bool,
-}
-
-struct Shared {
+/// The examples of one epoch.
+struct Source {
     dataset: Arc<dyn Dataset>,
     order: Vec<usize>,
     epoch: u64,
-    chunk: usize,
-    window: usize,
-    state: Mutex<State>,
-    changed: Condvar,
 }
 
-impl Shared {
-    fn chunks(&self) -> usize {
-        self.order.len().div_ceil(self.chunk)
+impl Source {
+    /// The example at `place` of the order; a panic is an error.
+    fn load(&self, place: usize) -> Result<Sample> {
+        let index = self.order[place];
+        catch_unwind(AssertUnwindSafe(|| self.dataset.sample(index, self.epoch))).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+            Err(Error::invalid(format!("sample {index}"), "no panic", text))
+        })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn load(&self, chunk: usize) -> Loaded {
-        let end = self.order.len().min((chunk + 1) * self.chunk);
-        let one = |&index: &usize| {
-            let sample = catch_unwind(AssertUnwindSafe(|| self.dataset.sample(index, self.epoch)));
-            (index, sample.unwrap_or_else(|panic| Err(panic_error(index, &*panic))))
+    /// A thread that loads the places first, first + step … and is at most `ahead` + 1 examples ahead.
+    fn start_worker(self: &Arc<Self>, first: usize, step: usize, ahead: usize) -> Result<Receiver<Result<Sample>>> {
+        let (source, (sender, ready)) = (Arc::clone(self), sync_channel(ahead));
+        let work = move || {
+            let mut places = (first..source.order.len()).step_by(step);
+            // Sending fails when the epoch was dropped: nobody wants the rest.
+            let _ = places.try_for_each(|place| sender.send(source.load(place)));
         };
-        self.order[chunk * self.chunk..end].iter().map(one).collect()
+        let thread = thread::Builder::new().name(format!("loader-{first}")).spawn(work);
+        thread.map(|_| ready).map_err(Error::io("start", "a loader thread"))
     }
-
-    fn work(&self) {
-        loop {
-            let mut state = self.lock();
-            while !state.stop && state.claimed < self.chunks() && state.claimed >= state.consumed + self.window {
-                state = self.wait(state);
-            }
-            let chunk = state.claimed;
-            if state.stop || chunk >= self.chunks() {
-                return;
-            }
-            state.claimed += 1;
-            drop(state);
-            let loaded = self.load(chunk);
-            self.lock().ready.insert(chunk, loaded);
-            self.changed.notify_all();
-        }
-    }
-
-    /// Chunk `chunk` as a worker made it; waits for it.
-    fn take(&self, chunk: usize) -> Loaded {
-        let mut state = self.lock();
-        loop {
-            if let Some(loaded) = state.ready.remove(&chunk) {
-                state.consumed = chunk + 1;
-                self.changed.notify_all();
-                return loaded;
-            }
-            state = self.wait(state);
-        }
-    }
-}
-
-fn panic_error(index: usize, panic: &(dyn std::any::Any + Send)) -> Error {
-    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_string());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-    Error::invalid(format!("sample {index}"), "no panic", text)
 }
 
 /// The batches of one epoch, in order; dropping it stops the workers. After an error it ends.
 pub struct Epoch {
-    shared: Arc<Shared>,
+    source: Arc<Source>,
     options: LoaderOptions,
-    workers: Vec<JoinHandle<()>>,
+    workers: Vec<Receiver<Result<Sample>>>,
+    /// The place in the order that comes next.
     next: usize,
-    taken: VecDeque<(usize, Result<Sample>)>,
     broken: Vec<(usize, Error)>,
     /// Whether a batch was handed out.
-    some: bool,
+    started: bool,
     done: bool,
 }
 
@@ -226,53 +151,46 @@ impl Epoch {
         &self.broken
     }
 
-    /// The next usable sample in order, `None` at the end.
+    /// The next usable sample in order with its index, `None` at the end.
     fn next_sample(&mut self) -> Result<Option<(usize, Sample)>> {
-        loop {
-            match self.taken.pop_front() {
-                Some((index, Ok(sample))) => return Ok(Some((index, sample))),
-                Some((index, Err(error @ (Error::Image { .. } | Error::Io { .. })))) if self.options.skip_broken => {
+        while let Some(&index) = self.source.order.get(self.next) {
+            let worker = self.next.checked_rem(self.workers.len()).map(|w| &self.workers[w]);
+            let ready = worker.and_then(|worker| worker.recv().ok());
+            let sample = ready.unwrap_or_else(|| self.source.load(self.next));
+            self.next += 1;
+            match sample {
+                Err(error @ (Error::Image { .. } | Error::Io { .. })) if self.options.skip_broken => {
                     self.broken.push((index, error));
                 }
-                Some((_, Err(error))) => return Err(error),
-                None if self.next == self.shared.chunks() => return Ok(None),
-                None => {
-                    let inline = self.workers.is_empty();
-                    let loaded = if inline { self.shared.load(self.next) } else { self.shared.take(self.next) };
-                    self.taken = loaded.into();
-                    self.next += 1;
-                }
+                sample => return sample.map(|sample| Some((index, sample))),
             }
         }
+        Ok(None)
     }
 
     fn next_batch(&mut self) -> Result<Option<Batch>> {
-        let (size, side) = (self.options.batch_size, self.shared.dataset.img_size());
-        let (values, classes) = (3 * side * side, self.shared.dataset.num_classes());
-        let capacity = size.min(self.shared.order.len());
-        let mut batch = Batch { images: Vec::with_capacity(capacity * values), labels: vec![], indices: vec![] };
+        let (size, side) = (self.options.batch_size, self.source.dataset.img_size());
+        let (values, classes) = (3 * side * side, self.source.dataset.num_classes());
+        let len = self.source.order.len();
+        let images = Vec::with_capacity(size.min(len) * values);
+        let mut batch = Batch { images, labels: Vec::new(), indices: Vec::new() };
         while batch.labels.len() < size {
             let Some((index, sample)) = self.next_sample()? else { break };
             if sample.pixels.len() != values || sample.label >= classes {
-                let found = (sample.pixels.len(), sample.label);
                 let expected = format!("sample {index} of {values} values, label below {classes}");
-                return Err(Error::shape("loader", expected, found));
+                return Err(Error::shape("loader", expected, (sample.pixels.len(), sample.label)));
             }
             batch.images.extend_from_slice(&sample.pixels);
             batch.labels.push(sample.label);
             batch.indices.push(index);
         }
-        let count = batch.labels.len();
-        if count == 0 && !self.broken.is_empty() && self.broken.len() == self.shared.order.len() {
-            let found = format!("all {} broken, the last: {}", self.broken.len(), self.broken[self.broken.len() - 1].1);
-            return Err(Error::invalid("data set", "at least one usable image", found));
+        let (count, least) = (batch.labels.len(), if self.options.drop_last { size } else { 1 });
+        if let Some((_, last)) = self.broken.last().filter(|_| count < least && !self.started) {
+            let found = format!("{count} of {len}, the last broken one: {last}");
+            return Err(Error::invalid("data set", format!("at least {least} usable images"), found));
         }
-        if count < size && self.options.drop_last && !self.some {
-            let usable = self.shared.order.len() - self.broken.len();
-            return Err(Error::invalid("data set", format!("{size} usable images for one batch"), usable));
-        }
-        self.some = true;
-        Ok((count == size || (count > 0 && !self.options.drop_last)).then_some(batch))
+        self.started = true;
+        Ok((count >= least).then_some(batch))
     }
 }
 
@@ -280,22 +198,8 @@ impl Iterator for Epoch {
     type Item = Result<Batch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
-        }
-        let batch = self.next_batch().transpose();
+        let batch = if self.done { None } else { self.next_batch().transpose() };
         self.done = !matches!(batch, Some(Ok(_)));
         batch
-    }
-}
-
-impl Drop for Epoch {
-    fn drop(&mut self) {
-        self.shared.lock().stop = true;
-        self.shared.changed.notify_all();
-        for worker in self.workers.drain(..) {
-            // A worker catches its panics; nothing more can be done about one here.
-            let _ = worker.join();
-        }
     }
 }

@@ -24,36 +24,22 @@ pub enum Filter {
     Bilinear,
 }
 
-impl Filter {
-    fn support(self) -> f64 {
-        match self {
-            Filter::Bicubic => 2.0,
-            Filter::Bilinear => 1.0,
-        }
-    }
-
-    fn kernel(self, x: f64) -> f64 {
-        const A: f64 = -0.5;
-        let x = x.abs();
-        match self {
-            Filter::Bilinear => (1.0 - x).max(0.0),
-            Filter::Bicubic if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
-            Filter::Bicubic if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
-            Filter::Bicubic => 0.0,
-        }
+/// Cubic convolution: (a+2)|x|³ − (a+3)|x|² + 1 up to 1, a|x|³ − 5a|x|² + 8a|x| − 4a up to 2, 0 beyond.
+pub(crate) fn cubic(x: f64, a: f64) -> f64 {
+    match x.abs() {
+        x if x < 1.0 => ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0,
+        x if x < 2.0 => ((a * x - 5.0 * a) * x + 8.0 * a) * x - 4.0 * a,
+        _ => 0.0,
     }
 }
 
-/// A rectangle of pixels.
+/// A rectangle of pixels: its first row and column, its numbers of rows and columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct Rect {
-    /// First row.
     pub top: usize,
-    /// First column.
     pub left: usize,
-    /// Rows.
     pub height: usize,
-    /// Columns.
     pub width: usize,
 }
 
@@ -65,16 +51,20 @@ struct Taps {
 
 const PRECISION: u32 = 22;
 
-fn taps(from: usize, to: usize, range: std::ops::Range<usize>, filter: Filter) -> Vec<Taps> {
+/// The taps of `len` outputs from `start` on, of an axis of `from` pixels resized to `to`.
+fn taps(from: usize, to: usize, start: usize, len: usize, filter: Filter) -> Vec<Taps> {
     let scale = from as f64 / to as f64;
     let stretch = scale.max(1.0);
-    let support = filter.support() * stretch;
+    let (support, kernel): (f64, fn(f64) -> f64) = match filter {
+        Filter::Bicubic => (2.0 * stretch, |x| cubic(x, -0.5)),
+        Filter::Bilinear => (stretch, |x| (1.0 - x.abs()).max(0.0)),
+    };
     let one = |i: usize| {
         let centre = (i as f64 + 0.5) * scale;
         let first = (centre - support + 0.5).max(0.0) as usize;
         let end = ((centre + support + 0.5) as usize).min(from);
         let inverse = 1.0 / stretch;
-        let raw: Vec<f64> = (first..end).map(|j| filter.kernel((j as f64 - centre + 0.5) * inverse)).collect();
+        let raw: Vec<f64> = (first..end).map(|j| kernel((j as f64 - centre + 0.5) * inverse)).collect();
         let sum: f64 = raw.iter().sum();
         let fixed = |w: f64| {
             let w = if sum == 0.0 { w } else { w / sum } * f64::from(1u32 << PRECISION);
@@ -82,7 +72,7 @@ fn taps(from: usize, to: usize, range: std::ops::Range<usize>, filter: Filter) -
         };
         Taps { first, weights: raw.into_iter().map(fixed).collect() }
     };
-    range.map(one).collect()
+    (start..start + len).map(one).collect()
 }
 
 #[inline(always)]
@@ -125,37 +115,23 @@ fn vertical_row(rows: &[u8], weights: &[i32], sums: &mut [i32], out: &mut [u8]) 
 /// Errors: a zero size, a region outside the resized image, a region of more than 2²⁸ pixels.
 pub fn resize_region(image: &RgbImage, width: usize, height: usize, filter: Filter, region: Rect) -> Result<RgbImage> {
     check_rect(width, height, region, "resize")?;
-    let columns = region.left..region.left + region.width;
-    let vertical = taps(image.height, height, region.top..region.top + region.height, filter);
+    if (width, height) == (image.width, image.height) {
+        return crop(image, region);
+    }
+    let columns = taps(image.width, width, region.left, region.width, filter);
+    let rows = taps(image.height, height, region.top, region.height, filter);
     // The taps move monotonically: the first output row starts first, the last ends last.
-    let ends = |t: &Taps| t.first + t.weights.len();
-    let (first, end) = match (vertical.first(), vertical.last()) {
-        (Some(a), Some(b)) if height != image.height => (a.first, ends(b)),
-        _ => (region.top, region.top + region.height),
-    };
+    let (first, last) = (rows[0].first, &rows[rows.len() - 1]);
     let stride = region.width * 3;
-    let mut middle = vec![0u8; stride * (end - first)];
-    if width == image.width {
-        for (y, out) in (first..end).zip(middle.chunks_exact_mut(stride)) {
-            out.copy_from_slice(&image.row(y)[columns.start * 3..columns.end * 3]);
-        }
-    } else {
-        let horizontal = taps(image.width, width, columns, filter);
-        let mut padded = vec![0u8; image.width * 3 + 1];
-        pulp::Arch::new().dispatch(|| {
-            for (y, out) in (first..end).zip(middle.chunks_exact_mut(stride)) {
-                padded[..image.width * 3].copy_from_slice(image.row(y));
-                horizontal_row(&padded, &horizontal, out);
-            }
-        });
-    }
-    if height == image.height {
-        return RgbImage::new(region.width, region.height, middle);
-    }
+    let mut middle = vec![0u8; stride * (last.first + last.weights.len() - first)];
     let mut pixels = vec![0u8; stride * region.height];
-    let mut sums = vec![0i32; stride];
+    let (mut padded, mut sums) = (vec![0u8; image.width * 3 + 1], vec![0i32; stride]);
     pulp::Arch::new().dispatch(|| {
-        for (tap, out) in vertical.iter().zip(pixels.chunks_exact_mut(stride)) {
+        for (y, out) in middle.chunks_exact_mut(stride).enumerate() {
+            padded[..image.width * 3].copy_from_slice(image.row(first + y));
+            horizontal_row(&padded, &columns, out);
+        }
+        for (tap, out) in rows.iter().zip(pixels.chunks_exact_mut(stride)) {
             vertical_row(&middle[(tap.first - first) * stride..], &tap.weights, &mut sums, out);
         }
     });
@@ -164,14 +140,11 @@ pub fn resize_region(image: &RgbImage, width: usize, height: usize, filter: Filt
 
 fn check_rect(width: usize, height: usize, rect: Rect, what: &str) -> Result<()> {
     let inside = |start: usize, len: usize, side: usize| len > 0 && start.checked_add(len).is_some_and(|e| e <= side);
-    if !inside(rect.left, rect.width, width) || !inside(rect.top, rect.height, height) {
-        let expected = format!("a non-empty rectangle inside {width} x {height} pixels");
-        return Err(Error::invalid(what, expected, format!("{rect:?}")));
-    }
-    if rect.width as u64 * rect.height as u64 > MAX_PIXELS {
-        return Err(Error::invalid(what, format!("at most {MAX_PIXELS} pixels"), format!("{rect:?}")));
-    }
-    Ok(())
+    let fits = inside(rect.left, rect.width, width) && inside(rect.top, rect.height, height);
+    let found = format_args!("{rect:?}");
+    Error::ensure(fits, what, format_args!("a non-empty rectangle inside {width} x {height} pixels"), found)?;
+    let few = rect.width as u64 * rect.height as u64 <= MAX_PIXELS;
+    Error::ensure(few, what, format_args!("at most {MAX_PIXELS} pixels"), found)
 }
 
 /// The image resized to `width` × `height`. Errors: a zero side, more than 2²⁸ pixels.
@@ -185,40 +158,23 @@ pub fn short_side_size(width: usize, height: usize, side: usize) -> (usize, usiz
     if width <= height { (side, long(height, width)) } else { (long(width, height), side) }
 }
 
-/// The image resized so that its shorter side is `side` (torchvision's `Resize(side)`).
-pub fn resize_short_side(image: &RgbImage, side: usize, filter: Filter) -> Result<RgbImage> {
-    let (width, height) = short_side_size(image.width, image.height, side);
-    resize(image, width, height, filter)
-}
-
 /// The centred `size` × `size` square of a `width` × `height` image: offsets (side − size)/2 rounded half to even.
 ///
 /// An error when the image is smaller than the square.
 pub fn centre_rect(width: usize, height: usize, size: usize) -> Result<Rect> {
-    if size == 0 || size > width || size > height {
-        let expected = format!("1 to {}, the shorter side of the image", width.min(height));
-        return Err(Error::invalid("centre crop", expected, size));
-    }
-    let offset = |side: usize| {
-        let slack = side - size;
-        slack / 2 + usize::from(slack % 4 == 3)
-    };
-    Ok(Rect { top: offset(height), left: offset(width), height: size, width: size })
-}
-
-/// The centred `size` × `size` square (see [`centre_rect`]).
-pub fn centre_crop(image: &RgbImage, size: usize) -> Result<RgbImage> {
-    crop(image, centre_rect(image.width, image.height, size)?)
+    let short = width.min(height);
+    let fits = (1..=short).contains(&size);
+    Error::ensure(fits, "centre crop", format_args!("1 to {short}, the shorter side of the image"), size)?;
+    let offset = |slack: usize| slack / 2 + usize::from(slack % 4 == 3);
+    Ok(Rect { top: offset(height - size), left: offset(width - size), height: size, width: size })
 }
 
 /// The rectangle as an image of its own; an error when it is empty or leaves the image.
 pub fn crop(image: &RgbImage, rect: Rect) -> Result<RgbImage> {
     check_rect(image.width, image.height, rect, "crop")?;
-    let mut pixels = Vec::with_capacity(rect.width * rect.height * 3);
-    for y in rect.top..rect.top + rect.height {
-        pixels.extend_from_slice(&image.row(y)[rect.left * 3..(rect.left + rect.width) * 3]);
-    }
-    RgbImage::new(rect.width, rect.height, pixels)
+    let columns = rect.left * 3..(rect.left + rect.width) * 3;
+    let rows = (rect.top..rect.top + rect.height).map(|y| &image.row(y)[columns.clone()]);
+    RgbImage::new(rect.width, rect.height, rows.collect::<Vec<_>>().concat())
 }
 
 /// (v/255 − mean)/std per channel, HWC bytes to CHW floats `[3, height, width]`.

@@ -6,7 +6,7 @@ use super::formula::formula;
 use super::parts::{Outcome, Taps, put, tensor};
 use espalier::data::augment::{Crop, Transform};
 use espalier::data::image::RgbImage;
-use espalier::data::resize::{Filter, centre_rect, normalize, resize_short_side};
+use espalier::data::resize::{Filter, centre_rect, normalize, resize, short_side_size};
 use espalier::models::{LoadOptions, Model, interpolate};
 use espalier::nn::{Mode, Site};
 use espalier::noise::Philox;
@@ -63,7 +63,8 @@ pub fn resize_crop_normalize(case: &Case) -> Outcome<Produced> {
         let (side, size) = (case.usize_at(&at("resize_short_side"))?, case.usize_at(&at("crop"))?);
         let interpolation: Filter = serde_json::from_value(case.at(&at("interpolation"))?.clone())?;
         let image = input(case, index)?;
-        let resized = resize_short_side(&image, side, interpolation)?;
+        let (width, height) = short_side_size(image.width, image.height, side);
+        let resized = resize(&image, width, height, interpolation)?;
         let rect = centre_rect(resized.width, resized.height, size)?;
         let crop = Crop::Centre { resize: Some(side) };
         let transform = Transform { img_size: size, crop, flip: 0.0, interpolation, mean, std };
