@@ -37,7 +37,7 @@ fn compact() -> Architecture {
 }
 
 fn distilled() -> Architecture {
-    dense().with_distillation()
+    Architecture { distilled: true, ..dense() }
 }
 
 fn images(side: usize) -> Tensor {
@@ -246,7 +246,11 @@ fn keys_shapes_and_values_that_do_not_fit_are_named() -> Result<()> {
 fn metadata_that_lies_is_refused_before_memory_is_taken() -> Result<()> {
     let folder = Folder::new();
     let path = folder.path("model");
-    let huge = Architecture::deit(120, 1, 1 << 20, 12, 64).with_hidden(1 << 20).with_classes(5);
+    let with_hidden = |mut arch: Architecture, hidden| {
+        arch.blocks.iter_mut().for_each(|block| block.hidden = hidden);
+        arch
+    };
+    let huge = with_hidden(Architecture::deit(120, 1, 1 << 20, 12, 64).with_classes(5), 1 << 20);
     let huge = Architecture { blocks: huge.blocks[..3].to_vec(), ..huge };
     let deep = Architecture::deit(16, 4, 12, 100_000, 3).with_classes(5);
     let nonsense = Architecture { patch_size: 0, ..dense() };
@@ -260,7 +264,7 @@ fn metadata_that_lies_is_refused_before_memory_is_taken() -> Result<()> {
         ),
         (file::ARCHITECTURE, json(&deep), "100000 blocks"),
         (file::ARCHITECTURE, json(&nonsense), "patch_size"),
-        (file::ARCHITECTURE, json(&dense().with_hidden(47)), "blocks.0.mlp.fc1.weight"),
+        (file::ARCHITECTURE, json(&with_hidden(dense(), 47)), "blocks.0.mlp.fc1.weight"),
         (file::ARCHITECTURE, json(&Architecture { img_size: 24, ..dense() }), "pos_embed"),
         (file::ARCHITECTURE, "{\"family\":\"deit\"}".into(), "an architecture"),
         (file::ARCHITECTURE, "[".repeat(100_000), "an architecture"),

@@ -153,7 +153,8 @@ fn inspect_lists_what_is_in_a_file() {
 #[test]
 fn inspect_recognises_a_foreign_deit() {
     let scene = Scene::new();
-    let model = Model::init(Architecture::deit(32, 16, 64, 1, 1).with_classes(3).with_distillation(), 1).unwrap();
+    let arch = Architecture { distilled: true, ..Architecture::deit(32, 16, 64, 1, 1).with_classes(3) };
+    let model = Model::init(arch, 1).unwrap();
     model.save_pth(scene.path("foreign.pth")).unwrap();
     let text = stdout(&espalier(&["inspect", &scene.text("foreign.pth")]));
     assert!(text.contains("distilled DeiT, 1 blocks of width 64") && text.contains("espalier classify"), "{text}");

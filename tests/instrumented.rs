@@ -7,13 +7,14 @@ use espalier::{DType, Tensor};
 /// DeiTs of odd widths, uneven heads, a bare block, one head, two heads.
 fn architectures() -> Vec<Architecture> {
     let plain = Architecture::deit(32, 8, 36, 3, 3).with_classes(7);
-    let mut pruned = Architecture::deit(24, 8, 35, 3, 5).with_classes(10).with_hidden(13);
+    let mut pruned = Architecture::deit(24, 8, 35, 3, 5).with_classes(10);
+    pruned.blocks.iter_mut().for_each(|block| block.hidden = 13);
     pruned.blocks[1].mixer = Mixer::Attention { heads: 2, head_dim: 7 };
     pruned.blocks[2].hidden = 1;
     let mut bare = Architecture::deit(16, 4, 12, 2, 3);
     bare.blocks[0].mixer = Mixer::Attention { heads: 0, head_dim: 4 };
     bare.blocks[1].hidden = 0;
-    vec![plain.clone(), plain.with_distillation(), pruned, bare]
+    vec![plain.clone(), Architecture { distilled: true, ..plain }, pruned, bare]
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn masked_and_compact_models_agree() {
 
 #[test]
 fn plans_apply_to_distilled_models_and_one_unit_is_enough() {
-    let mut arch = Architecture::deit(8, 4, 10, 1, 2).with_distillation().with_classes(3);
+    let mut arch = Architecture { distilled: true, ..Architecture::deit(8, 4, 10, 1, 2).with_classes(3) };
     arch.blocks[0].hidden = 5;
     let model = shaken(Model::init(arch.clone(), 1).unwrap());
     let keep = prune::Units { heads: vec![vec![1]], hidden: vec![vec![4]], embed: vec![7] };

@@ -465,7 +465,8 @@ proptest! {
     fn the_search_equals_brute_force(
         h in hessians(), keep in 0.3..0.98f64, heads in 1..4usize, depth in 1..3usize, protect: bool, kinds: [bool; 3],
     ) {
-        let model = Architecture::deit(16, 4, 2 * heads, depth, heads).with_hidden(5).with_classes(3);
+        let mut model = Architecture::deit(16, 4, 2 * heads, depth, heads).with_classes(3);
+        model.blocks.iter_mut().for_each(|block| block.hidden = 5);
         let options = Options { protect, kinds, ..Options::keeping(keep) };
         match (search::search(&model, &h, &options), brute_force(&model, &h, &options)) {
             (Ok(found), Some((j, pruned))) => {

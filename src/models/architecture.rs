@@ -17,14 +17,11 @@ pub enum Family {
 /// What mixes the tokens of a block.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
+#[expect(missing_docs, reason = "a variant's lines name its fields")]
 pub enum Mixer {
-    /// Multi-head self-attention of inner width `heads * head_dim`; with 0 heads only the projection's bias is left.
-    Attention {
-        /// Number of heads kept.
-        heads: usize,
-        /// Width of one head; the softmax scale is `head_dim^-0.5` of the original model.
-        head_dim: usize,
-    },
+    /// Multi-head self-attention: `heads` kept heads of width `head_dim`, softmax scale `head_dim^-0.5`; with 0 heads
+    /// only the projection's bias is left.
+    Attention { heads: usize, head_dim: usize },
 }
 
 /// What happens to the tokens after a block.
@@ -52,16 +49,14 @@ pub struct Block {
 impl Block {
     /// Attention heads of the block.
     pub fn heads(&self) -> usize {
-        match self.mixer {
-            Mixer::Attention { heads, .. } => heads,
-        }
+        let Mixer::Attention { heads, .. } = self.mixer;
+        heads
     }
 
     /// Width of one head.
     pub fn head_dim(&self) -> usize {
-        match self.mixer {
-            Mixer::Attention { head_dim, .. } => head_dim,
-        }
+        let Mixer::Attention { head_dim, .. } = self.mixer;
+        head_dim
     }
 
     /// Inner width of the attention, `heads * head_dim`.
@@ -116,16 +111,9 @@ impl Architecture {
         self
     }
 
-    /// The same with hidden width `hidden` in every block.
-    pub fn with_hidden(mut self, hidden: usize) -> Self {
-        self.blocks.iter_mut().for_each(|block| block.hidden = hidden);
-        self
-    }
-
-    /// The same with a distillation token and head.
-    pub fn with_distillation(mut self) -> Self {
-        self.distilled = true;
-        self
+    /// The names of the heads: class, and distillation when there is one.
+    pub fn heads(&self) -> impl Iterator<Item = &'static str> {
+        ["head", "head_dist"].into_iter().take(self.extra_tokens())
     }
 
     /// Patches along one side of the image.
@@ -150,40 +138,20 @@ impl Architecture {
 
     /// Refuses sizes that no model can have; widths of pruned models may be odd.
     pub fn validate(&self) -> Result<()> {
-        let positive = [
-            ("img_size", self.img_size),
-            ("patch_size", self.patch_size),
-            ("num_classes", self.num_classes),
-            ("embed_dim", self.embed_dim),
-            ("blocks", self.blocks.len()),
-        ];
-        for (what, value) in positive {
-            if value == 0 || value > 1 << 20 {
-                return Err(Error::invalid(what, "1 to 1048576", value));
-            }
+        let Self { img_size, patch_size, num_classes, embed_dim, ln_eps, ref blocks, .. } = *self;
+        let names = ["img_size", "patch_size", "num_classes", "embed_dim", "blocks"];
+        for (what, value) in names.into_iter().zip([img_size, patch_size, num_classes, embed_dim, blocks.len()]) {
+            Error::ensure((1..=1 << 20).contains(&value), what, "1 to 1048576", value)?;
         }
-        if !self.img_size.is_multiple_of(self.patch_size) {
-            return Err(Error::invalid(
-                "img_size",
-                format!("a multiple of patch_size {}", self.patch_size),
-                self.img_size,
-            ));
-        }
-        if self.num_tokens() > 1 << 14 {
-            return Err(Error::invalid("img_size / patch_size", "at most 16384 tokens", self.num_tokens()));
-        }
-        if !(self.ln_eps > 0.0 && self.ln_eps < 1.0) {
-            return Err(Error::invalid("ln_eps", "between 0 and 1", self.ln_eps));
-        }
-        for (index, block) in self.blocks.iter().enumerate() {
-            if block.head_dim() == 0 || block.head_dim() > 1 << 16 || block.heads() > 1 << 16 || block.hidden > 1 << 20
-            {
-                return Err(Error::invalid(
-                    format!("blocks[{index}]"),
-                    "head_dim > 0 and sane widths",
-                    format!("{block:?}"),
-                ));
-            }
+        let whole = img_size.is_multiple_of(patch_size);
+        Error::ensure(whole, "img_size", format_args!("a multiple of patch_size {patch_size}"), img_size)?;
+        let tokens = self.num_tokens();
+        Error::ensure(tokens <= 1 << 14, "img_size / patch_size", "at most 16384 tokens", tokens)?;
+        Error::ensure(ln_eps > 0.0 && ln_eps < 1.0, "ln_eps", "between 0 and 1", ln_eps)?;
+        for (index, block) in blocks.iter().enumerate() {
+            let sane = (1..=1 << 16).contains(&block.head_dim()) && block.heads() <= 1 << 16 && block.hidden <= 1 << 20;
+            let (what, found) = (format_args!("blocks[{index}]"), format_args!("{block:?}"));
+            Error::ensure(sane, what, "head_dim > 0 and sane widths", found)?;
         }
         Ok(())
     }

@@ -13,14 +13,12 @@ use crate::{Error, Result, Var, ops};
 /// Names and shapes of all parameters, in the order of the official checkpoints.
 pub fn shapes(arch: &Architecture) -> Vec<(String, Vec<usize>)> {
     let (d, p, classes) = (arch.embed_dim, arch.patch_size, arch.num_classes);
-    let mut list = vec![("cls_token".to_string(), vec![1, 1, d]), ("pos_embed".into(), vec![1, arch.num_tokens(), d])];
-    if arch.distilled {
-        list.push(("dist_token".into(), vec![1, 1, d]));
-    }
+    let tokens = [("cls_token", 1), ("pos_embed", arch.num_tokens()), ("dist_token", 1)];
+    let tokens = tokens.into_iter().take(1 + arch.extra_tokens());
+    let mut list: Vec<_> = tokens.map(|(name, rows)| (name.to_string(), vec![1, rows, d])).collect();
     let mut layer = |name: String, weight: Vec<usize>| {
         let bias = vec![weight[0]];
-        list.push((format!("{name}.weight"), weight));
-        list.push((format!("{name}.bias"), bias));
+        list.extend([(format!("{name}.weight"), weight), (format!("{name}.bias"), bias)]);
     };
     layer("patch_embed.proj".into(), vec![d, 3, p, p]);
     for (i, block) in arch.blocks.iter().enumerate() {
@@ -33,10 +31,7 @@ pub fn shapes(arch: &Architecture) -> Vec<(String, Vec<usize>)> {
         layer(format!("blocks.{i}.mlp.fc2"), vec![d, block.hidden]);
     }
     layer("norm".into(), vec![d]);
-    layer("head".into(), vec![classes, d]);
-    if arch.distilled {
-        layer("head_dist".into(), vec![classes, d]);
-    }
+    arch.heads().for_each(|head| layer(head.into(), vec![classes, d]));
     list
 }
 
@@ -70,21 +65,15 @@ pub fn forward(arch: &Architecture, pass: &Pass, images: &Var) -> Result<Vec<Var
     }
     let patches = ops::patch_embed(images, pass.var("patch_embed.proj.weight")?, pass.var("patch_embed.proj.bias")?)?;
     let patches = tap(pass, Site::PatchEmbed, patches)?;
-    let mut first = vec![pass.var("cls_token")?];
-    if arch.distilled {
-        first.push(pass.var("dist_token")?);
-    }
+    let first = ["cls_token", "dist_token"].into_iter().take(arch.extra_tokens());
+    let first = first.map(|name| pass.var(name)).collect::<Result<Vec<_>>>()?;
     let mut stream = Stream::new(pass, ops::embed_tokens(&patches, &first, pass.var("pos_embed")?)?)?;
     for i in 0..arch.blocks.len() {
         block(arch, pass, i, &mut stream, &Tokens::All)?;
         stream.tap(pass, Site::Block(i))?;
     }
     let normed = tap(pass, Site::Norm, stream.norm(pass, "norm", arch.ln_eps)?)?;
-    let mut logits = vec![pass.linear("head", &ops::select_token(&normed, 0)?)?];
-    if arch.distilled {
-        logits.push(pass.linear("head_dist", &ops::select_token(&normed, 1)?)?);
-    }
-    Ok(logits)
+    arch.heads().enumerate().map(|(token, head)| pass.linear(head, &ops::select_token(&normed, token)?)).collect()
 }
 
 /// Block `i` on the residual stream.
@@ -92,9 +81,8 @@ pub fn block(arch: &Architecture, pass: &Pass, i: usize, stream: &mut Stream, to
     let Tokens::All = tokens;
     let depth = arch.blocks.len();
     let rate = if depth > 1 { pass.mode.drop_path * i as f64 / (depth - 1) as f64 } else { 0.0 };
-    for branch in ["attn", "mlp"] {
-        let norm = format!("blocks.{i}.norm{}", if branch == "attn" { 1 } else { 2 });
-        let x = stream.norm(pass, &norm, arch.ln_eps)?;
+    for (branch, norm) in [("attn", "norm1"), ("mlp", "norm2")] {
+        let x = stream.norm(pass, &format!("blocks.{i}.{norm}"), arch.ln_eps)?;
         let (samples, dtype) = (x.tensor().dim(0), x.dtype());
         let out = if branch == "attn" { attention(arch, pass, i, &x)? } else { mlp(pass, i, &x)? };
         let factors = pass.drop_path(&format!("blocks.{i}.{branch}.drop_path"), rate, samples, dtype)?;

@@ -5,9 +5,9 @@
 //! files carry none: the architecture is then the caller's, or is read off the shapes. A header of a hostile file cannot
 //! ask for memory: what is listed or made is bounded by the tensors that are there.
 
-use super::{Architecture, Block, Family, Mixer, Model, Reduce, deit, interpolate};
-use crate::io::keys::{self, Stage};
-use crate::io::{self, Blob, BlobType, Checkpoint, pth, safetensors};
+use super::interpolate::{self, side_of};
+use super::{Architecture, Block, Mixer, Model, Reduce, deit};
+use crate::io::{self, Blob, BlobType, Checkpoint, keys, pth, safetensors};
 use crate::nn::Params;
 use crate::tensor::{DType, Tensor};
 use crate::{Error, Result};
@@ -45,12 +45,6 @@ impl Default for LoadOptions {
     }
 }
 
-/// Names and float tensors of a checkpoint that are on their way into a model.
-struct Weights {
-    file: String,
-    params: Params,
-}
-
 impl Model {
     /// Reads a `.pth` or safetensors file. Other float types become `f32`.
     ///
@@ -68,22 +62,22 @@ impl Model {
         let file = checkpoint.file.display().to_string();
         let own = architecture(&checkpoint)?;
         let tensors = keys::unwrap(checkpoint, options.wrapper.as_deref())?;
-        let family = options.arch.as_ref().or(own.as_ref()).map_or(Family::Deit, |arch| arch.family);
-        let depth = depth(&file, &tensors)?;
-        let tensors = keys::from_file(&file, tensors, &keys::rules(family, Stage::Dense, depth))?;
-        let mut weights = Weights::new(file, tensors)?;
-        let arch = match options.arch.clone() {
-            Some(arch) => arch,
-            None => {
-                let arch = own.map_or_else(|| weights.infer(depth, options.head_dim), Ok)?;
-                Architecture { distilled: arch.distilled && !options.drop_distillation, ..arch }
+        let tensor = |(name, blob): (String, Blob)| to_tensor(&file, &name, &blob).map(|tensor| (name, tensor));
+        let params = tensors.into_iter().map(tensor).collect::<Result<_>>()?;
+        let mut weights = Weights { file, params };
+        let arch = match (&options.arch, own) {
+            (Some(arch), _) => arch.clone(),
+            (None, own) => {
+                let mut arch = own.map_or_else(|| weights.infer(options.head_dim), Ok)?;
+                arch.distilled &= !options.drop_distillation;
+                arch
             }
         };
         arch.validate()?;
         // A header may claim a million blocks; the tensors that are there bound what is worth listing.
         if arch.blocks.len() > weights.params.len().max(1) && options.arch.is_none() {
             let found = format!("{} tensors", weights.params.len());
-            return Err(weights.error(ARCHITECTURE, &format!("tensors of {} blocks", arch.blocks.len()), found));
+            return Err(weights.error(ARCHITECTURE, format!("tensors of {} blocks", arch.blocks.len()), found));
         }
         weights.distillation(&arch, options.drop_distillation)?;
         if options.arch.is_some() {
@@ -111,14 +105,12 @@ impl Model {
     }
 
     fn blobs(&self) -> Result<Vec<(String, Blob)>> {
-        let blobs = self.params().iter().map(|(name, tensor)| Ok((name.to_string(), to_blob(tensor)?)));
-        let rules = keys::rules(self.arch().family, Stage::Dense, self.arch().blocks.len());
-        keys::to_file("model", blobs.collect::<Result<_>>()?, &rules)
+        self.params().iter().map(|(name, tensor)| Ok((name.to_string(), to_blob(tensor)?))).collect()
     }
 }
 
 /// The architecture that one of our files carries; an error when it cannot be, or the file's layout is a newer one.
-pub fn architecture(checkpoint: &Checkpoint) -> Result<Option<Architecture>> {
+fn architecture(checkpoint: &Checkpoint) -> Result<Option<Architecture>> {
     let file = checkpoint.file.display().to_string();
     let find = |name: &str| checkpoint.metadata.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
     if let Some(found) = find(FORMAT_VERSION).filter(|found| *found != VERSION) {
@@ -154,84 +146,64 @@ pub fn to_tensor(file: &str, name: &str, blob: &Blob) -> Result<Tensor> {
     Tensor::from_slice(blob.shape.as_slice(), &values)
 }
 
-/// One more than the largest block index.
-fn depth(file: &str, tensors: &[(String, Blob)]) -> Result<usize> {
-    let index = |name: &str| name.strip_prefix("blocks.")?.split('.').next()?.parse::<usize>().ok();
-    let last = tensors.iter().filter_map(|(name, _)| Some((index(name)?, name))).max();
-    match last {
-        None => Ok(0),
-        Some((index, _)) if index < tensors.len() => Ok(index + 1),
-        Some((_, name)) => {
-            Err(key_error(file, name, "blocks numbered from 0 on", format!("{} tensors in all", tensors.len())))
-        }
-    }
-}
-
-/// The side of a square of `count` points, if it is one.
-fn side_of(count: usize) -> Option<usize> {
-    let side = count.isqrt();
-    (side * side == count && side > 0).then_some(side)
-}
-
-fn key_error(file: &str, key: &str, expected: impl Into<String>, found: impl Into<String>) -> Error {
+/// An [`Error::Key`].
+pub(super) fn key_error(file: &str, key: &str, expected: impl Into<String>, found: impl Into<String>) -> Error {
     Error::Key { file: file.into(), key: key.into(), expected: expected.into(), found: found.into() }
 }
 
+/// Names and float tensors of a checkpoint that are on their way into a model.
+struct Weights {
+    file: String,
+    params: Params,
+}
+
 impl Weights {
-    /// Everything as `f32`.
-    fn new(file: String, tensors: Vec<(String, Blob)>) -> Result<Self> {
-        let params =
-            tensors.into_iter().map(|(name, blob)| to_tensor(&file, &name, &blob).map(|tensor| (name, tensor)));
-        let params = params.collect::<Result<_>>()?;
-        Ok(Self { file, params })
-    }
-
-    fn error(&self, key: &str, expected: &str, found: impl Into<String>) -> Error {
+    fn error(&self, key: &str, expected: impl Into<String>, found: impl Into<String>) -> Error {
         key_error(&self.file, key, expected, found)
-    }
-
-    fn remove(&mut self, gone: impl Fn(&str) -> bool) {
-        let kept = self.params.iter().filter(|(name, _)| !gone(name));
-        self.params = kept.map(|(name, tensor)| (name.to_string(), tensor.clone())).collect();
     }
 
     /// The shape of `key`, which must have `rank` axes.
     fn shape<const RANK: usize>(&self, key: &str) -> Result<[usize; RANK]> {
         let Some(tensor) = self.params.find(key) else { return Err(self.error(key, "a tensor", "no such key")) };
-        let found = || self.error(key, &format!("{RANK} axes"), format!("{:?}", tensor.shape()));
+        let found = || self.error(key, format!("{RANK} axes"), format!("{:?}", tensor.shape()));
         tensor.shape().to_vec().try_into().map_err(|_| found())
     }
 
+    /// One more than the largest block index.
+    fn depth(&self) -> Result<usize> {
+        let index = |name: &str| name.strip_prefix("blocks.")?.split('.').next()?.parse::<usize>().ok();
+        let (names, count) = (self.params.iter().map(|(name, _)| name), self.params.len());
+        match names.filter_map(|name| Some((index(name)?, name))).max() {
+            None => Ok(0),
+            Some((index, _)) if index < count => Ok(index + 1),
+            Some((_, name)) => Err(self.error(name, "blocks numbered from 0 on", format!("{count} tensors in all"))),
+        }
+    }
+
     /// The uniform or pruned DeiT whose shapes these are.
-    fn infer(&self, depth: usize, head_dim: usize) -> Result<Architecture> {
+    fn infer(&self, head_dim: usize) -> Result<Architecture> {
+        let depth = self.depth()?;
         let [embed_dim, _, patch_size, _] = self.shape("patch_embed.proj.weight")?;
         let [num_classes, _] = self.shape("head.weight")?;
         let [_, tokens, _] = self.shape("pos_embed")?;
         let distilled = self.params.find("dist_token").is_some();
-        let patches = tokens.checked_sub(1 + usize::from(distilled));
-        let Some(grid) = patches.and_then(side_of) else {
-            return Err(self.error("pos_embed", "rows of a square grid and the extra tokens", tokens.to_string()));
-        };
+        let grid = tokens
+            .checked_sub(1 + usize::from(distilled))
+            .and_then(side_of)
+            .ok_or_else(|| self.error("pos_embed", "rows of a square grid and the extra tokens", tokens.to_string()))?;
         let block = |i: usize| {
             let key = format!("blocks.{i}.attn.qkv.weight");
             let ([rows, _], [hidden, _]) = (self.shape(&key)?, self.shape(&format!("blocks.{i}.mlp.fc1.weight"))?);
             let unit = head_dim.saturating_mul(3);
             if unit == 0 || rows % unit != 0 {
                 let expected = format!("a multiple of 3 x {head_dim} rows (the width of a head can be given)");
-                return Err(self.error(&key, &expected, format!("{rows} rows")));
+                return Err(self.error(&key, expected, format!("{rows} rows")));
             }
             Ok(Block { mixer: Mixer::Attention { heads: rows / unit, head_dim }, hidden, reduce: Reduce::None })
         };
-        Ok(Architecture {
-            family: Family::Deit,
-            img_size: grid.saturating_mul(patch_size),
-            patch_size,
-            num_classes,
-            embed_dim,
-            distilled,
-            ln_eps: 1e-6,
-            blocks: (0..depth).map(block).collect::<Result<_>>()?,
-        })
+        let blocks = (0..depth).map(block).collect::<Result<_>>()?;
+        let plain = Architecture::deit(grid.saturating_mul(patch_size), patch_size, embed_dim, 0, 1);
+        Ok(Architecture { num_classes, distilled, blocks, ..plain })
     }
 
     /// Drops what only a distilled model has, when asked; otherwise a distilled file does not fit a plain model.
@@ -255,19 +227,21 @@ impl Weights {
         }
         let mut values = self.params.get("pos_embed")?.slice::<f32>()?.to_vec();
         values.drain(dim..2 * dim);
-        self.remove(ours);
+        let kept = self.params.iter().filter(|(name, _)| !ours(name));
+        self.params = kept.map(|(name, tensor)| (name.to_string(), tensor.clone())).collect();
         self.params.insert("pos_embed", Tensor::from_slice([1, tokens - 1, dim], &values)?);
         Ok(())
     }
 
     /// Resizes the position embedding to the grid of `arch`; what is no grid at all is left for the shape check.
     fn positions(&mut self, arch: &Architecture) -> Result<()> {
-        let Some(pos) = self.params.find("pos_embed") else { return Ok(()) };
-        let extra = arch.extra_tokens();
-        let rows = pos.shape().get(1).and_then(|rows| rows.checked_sub(extra));
-        if **pos.shape() == [1, rows.map_or(0, |rows| rows + extra), arch.embed_dim] && rows.and_then(side_of).is_some()
-        {
-            let resized = interpolate::pos_embed(pos, extra, arch.grid())?;
+        let (extra, table) = (arch.extra_tokens(), self.params.find("pos_embed"));
+        let is_grid = |table: &&Tensor| match **table.shape() {
+            [1, rows, dim] => dim == arch.embed_dim && rows.checked_sub(extra).and_then(side_of).is_some(),
+            _ => false,
+        };
+        if let Some(table) = table.filter(is_grid) {
+            let resized = interpolate::pos_embed(table, extra, arch.grid())?;
             self.params.insert("pos_embed", resized);
         }
         Ok(())
@@ -275,26 +249,23 @@ impl Weights {
 
     /// Fresh heads in place of missing ones and of those for another number of classes, when a seed is given.
     fn heads(&mut self, arch: &Architecture, seed: Option<u64>) -> Result<()> {
-        for head in ["head", "head_dist"].into_iter().take(arch.extra_tokens()) {
-            let key = format!("{head}.weight");
-            let rows = self.params.find(&key).map(|weight| weight.shape().first().copied().unwrap_or(0));
+        let (classes, dim) = (arch.num_classes, arch.embed_dim);
+        for head in arch.heads() {
+            let (key, bias) = (format!("{head}.weight"), format!("{head}.bias"));
+            let shape = self.params.find(&key).map(|weight| weight.shape());
+            let rows = shape.map(|shape| shape.first().copied().unwrap_or(0));
             match (rows, seed) {
-                (Some(rows), _) if rows == arch.num_classes => {}
-                (None, None) => {}
+                (Some(rows), _) if rows == classes => {}
                 (_, Some(seed)) => {
-                    for (name, shape) in [
-                        (key, vec![arch.num_classes, arch.embed_dim]),
-                        (format!("{head}.bias"), vec![arch.num_classes]),
-                    ] {
-                        self.params.insert(name.clone(), deit::fresh(arch, seed, &name, &shape)?);
-                    }
+                    self.params.insert(&*key, deit::fresh(arch, seed, &key, &[classes, dim])?);
+                    self.params.insert(&*bias, deit::fresh(arch, seed, &bias, &[classes])?);
                 }
                 // A head of another width belongs to another model; the shape check names the first misfit then.
-                (Some(_), None) if !self.params.get(&key)?.shape().ends_with(&[arch.embed_dim]) => {}
-                (Some(rows), None) => {
-                    let expected = format!("{} classes (a new head can be asked for)", arch.num_classes);
-                    return Err(self.error(&key, &expected, format!("{rows} classes")));
+                (Some(rows), None) if shape.is_some_and(|shape| shape.ends_with(&[dim])) => {
+                    let expected = format!("{classes} classes (a new head can be asked for)");
+                    return Err(self.error(&key, expected, format!("{rows} classes")));
                 }
+                _ => {}
             }
         }
         Ok(())

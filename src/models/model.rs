@@ -1,6 +1,7 @@
 //! A model: an architecture and its parameters.
 
-use super::{Architecture, Family, deit};
+use super::file::key_error;
+use super::{Architecture, deit};
 use crate::nn::{Params, Pass};
 use crate::tensor::Tensor;
 use crate::{Error, Result, Var, ops};
@@ -16,48 +17,40 @@ pub struct Model {
 impl Model {
     /// Fresh parameters from `seed`.
     pub fn init(arch: Architecture, seed: u64) -> Result<Self> {
-        let params = match arch.family {
-            Family::Deit => deit::init(&arch, seed)?,
-        };
-        Ok(Self { arch, params })
+        Ok(Self { params: deit::init(&arch, seed)?, arch })
     }
 
     /// Takes `params` after checking every name and shape; an error lists what is missing, unexpected or of another
     /// shape, naming `source` (the file they came from).
     pub fn new(arch: Architecture, params: Params, source: &str) -> Result<Self> {
         arch.validate()?;
-        let expected = Self::shapes(&arch);
-        let error =
-            |key: String, expected: String, found: String| Error::Key { file: source.into(), key, expected, found };
+        let shapes = Self::shapes(&arch);
         // A tensor of another shape says most about what went wrong, so it comes before the lists.
-        for (name, shape) in &expected {
+        for (name, shape) in &shapes {
             if let Some(tensor) = params.find(name).filter(|tensor| **tensor.shape() != **shape) {
-                return Err(error(name.clone(), format!("{shape:?}"), format!("{:?}", tensor.shape())));
+                return Err(key_error(source, name, format!("{shape:?}"), format!("{:?}", tensor.shape())));
             }
         }
-        let known: HashSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
-        let missing: Vec<&str> =
-            expected.iter().map(|(name, _)| name.as_str()).filter(|name| params.find(name).is_none()).collect();
+        let known: HashSet<&str> = shapes.iter().map(|(name, _)| name.as_str()).collect();
+        let names = shapes.iter().map(|(name, _)| name.as_str());
+        let missing: Vec<&str> = names.filter(|name| params.find(name).is_none()).collect();
         let extra: Vec<&str> = params.iter().map(|(name, _)| name).filter(|name| !known.contains(name)).collect();
-        if !(missing.is_empty() && extra.is_empty()) {
-            let found = match (missing.is_empty(), extra.is_empty()) {
-                (true, _) => "unexpected".into(),
-                (_, true) => "missing".into(),
-                _ => format!("the first {} missing, the others unexpected", missing.len()),
-            };
-            let keys = [missing, extra].concat().join(", ");
-            return Err(error(keys, format!("the {} keys of the model", expected.len()), found));
-        }
-        let ordered = expected.into_iter().map(|(name, _)| params.get(&name).cloned().map(|tensor| (name, tensor)));
-        let params = ordered.collect::<Result<_>>()?;
-        Ok(Self { arch, params })
+        let found = match (missing.len(), extra.len()) {
+            (0, 0) => {
+                let ordered = shapes.iter().map(|(name, _)| Ok((name.clone(), params.get(name)?.clone())));
+                return Ok(Self { params: ordered.collect::<Result<_>>()?, arch });
+            }
+            (0, _) => "unexpected".into(),
+            (_, 0) => "missing".into(),
+            (first, _) => format!("the first {first} missing, the others unexpected"),
+        };
+        let keys = [missing, extra].concat().join(", ");
+        Err(key_error(source, &keys, format!("the {} keys of the model", shapes.len()), found))
     }
 
     /// Names and shapes of the parameters of `arch`, in order.
     pub fn shapes(arch: &Architecture) -> Vec<(String, Vec<usize>)> {
-        match arch.family {
-            Family::Deit => deit::shapes(arch),
-        }
+        deit::shapes(arch)
     }
 
     /// The architecture.
@@ -77,9 +70,7 @@ impl Model {
 
     /// The logits of each head for images `[B, 3, H, W]`.
     pub fn forward(&self, pass: &Pass, images: &Var) -> Result<Vec<Var>> {
-        match self.arch.family {
-            Family::Deit => deit::forward(&self.arch, pass, images),
-        }
+        deit::forward(&self.arch, pass, images)
     }
 
     /// Evaluation: logits `[B, classes]`, the mean of the heads, without gradients.
@@ -92,12 +83,7 @@ impl Model {
 /// `(a + b) / 2` of two heads; one head as it is.
 pub fn mean_of_heads(mut logits: Vec<Var>) -> Result<Var> {
     let count = logits.len();
-    let Some(mut sum) = logits.pop() else { return Err(Error::shape("heads", "at least one head", count)) };
-    if count == 1 {
-        return Ok(sum);
-    }
-    for other in &logits {
-        sum = ops::add(sum, other)?;
-    }
-    ops::scale(&sum, 1.0 / count as f64)
+    let Some(last) = logits.pop() else { return Err(Error::shape("heads", "at least one head", count)) };
+    let sum = logits.iter().try_fold(last, ops::add)?;
+    if count == 1 { Ok(sum) } else { ops::scale(&sum, 1.0 / count as f64) }
 }

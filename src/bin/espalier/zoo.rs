@@ -43,7 +43,7 @@ fn counts(entry: &ZooEntry, entries: &[ZooEntry]) -> Result<Vec<(&'static str, u
 fn object(entry: &ZooEntry, counts: &[(&str, u64)]) -> Value {
     let figures = &entry.published;
     let mut published: Map<String, Value> =
-        figures.count.iter().map(|count| (count.counting.clone(), count.value.into())).collect();
+        figures.count.iter().map(|count| (count.counting.name().into(), count.value.into())).collect();
     published.extend(figures.params.map(|params| ("params".into(), params.into())));
     published.extend(figures.top1.map(|top1| ("top1".into(), top1.into())));
     published.extend(figures.top5.map(|top5| ("top5".into(), top5.into())));
@@ -70,8 +70,9 @@ fn table(entries: &[ZooEntry]) -> Result<Table> {
     for entry in entries {
         let counts = counts(entry, entries)?;
         let published = entry.published.count.iter().map(|count| {
-            let here = counts.iter().find(|(name, _)| *name == count.counting).map(|(_, value)| grouped(*value));
-            [count.counting.clone(), grouped(count.value), here.unwrap_or_default()]
+            let name = count.counting.name();
+            let here = counts.iter().find(|(other, _)| *other == name).map(|(_, value)| grouped(*value));
+            [name.into(), grouped(count.value), here.unwrap_or_default()]
         });
         let mut published: Vec<[String; 3]> = published.collect();
         if published.is_empty() {

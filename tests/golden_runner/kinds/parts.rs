@@ -44,8 +44,9 @@ pub fn architecture(case: &Case) -> Outcome<Architecture> {
     let size = |key: &str| case.config_usize(key);
     let dim = size("embed_dim")?;
     let mut arch = Architecture::deit(size("img_size")?, size("patch_size")?, dim, size("depth")?, size("num_heads")?)
-        .with_classes(size("num_classes")?)
-        .with_hidden((dim as f64 * case.config_f64("mlp_ratio")?) as usize);
+        .with_classes(size("num_classes")?);
+    let hidden = (dim as f64 * case.config_f64("mlp_ratio")?) as usize;
+    arch.blocks.iter_mut().for_each(|block| block.hidden = hidden);
     arch.distilled = case.maybe("/distilled").and_then(|flag| flag.as_bool()).unwrap_or(false);
     arch.ln_eps = case.maybe("/config/ln_eps").and_then(|eps| eps.as_f64()).unwrap_or(arch.ln_eps);
     Ok(arch)

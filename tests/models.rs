@@ -1,0 +1,103 @@
+//! Counts against the published integers, the zoo against its published figures, position tables at another resolution.
+
+use espalier::models::Architecture;
+use espalier::models::cost::{self, Counting, SAVIT_TOKENS, macs, params, savit_masked, savit_surrogate};
+use espalier::models::interpolate::{bias_table, pos_embed};
+use espalier::models::zoo::{find, zoo};
+use espalier::{DType, Tensor};
+
+/// (model, parameters, macs, fvcore or its rounding, half of the last digit given): base models, counting (a), (b).
+#[test]
+fn deit_counts_equal_the_published_integers() {
+    let [ti, s, b] = [(192, 3), (384, 6), (768, 12)].map(|(dim, heads)| Architecture::deit(224, 16, dim, 12, heads));
+    let distilled = |arch: &Architecture| Architecture { distilled: true, ..arch.clone() };
+    let rounded = [
+        (distilled(&ti), 5_910_800, 1_266_000_000, 500_000),
+        (distilled(&s), 22_436_432, 4_634_000_000, 500_000),
+        (distilled(&b), 87_338_192, 17_676_000_000, 500_000),
+        (Architecture::deit(384, 16, 768, 12, 12), 86_859_496, 55_540_000_000, 5_000_000),
+        (ti.clone(), 5_717_416, 1_258_411_200, 0),
+        (s.clone(), 22_050_664, 4_608_338_304, 0),
+        (b.clone(), 86_567_656, 17_582_740_224, 0),
+    ];
+    for (model, expected_params, fvcore, margin) in rounded {
+        assert_eq!(params(&model), expected_params);
+        let count = Counting::Fvcore.count(&model, &model);
+        assert!(count.abs_diff(fvcore) <= margin, "{count} is not {fvcore}");
+    }
+    assert_eq!(macs(&ti), 1_253_683_200);
+    assert_eq!(macs(&s), 57_802_752 + 4_183_415_808 + 357_663_744);
+    assert_eq!(macs(&b), 115_605_504 + 16_732_895_232 + 715_327_488);
+    assert_eq!(savit_surrogate(&b, SAVIT_TOKENS), 17_447_454_720);
+}
+
+#[test]
+fn huge_widths_saturate_instead_of_overflowing() {
+    let model = Architecture::deit(1 << 20, 1, 1 << 20, 2, 1 << 16);
+    assert_eq!(macs(&model), u64::MAX);
+    assert_eq!(savit_masked(&model, &model).total, u64::MAX);
+}
+
+#[test]
+fn an_unknown_counting_lists_the_known_ones() {
+    let find = |name: &str| serde_json::from_value::<Counting>(name.into());
+    let message = find("flops").unwrap_err().to_string();
+    assert!(message.contains("fvcore") && message.contains("savit-surrogate"), "{message}");
+    assert!(Counting::ALL.into_iter().all(|counting| find(counting.name()).unwrap() == counting));
+}
+
+#[test]
+fn every_published_figure_is_recomputed() {
+    for entry in zoo().unwrap() {
+        let dense = entry.dense.as_deref().map_or(entry.architecture.clone(), |name| find(name).unwrap().architecture);
+        if let Some(params) = entry.published.params {
+            assert_eq!(cost::params(&entry.architecture), params, "{}", entry.name);
+        }
+        for count in &entry.published.count {
+            let computed = count.counting.count(&entry.architecture, &dense);
+            let margin = count.rounded_to / 2;
+            assert!(computed.abs_diff(count.value) <= margin, "{} {count:?}: {computed}", entry.name);
+        }
+    }
+}
+
+#[test]
+fn an_unknown_name_lists_the_known_ones() {
+    let message = find("deit_huge").unwrap_err().to_string();
+    assert!(message.contains("deit_small_patch16_224") && message.contains("savit_deit_base"), "{message}");
+}
+
+#[test]
+fn a_constant_stays_and_extra_rows_are_kept() {
+    let mut values = vec![7.0f32, 9.0];
+    values.extend([3.0; 8]);
+    let table = Tensor::from_slice([1, 5, 2], &values).unwrap();
+    for new in [1, 2, 3, 5] {
+        let out = pos_embed(&table, 1, new).unwrap().to_f64s();
+        assert_eq!((out.len(), &out[..2]), (2 + 2 * new * new, &[7.0, 9.0][..]));
+        assert!(out[2..].iter().all(|v| (v - 3.0).abs() < 1e-6), "{out:?}");
+    }
+}
+
+#[test]
+fn halving_a_line_samples_between_its_middle_points() {
+    // Four to two: t = ½, weights (−3, 19, 19, −3) / 32, the border taps clamped.
+    let line = [0.0f32, 1.0, 2.0, 3.0];
+    let table: Vec<f32> = (0..16).map(|i| line[i % 4]).collect();
+    let out = bias_table(&Tensor::from_slice([16, 1], &table).unwrap(), 2).unwrap().to_f64s();
+    let expected = (19.0 - 3.0 * 2.0) / 32.0;
+    for (value, expected) in out.iter().zip([expected, 3.0 - expected, expected, 3.0 - expected]) {
+        assert!((value - expected).abs() < 1e-6, "{out:?}");
+    }
+}
+
+#[test]
+fn other_shapes_and_sides_are_refused() {
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32);
+    for (shape, extra, new) in
+        [(&[1, 6, 2][..], 1, 2), (&[2, 5, 2], 1, 2), (&[5, 2], 1, 2), (&[1, 1, 2], 2, 2), (&[1, 5, 2], 1, 0)]
+    {
+        assert!(pos_embed(&zeros(shape), extra, new).is_err(), "{shape:?}");
+    }
+    assert!(bias_table(&zeros(&[5, 2]), 3).is_err() && bias_table(&zeros(&[4, 2]), usize::MAX).is_err());
+}
