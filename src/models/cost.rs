@@ -54,11 +54,10 @@ impl Counting {
 
     /// The count of one image through `model`. `dense` is the model before pruning, which only `savit-masked` reads.
     pub fn count(self, model: &Architecture, dense: &Architecture) -> u64 {
+        let norms = 2 * model.blocks.len() + 1;
         match self {
             Self::Macs => macs(model),
-            Self::Fvcore => {
-                total([macs(model), product([5, 2 * model.blocks.len() + 1, model.num_tokens(), model.embed_dim])])
-            }
+            Self::Fvcore => total([macs(model), product([5, norms, model.num_tokens(), model.embed_dim])]),
             Self::SavitMasked => savit_masked(model, dense).total,
             Self::SavitDeployed => savit_deployed(model),
             Self::SavitSurrogate => savit_surrogate(model, SAVIT_TOKENS),
@@ -82,22 +81,21 @@ pub fn layers(model: &Architecture) -> Vec<LayerCost> {
         let params = product(shape);
         LayerCost { name, params, macs: params.saturating_mul(rows as u64) }
     });
-    let attention = model.blocks.iter().enumerate().map(|(i, block)| LayerCost {
-        name: format!("blocks.{i}.attn"),
-        params: 0,
-        macs: product([2, block.inner(), tokens, tokens]),
+    let attention = model.blocks.iter().enumerate().map(|(i, block)| {
+        let macs = product([2, block.inner(), tokens, tokens]);
+        LayerCost { name: format!("blocks.{i}.attn"), params: 0, macs }
     });
     tensors.chain(attention).collect()
 }
 
 /// Trainable parameters.
 pub fn params(model: &Architecture) -> u64 {
-    total(layers(model).into_iter().map(|layer| layer.params))
+    total(layers(model).iter().map(|layer| layer.params))
 }
 
 /// [`Counting::Macs`] of one image.
 pub fn macs(model: &Architecture) -> u64 {
-    total(layers(model).into_iter().map(|layer| layer.macs))
+    total(layers(model).iter().map(|layer| layer.macs))
 }
 
 /// SAViT's masked count with its two parts; both parts include the classifier, the total counts it once.
