@@ -61,8 +61,8 @@ pub fn loose_files<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<PathBuf>> {
 }
 
 fn is_image(path: &Path) -> bool {
-    let extension = path.extension().and_then(|e| e.to_str());
-    extension.is_some_and(|e| EXTENSIONS.contains(&&*e.to_ascii_lowercase()))
+    let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
+    EXTENSIONS.iter().any(|known| extension == *known)
 }
 
 /// The folders and the other entries of `folder`, each sorted by name; links are followed.

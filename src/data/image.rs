@@ -89,19 +89,17 @@ fn guess_format(bytes: &[u8]) -> &'static str {
     }
 }
 
-fn check_size(width: usize, height: usize) -> Result<(), String> {
-    if width == 0 || height == 0 || width as u64 * height as u64 > MAX_PIXELS {
-        return Err(format!("{width} x {height} pixels, expected 1 to {MAX_PIXELS}"));
+fn checked_size(width: u32, height: u32) -> Result<(usize, usize), String> {
+    match u64::from(width) * u64::from(height) {
+        1..=MAX_PIXELS => Ok((width as usize, height as usize)),
+        _ => Err(format!("{width} x {height} pixels, expected 1 to {MAX_PIXELS}")),
     }
-    Ok(())
 }
 
 fn decode_jpeg(bytes: &[u8]) -> Result<RgbImage, String> {
-    match run_jpeg(bytes, true) {
-        // Strict mode finds truncated scans, but also refuses padding between headers, which libjpeg skips.
-        Err(error) if error.contains("[strict-mode]") => run_jpeg(bytes, false),
-        result => result,
-    }
+    // Strict mode finds truncated scans, but also refuses padding between headers, which libjpeg skips.
+    let strict = run_jpeg(bytes, true);
+    if strict.as_ref().is_err_and(|error| error.contains("[strict-mode]")) { run_jpeg(bytes, false) } else { strict }
 }
 
 fn run_jpeg(bytes: &[u8], strict: bool) -> Result<RgbImage, String> {
@@ -110,8 +108,7 @@ fn run_jpeg(bytes: &[u8], strict: bool) -> Result<RgbImage, String> {
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), base);
     decoder.decode_headers().map_err(text)?;
     let info = decoder.info().ok_or("damaged JPEG: no header")?;
-    let (width, height) = (usize::from(info.width), usize::from(info.height));
-    check_size(width, height)?;
+    let (width, height) = checked_size(info.width.into(), info.height.into())?;
     if !bytes.windows(2).rev().any(|pair| pair == [0xff, 0xd9]) {
         return Err("truncated JPEG: no end marker".into());
     }
@@ -146,8 +143,7 @@ fn decode_png(bytes: &[u8]) -> Result<RgbImage, String> {
     let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), png::Limits { bytes: 1 << 30 });
     decoder.set_transformations(png::Transformations::EXPAND | png::Transformations::STRIP_16);
     let header = decoder.read_header_info().map_err(text)?;
-    let (width, height) = (header.width as usize, header.height as usize);
-    check_size(width, height)?;
+    let (width, height) = checked_size(header.width, header.height)?;
     let mut reader = decoder.read_info().map_err(text)?;
     let mut data = vec![0; reader.output_buffer_size().ok_or("damaged PNG: too large")?];
     let frame = reader.next_frame(&mut data).map_err(text)?;
@@ -157,9 +153,9 @@ fn decode_png(bytes: &[u8]) -> Result<RgbImage, String> {
     data.truncate(frame.buffer_size());
     let pixels = match frame.color_type {
         png::ColorType::Rgb => data,
-        png::ColorType::Rgba => data.chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect(),
+        png::ColorType::Rgba => data.as_chunks::<4>().0.iter().flat_map(|&[r, g, b, _]| [r, g, b]).collect(),
         png::ColorType::Grayscale => data.iter().flat_map(|&v| [v; 3]).collect(),
-        png::ColorType::GrayscaleAlpha => data.chunks_exact(2).flat_map(|p| [p[0]; 3]).collect(),
+        png::ColorType::GrayscaleAlpha => data.as_chunks::<2>().0.iter().flat_map(|&[v, _]| [v; 3]).collect(),
         png::ColorType::Indexed => return Err("damaged PNG: no palette".into()),
     };
     RgbImage::new(width, height, pixels).map_err(|error| error.to_string())

@@ -139,9 +139,9 @@ impl Architecture {
     /// Refuses sizes that no model can have; widths of pruned models may be odd.
     pub fn validate(&self) -> Result<()> {
         let Self { img_size, patch_size, num_classes, embed_dim, ln_eps, ref blocks, .. } = *self;
-        let names = ["img_size", "patch_size", "num_classes", "embed_dim", "blocks"];
-        for (what, value) in names.into_iter().zip([img_size, patch_size, num_classes, embed_dim, blocks.len()]) {
-            Error::ensure((1..=1 << 20).contains(&value), what, "1 to 1048576", value)?;
+        let sizes = [("img_size", img_size), ("patch_size", patch_size), ("num_classes", num_classes)];
+        for (what, size) in sizes.into_iter().chain([("embed_dim", embed_dim), ("blocks", blocks.len())]) {
+            Error::ensure((1..=1 << 20).contains(&size), what, "1 to 1048576", size)?;
         }
         let whole = img_size.is_multiple_of(patch_size);
         Error::ensure(whole, "img_size", format_args!("a multiple of patch_size {patch_size}"), img_size)?;

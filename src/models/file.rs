@@ -11,6 +11,7 @@ use crate::io::{self, Blob, BlobType, Checkpoint, keys, pth, safetensors};
 use crate::nn::Params;
 use crate::tensor::{DType, Tensor};
 use crate::{Error, Result};
+use std::fmt::Display;
 use std::path::Path;
 
 /// Metadata key of the architecture.
@@ -75,10 +76,9 @@ impl Model {
         };
         arch.validate()?;
         // A header may claim a million blocks; the tensors that are there bound what is worth listing.
-        if arch.blocks.len() > weights.params.len().max(1) && options.arch.is_none() {
-            let found = format!("{} tensors", weights.params.len());
-            return Err(weights.error(ARCHITECTURE, format!("tensors of {} blocks", arch.blocks.len()), found));
-        }
+        let (blocks, there) = (arch.blocks.len(), weights.params.len());
+        let (expected, found) = (format_args!("tensors of {blocks} blocks"), format_args!("{there} tensors"));
+        weights.ensure(blocks <= there.max(1) || options.arch.is_some(), ARCHITECTURE, expected, found)?;
         weights.distillation(&arch, options.drop_distillation)?;
         if options.arch.is_some() {
             weights.positions(&arch)?;
@@ -162,6 +162,10 @@ impl Weights {
         key_error(&self.file, key, expected, found)
     }
 
+    fn ensure(&self, holds: bool, key: &str, expected: impl Display, found: impl Display) -> Result<()> {
+        if holds { Ok(()) } else { Err(self.error(key, expected.to_string(), found.to_string())) }
+    }
+
     /// The shape of `key`, which must have `rank` axes.
     fn shape<const RANK: usize>(&self, key: &str) -> Result<[usize; RANK]> {
         let Some(tensor) = self.params.find(key) else { return Err(self.error(key, "a tensor", "no such key")) };
@@ -194,12 +198,10 @@ impl Weights {
         let block = |i: usize| {
             let key = format!("blocks.{i}.attn.qkv.weight");
             let ([rows, _], [hidden, _]) = (self.shape(&key)?, self.shape(&format!("blocks.{i}.mlp.fc1.weight"))?);
-            let unit = head_dim.saturating_mul(3);
-            if unit == 0 || rows % unit != 0 {
-                let expected = format!("a multiple of 3 x {head_dim} rows (the width of a head can be given)");
-                return Err(self.error(&key, expected, format!("{rows} rows")));
-            }
-            Ok(Block { mixer: Mixer::Attention { heads: rows / unit, head_dim }, hidden, reduce: Reduce::None })
+            let heads = rows.checked_div(head_dim.saturating_mul(3)).unwrap_or(0);
+            let expected = format_args!("a multiple of 3 x {head_dim} rows (the width of a head can be given)");
+            self.ensure(3 * heads * head_dim == rows, &key, expected, format_args!("{rows} rows"))?;
+            Ok(Block { mixer: Mixer::Attention { heads, head_dim }, hidden, reduce: Reduce::None })
         };
         let blocks = (0..depth).map(block).collect::<Result<_>>()?;
         let plain = Architecture::deit(grid.saturating_mul(patch_size), patch_size, embed_dim, 0, 1);
@@ -210,21 +212,18 @@ impl Weights {
     fn distillation(&mut self, arch: &Architecture, drop: bool) -> Result<()> {
         let ours = |name: &str| name == "dist_token" || name.starts_with("head_dist.");
         let found: Vec<&str> = self.params.iter().map(|(name, _)| name).filter(|name| ours(name)).collect();
-        if arch.distilled && found.is_empty() && self.params.find("cls_token").is_some() {
-            let keys = "dist_token, head_dist.weight, head_dist.bias";
-            return Err(self.error(keys, "the keys of a distilled model", "missing: the file holds a plain one"));
-        }
+        let plain = found.is_empty() && self.params.find("cls_token").is_some();
+        let keys = "dist_token, head_dist.weight, head_dist.bias";
+        let missing = "missing: the file holds a plain one";
+        self.ensure(!(arch.distilled && plain), keys, "the keys of a distilled model", missing)?;
         if arch.distilled || !found.contains(&"dist_token") {
             return Ok(());
         }
-        if !drop {
-            let expected = "the keys of a plain model (distillation can be dropped on request)";
-            return Err(self.error(&found.join(", "), expected, "a distilled checkpoint"));
-        }
+        let expected = "the keys of a plain model (distillation can be dropped on request)";
+        self.ensure(drop, &found.join(", "), expected, "a distilled checkpoint")?;
         let [one, tokens, dim] = self.shape("pos_embed")?;
-        if one != 1 || tokens < 2 {
-            return Err(self.error("pos_embed", "[1, 2 + patches, D]", format!("{:?}", [one, tokens, dim])));
-        }
+        let found = format_args!("{:?}", [one, tokens, dim]);
+        self.ensure(one == 1 && tokens >= 2, "pos_embed", "[1, 2 + patches, D]", found)?;
         let mut values = self.params.get("pos_embed")?.slice::<f32>()?.to_vec();
         values.drain(dim..2 * dim);
         let kept = self.params.iter().filter(|(name, _)| !ours(name));
