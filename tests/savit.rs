@@ -9,7 +9,7 @@ use espalier::prune::savit::gated::{self, Gated, Gates};
 use espalier::prune::savit::losses::{Features, Full, PrunedLoss, Teachers};
 use espalier::prune::savit::passes::{Batch, Curvature, Method, score};
 use espalier::prune::savit::scores::{Calibration, LayerPicks};
-use espalier::prune::savit::{self, Search, choose, official, search};
+use espalier::prune::savit::{official, search};
 use espalier::prune::{self, apply};
 use espalier::train::{DistillKind, Distillation};
 use espalier::{DType, Error, Result, Tape, Tensor, Var, ops};
@@ -150,22 +150,22 @@ fn options() -> calibrate::Options {
 fn a_calibration_is_kept_for_another_target() {
     let model = dense();
     let mut seen = Vec::new();
-    let run = savit::Options { calibrate: options(), search: Search::Exact(search::Options::keeping(0.7)) };
-    let outcome = savit::run(&model, data(&model, 4), &run, &mut |done, all| seen.push((done, all))).unwrap();
+    let score =
+        |progress: calibrate::Progress| calibrate::calibrate(&model, data(&model, 4), &options(), progress).unwrap();
+    let calibration = score(&mut |done, all| seen.push((done, all)));
+    let (plan, found) = search::plan(&calibration, &search::Options::keeping(0.7)).unwrap();
     assert_eq!(seen, [(1, 4), (2, 4), (3, 4), (4, 4)]);
-    let found = outcome.found.unwrap();
     assert!((found.macs as f64 / found.dense_macs as f64 - 0.7).abs() < 0.02, "{found:?}");
-    assert!(apply(&model, &outcome.plan).is_ok());
-    let read = Calibration::from_json(&outcome.calibration.to_json().unwrap()).unwrap();
-    for search in [
-        Search::Exact(search::Options::keeping(0.5)),
-        Search::Official { options: official::Options::removing(0.3), evolve: None },
-        Search::Official { options: official::Options::removing(0.3), evolve: Some(4) },
-    ] {
-        let again = choose(read.clone(), &search).unwrap();
-        assert_eq!(again.plan, choose(outcome.calibration.clone(), &search).unwrap().plan);
-        let fresh = savit::Options { calibrate: options(), search };
-        assert_eq!(savit::run(&model, data(&model, 4), &fresh, &mut |_, _| ()).unwrap().plan, again.plan);
+    assert!(apply(&model, &plan).is_ok());
+    let read = Calibration::from_json(&calibration.to_json().unwrap()).unwrap();
+    let removing = |evolve| official::Options { evolve, ..official::Options::removing(0.3) };
+    let plans = |calibration: &Calibration| {
+        let exact = search::plan(calibration, &search::Options::keeping(0.5)).unwrap().0;
+        [exact].into_iter().chain([None, Some(4)].map(|seed| official::plan(calibration, &removing(seed)).unwrap().0))
+    };
+    for ((again, kept), fresh) in plans(&read).zip(plans(&calibration)).zip(plans(&score(&mut |_, _| ()))) {
+        assert_eq!(again, kept);
+        assert_eq!(fresh, again);
     }
 }
 
@@ -240,7 +240,7 @@ fn gate_gradients_equal_differences_of_losses() {
     for method in [Method::MeanAbsolute, Method::PerSample, Method::PerToken] {
         let other = score(&model, &gates, &batch, method, 0).unwrap();
         assert!((other.loss - scored.loss).abs() < 1e-12);
-        other.scores.check_lengths("scores", model.arch()).unwrap();
+        other.scores.check_like("scores", &every_unit(model.arch())).unwrap();
     }
     // one sample and gates of 1: method 3 is method 2
     let open = gated::open(model.arch());

@@ -7,6 +7,7 @@
 use crate::models::{Architecture, Mixer};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::convert::Infallible;
 
 /// The three kinds of prunable unit, in the order of SAViT's Hessian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -61,21 +62,50 @@ impl<T> Units<T> {
         }
     }
 
+    /// All vectors with their kind and block (0 for the embedding).
+    pub fn vectors(&self) -> impl Iterator<Item = (Kind, usize, &Vec<T>)> {
+        let of = |kind| self.of(kind).iter().enumerate().map(move |(block, vector)| (kind, block, vector));
+        Kind::ALL.into_iter().flat_map(of)
+    }
+
+    /// The first unit of which `test` holds, such as `hidden[3][17]`, and its value.
+    pub fn find(&self, test: impl Fn(&T) -> bool) -> Option<(String, &T)> {
+        self.vectors().find_map(|(kind, block, vector)| {
+            let unit = vector.iter().position(&test)?;
+            Some((format!("{}[{block}][{unit}]", kind.name()), &vector[unit]))
+        })
+    }
+
     /// Units of every kind over all vectors: `[heads, hidden, embed]`.
     pub fn totals(&self) -> [usize; 3] {
         Kind::ALL.map(|kind| self.of(kind).iter().map(Vec::len).sum())
     }
 
-    /// `f` of every vector.
-    pub fn map<U>(&self, mut f: impl FnMut(Kind, &[T]) -> Vec<U>) -> Units<U> {
-        let mut each = |kind| self.of(kind).iter().map(|vector| f(kind, vector)).collect::<Vec<_>>();
-        let (heads, hidden) = (each(Kind::Heads), each(Kind::Hidden));
-        Units { heads, hidden, embed: f(Kind::Embed, &self.embed) }
+    /// `f(kind, block, vector)` of every vector, or the first error.
+    pub fn try_map<U, E>(&self, mut f: impl FnMut(Kind, usize, &[T]) -> Result<Vec<U>, E>) -> Result<Units<U>, E> {
+        let mut each =
+            |kind| self.of(kind).iter().enumerate().map(|(block, v)| f(kind, block, v)).collect::<Result<_, E>>();
+        let (heads, hidden) = (each(Kind::Heads)?, each(Kind::Hidden)?);
+        Ok(Units { heads, hidden, embed: f(Kind::Embed, 0, &self.embed)? })
     }
 
-    /// Refuses vectors that are not one value for every unit of `model`.
-    pub fn check_lengths(&self, what: &'static str, model: &Architecture) -> Result<()> {
-        let (expected, found) = (every_unit(model).map(lengths), self.map(lengths));
+    /// `f(kind, vector)` of every vector.
+    pub fn map<U>(&self, mut f: impl FnMut(Kind, &[T]) -> Vec<U>) -> Units<U> {
+        let Ok(units) = self.try_map(|kind, _, vector| Ok::<_, Infallible>(f(kind, vector)));
+        units
+    }
+
+    /// `f` of every unit's two values. Refuses vectors of other lengths.
+    pub fn zip<U, V>(&self, other: &Units<U>, f: impl Fn(&T, &U) -> V) -> Result<Units<V>> {
+        other.check_like("savit scores", self)?;
+        self.try_map(|kind, block, vector| {
+            Ok(vector.iter().zip(&other.of(kind)[block]).map(|(a, b)| f(a, b)).collect())
+        })
+    }
+
+    /// Refuses vectors that are not as long as those of `model`.
+    pub fn check_like<U>(&self, what: &'static str, model: &Units<U>) -> Result<()> {
+        let (expected, found) = (model.map(lengths), self.map(lengths));
         if expected == found { Ok(()) } else { Err(Error::shape(what, format!("{expected:?}"), found)) }
     }
 }
@@ -110,25 +140,16 @@ pub fn qkv_rows(heads: &[usize], total_heads: usize, head_dim: usize) -> Vec<usi
     (0..3).flat_map(|which| columns.iter().map(move |column| which * stride + column)).collect()
 }
 
-/// One thing that goes, by what stays; indices count the units that the steps before left.
+/// What stays of one kind; sorted indices count the units that the steps before left.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
+#[serde(rename_all = "snake_case", tag = "kind", content = "keep", deny_unknown_fields)]
 pub enum Step {
-    /// Heads kept in each block; an empty list leaves the projection's bias.
-    Heads {
-        /// Sorted indices per block.
-        keep: Vec<Vec<usize>>,
-    },
-    /// Hidden units kept in each block; an empty list leaves the second layer's bias.
-    Hidden {
-        /// Sorted indices per block.
-        keep: Vec<Vec<usize>>,
-    },
-    /// Embedding channels kept, at least one.
-    Embed {
-        /// Sorted indices.
-        keep: Vec<usize>,
-    },
+    /// Heads of each block; an empty list leaves the projection's bias.
+    Heads(Vec<Vec<usize>>),
+    /// Hidden units of each block; an empty list leaves the second layer's bias.
+    Hidden(Vec<Vec<usize>>),
+    /// Embedding channels, at least one.
+    Embed(Vec<usize>),
 }
 
 /// A pruning method's result.
@@ -146,17 +167,13 @@ pub struct Plan {
 impl Plan {
     /// The plan that keeps `kept` of `source`; kinds that lose nothing get no step.
     pub fn keeping(method: &str, source: &Architecture, kept: Units<usize>) -> Result<Plan> {
-        let everything = every_unit(source);
-        let mut steps = Vec::new();
-        if kept.heads != everything.heads {
-            steps.push(Step::Heads { keep: kept.heads });
-        }
-        if kept.hidden != everything.hidden {
-            steps.push(Step::Hidden { keep: kept.hidden });
-        }
-        if kept.embed != everything.embed {
-            steps.push(Step::Embed { keep: kept.embed });
-        }
+        let all = every_unit(source);
+        let steps = [
+            (kept.heads != all.heads).then_some(Step::Heads(kept.heads)),
+            (kept.hidden != all.hidden).then_some(Step::Hidden(kept.hidden)),
+            (kept.embed != all.embed).then_some(Step::Embed(kept.embed)),
+        ];
+        let steps = steps.into_iter().flatten().collect();
         let plan = Plan { method: method.into(), source: source.clone(), steps };
         plan.kept().map(|_| plan)
     }
@@ -168,9 +185,9 @@ impl Plan {
         let mut kept = every_unit(&self.source);
         for (index, step) in self.steps.iter().enumerate() {
             let (kind, keep) = match step {
-                Step::Heads { keep } => (Kind::Heads, keep.as_slice()),
-                Step::Hidden { keep } => (Kind::Hidden, keep.as_slice()),
-                Step::Embed { keep } => (Kind::Embed, std::slice::from_ref(keep)),
+                Step::Heads(keep) => (Kind::Heads, keep.as_slice()),
+                Step::Hidden(keep) => (Kind::Hidden, keep.as_slice()),
+                Step::Embed(keep) => (Kind::Embed, std::slice::from_ref(keep)),
             };
             let what = |vector: usize| format!("plan step {index}, {}[{vector}]", kind.name());
             let before = kept.of_mut(kind);

@@ -1,6 +1,6 @@
 //! The scoring pass: mini-batches in, a [`Calibration`] out. Weights never change.
 
-use super::gated::{Gates, from_masks, open};
+use super::gated::{from_masks, open};
 use super::masks::iterative;
 use super::passes::{Batch, Curvature, Method, score};
 use super::scores::{Calibration, HESSIAN_EMBED, HessianSum, LayerPicks, Norm, Windows, batches, normalised};
@@ -8,14 +8,12 @@ use super::{Masks, Scores};
 use crate::models::Model;
 use crate::noise::Philox;
 use crate::{DType, Error, Result};
-use serde::{Deserialize, Serialize};
 
 /// Called after every mini-batch with how many are done and how many there are in all.
 pub type Progress<'a> = &'a mut dyn FnMut(usize, usize);
 
 /// Which blocks each mini-batch pairs for the Hessian.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Picks {
     /// Drawn for every mini-batch from this seed (site `savit.layer_picks`, the mini-batch as sample).
     Drawn(u64),
@@ -39,8 +37,7 @@ impl Picks {
 }
 
 /// Settings of a scoring pass.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// Fraction `p` of an epoch to score, above 0, at most 1.
     pub fraction: f64,
@@ -74,28 +71,24 @@ pub fn calibrate(
     options: &Options,
     progress: Progress,
 ) -> Result<Calibration> {
-    let counts = batches(options.fraction, options.per_epoch)?;
-    check_weights(model)?;
+    let (scored, total) = batches(options.fraction, options.per_epoch)?;
     let (gates, depth) = (open(model.arch()), model.arch().blocks.len());
     let curvature = Curvature::new(model, if options.double { DType::F64 } else { DType::F32 });
     let (mut windows, mut hessian) = (Windows::default(), HessianSum::new(model.arch(), options.hessian_embed));
-    let mut data = data.into_iter();
-    for step in 0..counts.hessian {
-        let batch = next(&mut data, step, counts.hessian)?;
-        if step < counts.scores {
-            windows.add(&score(model, &gates, &batch, options.method, step)?.scores)?;
+    for_each(model, data, total, progress, |step, batch| {
+        if step < scored {
+            windows.add(&score(model, &gates, batch, options.method, step)?.scores)?;
         }
-        hessian.add(&curvature.block_sums(&gates, &batch, &options.picks.at(depth, step)?, step)?);
-        progress(step + 1, counts.hessian);
-    }
-    let scores = windows.close(None)?;
+        hessian.add(&curvature.block_sums(&gates, batch, &options.picks.at(depth, step)?, step)?);
+        Ok(())
+    })?;
+    let scores = windows.close()?;
     let scores = options.norm.map_or(scores.clone(), |norm| normalised(&scores, norm));
     Ok(Calibration { model: model.arch().clone(), scores, hessian: hessian.mean() })
 }
 
 /// Settings of iterative pruning.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Iterative {
     /// Mini-batches between two rounds; the first round has one more.
     pub frequency: usize,
@@ -132,36 +125,39 @@ pub fn iterate(
         let found = format!("{} rounds of {}", options.iterations, options.frequency);
         return Err(Error::invalid("iterative pruning", "at least 1 round of 1 mini-batch", found));
     }
-    check_weights(model)?;
-    let (mut gates, mut windows, mut rounds): (Gates, _, _) = (open(model.arch()), Windows::default(), Vec::new());
-    let total = options.frequency * options.iterations + 1;
-    let mut data = data.into_iter();
-    for step in 0..total {
-        let batch = next(&mut data, step, total)?;
-        let scored = score(model, &gates, &batch, Method::Taylor, step)?;
+    let (mut gates, mut windows, mut rounds) = (open(model.arch()), Windows::default(), Vec::new());
+    for_each(model, data, options.frequency * options.iterations + 1, progress, |step, batch| {
+        let scored = score(model, &gates, batch, Method::Taylor, step)?;
         windows.add(&scored.scores)?;
         if step > 0 && step.is_multiple_of(options.frequency) {
-            let criteria = windows.close(Some(&gates))?;
+            let criteria = windows.close()?.zip(&gates, |average, gate| average * gate)?;
             let (masks, thresholds) = iterative(&criteria, options.units.map(|units| units * (rounds.len() + 1)))?;
             gates = from_masks(&masks);
             rounds.push(Round { after_batch: step, loss: scored.loss, criteria, thresholds, masks });
         }
-        progress(step + 1, total);
-    }
+        Ok(())
+    })?;
     Ok(rounds)
 }
 
-fn next(data: &mut dyn Iterator<Item = Result<Batch>>, step: usize, total: usize) -> Result<Batch> {
-    data.next().unwrap_or_else(|| Err(Error::invalid("mini-batches to score", total.to_string(), step)))
-}
-
-/// Refuses weights that are not finite, by name: a loss would only say that something is wrong somewhere.
-fn check_weights(model: &Model) -> Result<()> {
-    match model.params().iter().find(|(_, tensor)| !tensor.is_finite()) {
-        None => Ok(()),
-        Some((name, tensor)) => {
-            let value = tensor.to_f64s().into_iter().find(|value| !value.is_finite()).unwrap_or(f64::NAN);
-            Err(Error::NonFinite { step: 0, layer: name.into(), value })
-        }
+/// Calls `see(step, batch)` for the first `total` mini-batches. Refuses data that end early and weights that are not
+/// finite, by name: a loss would only say that something is wrong somewhere.
+fn for_each(
+    model: &Model,
+    data: impl IntoIterator<Item = Result<Batch>>,
+    total: usize,
+    progress: Progress,
+    mut see: impl FnMut(usize, &Batch) -> Result<()>,
+) -> Result<()> {
+    if let Some((name, tensor)) = model.params().iter().find(|(_, tensor)| !tensor.is_finite()) {
+        let value = tensor.to_f64s().into_iter().find(|value| !value.is_finite()).unwrap_or(f64::NAN);
+        return Err(Error::NonFinite { step: 0, layer: name.into(), value });
     }
+    let mut data = data.into_iter();
+    for step in 0..total {
+        let ended = || Err(Error::invalid("mini-batches to score", total.to_string(), step));
+        see(step, &data.next().unwrap_or_else(ended)?)?;
+        progress(step + 1, total);
+    }
+    Ok(())
 }

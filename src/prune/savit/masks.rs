@@ -3,11 +3,9 @@
 use super::{Masks, Scores, always_kept, check_scores};
 use crate::prune::plan::{Kind, Units};
 use crate::{Error, Result};
-use serde::{Deserialize, Serialize};
 
 /// Which unit a candidate's score prunes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Assignment {
     /// Its own: what is meant.
     #[default]
@@ -26,10 +24,10 @@ pub struct Candidates {
 }
 
 impl Candidates {
-    /// Sets aside `max(⌊0.05·n⌋, 1)` units of every gate vector if `protect`. Refuses scores that are not finite and a
-    /// kind without a candidate. SAViT, official code.
+    /// Sets aside `max(⌊0.05·n⌋, 1)` units of every gate vector if `protect`. Refuses scores that are not finite. SAViT,
+    /// official code.
     pub fn new(scores: &Scores, protect: bool) -> Result<Self> {
-        check_scores(scores)?;
+        check_scores(scores, 0)?;
         let order = scores.map(|kind, vector| match protect {
             true => candidate_order(vector, vector.len() - always_kept(kind, vector.len(), true)),
             false => (0..vector.len()).collect(),
@@ -40,10 +38,7 @@ impl Candidates {
             all.sort_by(f64::total_cmp);
             all
         });
-        match Kind::ALL.into_iter().find(|&kind| sorted[kind as usize].is_empty()) {
-            Some(kind) => Err(Error::invalid(kind.name(), "at least 1 unit that may be pruned", 0)),
-            None => Ok(Self { order, sorted, scores: scores.clone() }),
-        }
+        Ok(Self { order, sorted, scores: scores.clone() })
     }
 
     /// Unit indices per gate vector, in the order of [`candidate_order`] (in index order without protection).
@@ -53,29 +48,35 @@ impl Candidates {
 
     /// The largest admissible index of each kind: candidates − 1.
     pub fn limits(&self) -> [usize; 3] {
-        [0, 1, 2].map(|kind| self.sorted[kind].len() - 1)
+        self.sorted.each_ref().map(|scores| scores.len().saturating_sub(1))
     }
 
     /// The score at each index; index `k` prunes `k + 1` units and all that tie with the last.
     pub fn thresholds(&self, index: [usize; 3]) -> Result<[f64; 3]> {
-        for (kind, limit) in self.limits().into_iter().enumerate() {
-            if index[kind] > limit {
-                return Err(Error::invalid(Kind::ALL[kind].name(), format!("an index up to {limit}"), index[kind]));
+        self.lowest(index.map(|index| index.saturating_add(1)))
+    }
+
+    /// The highest score of the `pruned[kind]` lowest; −∞ of none.
+    fn lowest(&self, pruned: [usize; 3]) -> Result<[f64; 3]> {
+        let mut thresholds = [f64::NEG_INFINITY; 3];
+        for kind in Kind::ALL {
+            let (scores, pruned) = (&self.sorted[kind as usize], pruned[kind as usize]);
+            let expected = || Error::invalid(kind.name(), format!("at most {} to prune", scores.len()), pruned);
+            if let Some(position) = pruned.checked_sub(1) {
+                thresholds[kind as usize] = *scores.get(position).ok_or_else(expected)?;
             }
         }
-        Ok([0, 1, 2].map(|kind| self.sorted[kind][index[kind]]))
+        Ok(thresholds)
     }
 
     /// Prunes every candidate at or below its kind's threshold.
     pub fn masks(&self, thresholds: [f64; 3], assignment: Assignment) -> Masks {
         let mut masks = self.scores.map(|_, vector| vec![true; vector.len()]);
-        for kind in Kind::ALL {
-            let vectors = self.order.of(kind).iter().zip(self.scores.of(kind)).zip(masks.of_mut(kind));
-            for ((order, vector), mask) in vectors {
-                for (position, &unit) in order.iter().enumerate() {
-                    if vector[unit] <= thresholds[kind as usize] {
-                        mask[if assignment == Assignment::Aligned { unit } else { position }] = false;
-                    }
+        for (kind, block, order) in self.order.vectors() {
+            let (vector, mask) = (&self.scores.of(kind)[block], &mut masks.of_mut(kind)[block]);
+            for (position, &unit) in order.iter().enumerate() {
+                if vector[unit] <= thresholds[kind as usize] {
+                    mask[if assignment == Assignment::Aligned { unit } else { position }] = false;
                 }
             }
         }
@@ -87,18 +88,9 @@ impl Candidates {
 /// all vectors goes (0: nothing), where `pruned` is cumulative and units that are gone count as 0. Returns the masks
 /// and the thresholds. SAViT's ancestor Taylor_pruning, iterative loop.
 pub fn iterative(criteria: &Scores, pruned: [usize; 3]) -> Result<(Masks, [f64; 3])> {
-    check_scores(criteria)?;
-    let mut thresholds = [f64::NEG_INFINITY; 3];
-    for kind in Kind::ALL {
-        let mut all = criteria.of(kind).concat();
-        all.sort_by(f64::total_cmp);
-        if let Some(position) = pruned[kind as usize].checked_sub(1) {
-            let expected = || Error::invalid(kind.name(), format!("at most {} to prune", all.len()), position + 1);
-            thresholds[kind as usize] = *all.get(position).ok_or_else(expected)?;
-        }
-    }
-    let bit = |kind: Kind, vector: &[f64]| vector.iter().map(|&s| s > thresholds[kind as usize]).collect();
-    Ok((criteria.map(bit), thresholds))
+    let candidates = Candidates::new(criteria, false)?;
+    let thresholds = candidates.lowest(pruned)?;
+    Ok((candidates.masks(thresholds, Assignment::Aligned), thresholds))
 }
 
 /// The indices of the `kth` smallest of `values` in the order that a scalar introselect leaves them (what the released

@@ -7,20 +7,17 @@
 use super::gated::{Gated, Gates};
 use super::scores::{LayerPicks, taylor};
 use super::{Hessian, Scores, check_scores};
-use crate::models::{Architecture, Model, mean_of_heads};
-use crate::nn::{Hooks, Mode, Params, Pass, Site};
+use crate::models::{Model, mean_of_heads};
+use crate::nn::{Mode, Params, Pass, Site};
 use crate::prune::plan::{Kind, Units};
 use crate::tape::Grads;
 use crate::{DType, Error, Result, Tape, Tensor, Var, ops};
-use serde::{Deserialize, Serialize};
-use std::cell::RefCell;
 
 /// Images `[B, 3, H, W]` and soft targets `[B, K]`.
 pub type Batch = (Tensor, Tensor);
 
 /// How a mini-batch scores a unit; the numbers of the official code. SAViT, importance of a unit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Method {
     /// 1: the mean of `|y·o|` over samples and tokens (and the columns of a head).
     MeanAbsolute,
@@ -47,106 +44,48 @@ pub struct Scored {
 /// Scores a mini-batch of `model` behind `gates`; `step` numbers it in errors. Methods 1, 3 and 4 see a gate's last
 /// output and the gradient at its first, which are two different uses of the embedding gate as in the official code.
 pub fn score(model: &Model, gates: &Gates, batch: &Batch, method: Method, step: usize) -> Result<Scored> {
-    let (tape, arch) = (Tape::new(), model.arch());
-    let dtype = batch.0.dtype();
-    let gated = Gated::new(arch, gates, dtype, Some(&tape))?;
-    let taps = Taps { gated, tape: tape.clone(), seen: RefCell::default(), on: method != Method::Taylor };
-    let (loss, grads) = backward(model, model.params(), &taps, batch, &tape, step)?;
-    let gradients = taps.gated.gradients(&grads);
+    let (loss, gated, grads) = backward(model, model.params(), gates, batch, method != Method::Taylor, step)?;
+    let gradients = gated.gradients(&grads);
+    let blocks = &model.arch().blocks;
     let scores = match method {
-        Method::Taylor => square(gates, &gradients)?,
-        _ => taps.scores(arch, &grads, method)?,
+        Method::Taylor => taylor(gates, &gradients)?,
+        _ => gates.try_map(|kind, block, _| {
+            let (last, first, columns) = match kind {
+                Kind::Heads => (Site::GatedHeads(block), Site::GatedHeads(block), blocks[block].head_dim()),
+                Kind::Hidden => (Site::GatedHidden(block), Site::GatedHidden(block), 1),
+                Kind::Embed => (Site::Residual(2 * blocks.len()), Site::Residual(0), 1),
+            };
+            let (o, y) = gated.output(last, first, &grads)?;
+            Ok::<_, Error>(reduce(&o, &y, columns, method))
+        })?,
     };
-    check_scores(&scores).map_err(|error| at_step(error, step))?;
+    check_scores(&scores, step)?;
     Ok(Scored { loss, gradients, scores })
 }
 
-fn square(gates: &Gates, gradients: &Scores) -> Result<Scores> {
-    let each = |kind| gates.of(kind).iter().zip(gradients.of(kind)).map(|(w, g)| taylor(w, g)).collect::<Result<_>>();
-    let embed = taylor(&gates.embed, &gradients.embed)?;
-    Ok(Units { heads: each(Kind::Heads)?, hidden: each(Kind::Hidden)?, embed })
-}
-
-/// Loss and gradients of a pass that tracks nothing but what `hooks` put on `tape`.
+/// Loss, gated model and gradients of a pass that tracks nothing but the gates, and what passes them if `recording`.
 fn backward(
     model: &Model,
     params: &Params,
-    hooks: &dyn Hooks,
+    gates: &Gates,
     (images, targets): &Batch,
-    tape: &Tape,
+    recording: bool,
     step: usize,
-) -> Result<(f64, Grads)> {
-    let pass = Pass::new(params, None, Mode::eval(), hooks);
+) -> Result<(f64, Gated, Grads)> {
+    let tape = Tape::new();
+    let mut gated = Gated::new(model.arch(), gates, images.dtype(), Some(&tape))?;
+    if recording {
+        gated = gated.recording(&tape);
+    }
+    let pass = Pass::new(params, None, Mode::eval(), &gated);
     let logits = mean_of_heads(model.forward(&pass, &Var::constant(images.clone()))?)?;
     let loss = ops::cross_entropy(&logits, targets)?;
     let value = loss.tensor().item()?;
     if !value.is_finite() {
         return Err(Error::NonFinite { step, layer: "loss".into(), value });
     }
-    Ok((value, tape.backward(&loss)?))
-}
-
-/// Puts the number of the mini-batch into an error that does not know it.
-fn at_step(error: Error, step: usize) -> Error {
-    match error {
-        Error::NonFinite { layer, value, .. } => Error::NonFinite { step, layer, value },
-        other => other,
-    }
-}
-
-/// A gated model that also records gate outputs and the gradients there.
-struct Taps {
-    gated: Gated,
-    tape: Tape,
-    seen: RefCell<Vec<(Site, Tensor, Var)>>,
-    on: bool,
-}
-
-impl Hooks for Taps {
-    fn head_gate(&self, block: usize) -> Option<&Var> {
-        self.gated.head_gate(block)
-    }
-
-    fn hidden_gate(&self, block: usize) -> Option<&Var> {
-        self.gated.hidden_gate(block)
-    }
-
-    fn residual_gate(&self) -> Option<&Var> {
-        self.gated.residual_gate()
-    }
-
-    fn taps(&self) -> bool {
-        self.on
-    }
-
-    fn tap(&self, site: Site, value: Var) -> Result<Var> {
-        if !matches!(site, Site::GatedHeads(_) | Site::GatedHidden(_) | Site::Residual(_)) {
-            return Ok(value);
-        }
-        // the gradient of a leaf of zeros that is added to a value is the gradient at the value
-        let zeros = self.tape.leaf(Tensor::zeros(*value.shape(), value.dtype()));
-        self.seen.borrow_mut().push((site, value.tensor().clone(), zeros.clone()));
-        ops::add(value, &zeros)
-    }
-}
-
-impl Taps {
-    fn scores(&self, arch: &Architecture, grads: &Grads, method: Method) -> Result<Scores> {
-        let product = |last: Site, first: Site, group: usize| {
-            let seen = self.seen.borrow();
-            let at = |site: Site| seen.iter().find(|entry| entry.0 == site);
-            let (Some((_, o, _)), Some(y)) = (at(last), at(first).and_then(|(_, _, leaf)| grads.get(leaf))) else {
-                return Err(Error::invalid(format!("gate at {last:?}"), "an output and its gradient", "none"));
-            };
-            Ok(reduce(o, y, group, method))
-        };
-        let blocks = || arch.blocks.iter().enumerate();
-        let heads = blocks().map(|(i, block)| product(Site::GatedHeads(i), Site::GatedHeads(i), block.head_dim()));
-        let hidden = blocks().map(|(i, _)| product(Site::GatedHidden(i), Site::GatedHidden(i), 1));
-        let (heads, hidden) = (heads.collect::<Result<_>>()?, hidden.collect::<Result<_>>()?);
-        let embed = product(Site::Residual(2 * arch.blocks.len()), Site::Residual(0), 1)?;
-        Ok(Units { heads, hidden, embed })
-    }
+    let grads = tape.backward(&loss)?;
+    Ok((value, gated, grads))
 }
 
 /// A method's reduction of `y·o`, both `[B, N, units · group]`.
@@ -173,12 +112,6 @@ fn reduce(o: &Tensor, y: &Tensor, group: usize, method: Method) -> Vec<f64> {
     scores
 }
 
-/// The relative step of the differences: 1e-3 in f32, where rounding then costs about 1e-4 of the largest entry, 1e-4
-/// in f64, where rounding and truncation stay below 1e-6.
-fn epsilon(dtype: DType) -> f64 {
-    if dtype == DType::F64 { 1e-4 } else { 1e-3 }
-}
-
 /// Second derivatives between gate vectors, on a copy of the parameters in the precision asked for.
 pub struct Curvature<'a> {
     model: &'a Model,
@@ -197,26 +130,18 @@ impl<'a> Curvature<'a> {
     /// `1ᵀ H 1` of the blocks between gate vector `(kind, block)` and every other: the change of each vector's summed
     /// gradient along the gates of this one. Two passes.
     pub fn row(&self, gates: &Gates, batch: &Batch, kind: Kind, block: usize, step: usize) -> Result<Units<f64>> {
-        let epsilon = epsilon(self.dtype);
+        // relative: in f32 rounding then costs about 1e-4 of the largest entry, in f64 all errors stay below 1e-6
+        let epsilon = if self.dtype == DType::F64 { 1e-4 } else { 1e-3 };
+        let batch = (batch.0.to_dtype(self.dtype), batch.1.to_dtype(self.dtype));
         let sums = |factor: f64| -> Result<Units<f64>> {
             let mut moved = gates.clone();
-            let found = moved.of_mut(kind).get_mut(block);
-            let what = || Error::invalid(format!("picked block of {}", kind.name()), "one of the model's", block);
-            found.ok_or_else(what)?.iter_mut().for_each(|gate| *gate *= factor);
-            let tape = Tape::new();
-            let gated = Gated::new(self.model.arch(), &moved, self.dtype, Some(&tape))?;
-            let cast = (batch.0.to_dtype(self.dtype), batch.1.to_dtype(self.dtype));
-            let (_, grads) = backward(self.model, &self.params, &gated, &cast, &tape, step)?;
+            picked(moved.of_mut(kind).get_mut(block), kind, block)?.iter_mut().for_each(|gate| *gate *= factor);
+            let (_, gated, grads) = backward(self.model, &self.params, &moved, &batch, false, step)?;
             Ok(gated.gradients(&grads).map(|_, gradients| vec![gradients.iter().sum()]))
         };
-        let (above, mut row) = (sums(1.0 + epsilon)?, sums(1.0 - epsilon)?);
-        for kind in Kind::ALL {
-            for (low, high) in row.of_mut(kind).iter_mut().zip(above.of(kind)) {
-                low[0] = (high[0] - low[0]) / (2.0 * epsilon);
-            }
-        }
-        check_scores(&row).map_err(|error| at_step(error, step))?;
-        Ok(row)
+        let (above, below) = (sums(1.0 + epsilon)?, sums(1.0 - epsilon)?);
+        let row = above.zip(&below, |high, low| (high - low) / (2.0 * epsilon))?;
+        check_scores(&row, step).map(|()| row)
     }
 
     /// The nine block sums `q` that `picks` names. Six passes.
@@ -225,11 +150,8 @@ impl<'a> Curvature<'a> {
         for i in Kind::ALL {
             let row = self.row(gates, batch, i, picks.pair(i, Kind::Embed).0, step)?;
             for j in Kind::ALL {
-                let picked = row.of(j).get(picks.pair(i, j).1);
-                let what = || {
-                    Error::invalid(format!("picked block of {}", j.name()), "one of the model's", picks.pair(i, j).1)
-                };
-                q[i as usize][j as usize] = picked.ok_or_else(what)?[0];
+                let block = picks.pair(i, j).1;
+                q[i as usize][j as usize] = picked(row.of(j).get(block), j, block)?[0];
             }
         }
         Ok(q)
@@ -237,13 +159,14 @@ impl<'a> Curvature<'a> {
 
     /// Block sums between all pairs of gate vectors, heads then hidden units then the embedding. `2·(2L + 1)` passes.
     pub fn all_block_sums(&self, gates: &Gates, batch: &Batch) -> Result<Vec<Vec<f64>>> {
-        let mut table = Vec::new();
-        for kind in Kind::ALL {
-            for block in 0..gates.of(kind).len() {
-                let row = self.row(gates, batch, kind, block, 0)?;
-                table.push(Kind::ALL.iter().flat_map(|&j| row.of(j).concat()).collect());
-            }
-        }
-        Ok(table)
+        let row = |(kind, block, _): (Kind, usize, &Vec<f64>)| {
+            let row = self.row(gates, batch, kind, block, 0)?;
+            Ok(row.vectors().map(|(_, _, sum)| sum[0]).collect())
+        };
+        gates.vectors().map(row).collect()
     }
+}
+
+fn picked<T>(found: Option<T>, kind: Kind, block: usize) -> Result<T> {
+    found.ok_or_else(|| Error::invalid(format!("picked block of {}", kind.name()), "one of the model's", block))
 }

@@ -4,17 +4,17 @@
 //! `Macs = D·(n·3P² + heads·K) + H·d·(4·N·D + 2·N²) + F·2·N·D`, so for every `(H, D)` the largest affordable `F` is a
 //! division and the whole plane takes milliseconds.
 
-use super::{Hessian, Masks, Scores, always_kept, check_hessian, check_scores, objective};
+use super::{Calibration, Hessian, Masks, Scores, always_kept, check_hessian, check_scores, least, objective};
 use crate::models::{Architecture, Reduce, cost};
-use crate::prune::plan::{Kind, Plan, Units, every_unit, kept};
+use crate::prune::plan::{Kind, Plan, every_unit, kept};
 use crate::{Error, Result};
-use serde::{Deserialize, Serialize};
+use std::array::from_fn;
 
 /// How far below the target, as a fraction of the dense multiply-accumulates, a choice may fall.
 pub const WINDOW: f64 = 0.005;
 
 /// What to search for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// Fraction of multiply-accumulates to keep, between 0 and 1.
     pub keep: f64,
@@ -34,7 +34,7 @@ impl Options {
 }
 
 /// What was found.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Found {
     /// Units that go: `[heads, hidden, embed]`.
     pub pruned: [usize; 3],
@@ -69,8 +69,9 @@ impl Cost {
         Ok(Cost { stem, head: 4 * n * d, square: 2 * n * n * d, hidden: 2 * n })
     }
 
-    fn without_hidden(&self, heads: u128, embed: u128) -> u128 {
-        embed * self.stem + heads * (self.head * embed + self.square)
+    fn macs(&self, [heads, hidden, embed]: [usize; 3]) -> u128 {
+        let [heads, hidden, embed] = [heads, hidden, embed].map(|units| units as u128);
+        embed * self.stem + heads * (self.head * embed + self.square) + hidden * self.hidden * embed
     }
 }
 
@@ -84,66 +85,56 @@ pub fn search(model: &Architecture, hessian: &Hessian, options: &Options) -> Res
     model.validate()?;
     let mut warnings = check_hessian(hessian, options.allow_zero_hessian)?;
     let dense = cost::macs(model);
-    let budget = (options.keep * dense as f64) as u128;
+    let [budget, window] = [options.keep, WINDOW].map(|share| (share * dense as f64) as u128);
     let points = feasible(model, options, budget)?;
     let nearest = points.iter().map(|point| point.1).max().unwrap_or(0);
-    let lowest = nearest.min(budget.saturating_sub((WINDOW * dense as f64) as u128));
-    if nearest + ((WINDOW * dense as f64) as u128) < budget {
+    if nearest + window < budget {
         let share = nearest as f64 / dense as f64;
         warnings.push(format!("nothing nearer to the target {} than {share:.4} can be reached", options.keep));
     }
+    let lowest = nearest.min(budget.saturating_sub(window));
     let units = every_unit(model).totals();
-    let mut best: Option<(f64, [usize; 3], u128)> = None;
-    for (pruned, macs) in points.into_iter().filter(|point| point.1 >= lowest) {
-        let j = objective(hessian, fractions(pruned, units));
-        if best.is_none_or(|(least, ..)| j < least) {
-            best = Some((j, pruned, macs));
-        }
-    }
-    let (objective, pruned, macs) = best.ok_or_else(|| Error::invalid("search", "a feasible point", "none"))?;
+    let near = points.into_iter().filter(|point| point.1 >= lowest);
+    let best = least(near.map(|point| (point, objective(hessian, fractions(point.0, units)))));
+    let ((pruned, macs), objective) = best.ok_or_else(|| Error::invalid("search", "a feasible point", "none"))?;
     Ok(Found { pruned, macs: macs as u64, dense_macs: dense, objective, warnings })
 }
 
 /// `pruned / units` of each kind, 0 for a kind without units.
 pub fn fractions(pruned: [usize; 3], units: [usize; 3]) -> [f64; 3] {
-    std::array::from_fn(|kind| if units[kind] == 0 { 0.0 } else { pruned[kind] as f64 / units[kind] as f64 })
+    from_fn(|kind| if units[kind] == 0 { 0.0 } else { pruned[kind] as f64 / units[kind] as f64 })
 }
 
 /// For every number of pruned heads and channels, the fewest hidden units that meet `budget`, and the cost.
 fn feasible(model: &Architecture, options: &Options, budget: u128) -> Result<Vec<([usize; 3], u128)>> {
-    let (cost, everything) = (Cost::of(model)?, every_unit(model));
-    let [heads, hidden, embed] = everything.totals();
-    let most = Kind::ALL
-        .map(|kind| if options.kinds[kind as usize] { prunable(&everything, kind, options.protect) } else { 0 });
+    let (cost, all) = (Cost::of(model)?, every_unit(model));
+    let units = all.totals();
+    let mut most = [0; 3];
+    for (kind, _, vector) in all.vectors().filter(|(kind, ..)| options.kinds[*kind as usize]) {
+        most[kind as usize] += vector.len() - always_kept(kind, vector.len(), options.protect);
+    }
+    let macs = |pruned: [usize; 3]| cost.macs(from_fn(|kind| units[kind] - pruned[kind]));
     let mut points = Vec::new();
-    for (a, c) in (0..=most[0]).flat_map(|a| (0..=most[2]).map(move |c| (a, c))) {
-        let base = cost.without_hidden((heads - a) as u128, (embed - c) as u128);
-        let unit = cost.hidden * (embed - c) as u128;
-        let Some(left) = budget.checked_sub(base) else { continue };
-        let affordable = (left / unit).min(hidden as u128) as usize;
-        if hidden - affordable <= most[1] {
-            points.push(([a, hidden - affordable, c], base + affordable as u128 * unit));
+    for (heads, embed) in (0..=most[0]).flat_map(|heads| (0..=most[2]).map(move |embed| (heads, embed))) {
+        let Some(left) = budget.checked_sub(macs([heads, units[1], embed])) else { continue };
+        let unit = cost.hidden * (units[2] - embed) as u128;
+        let pruned = [heads, units[1] - (left / unit).min(units[1] as u128) as usize, embed];
+        if pruned[1] <= most[1] {
+            points.push((pruned, macs(pruned)));
         }
     }
     if points.is_empty() {
-        let embed = (embed - most[2]) as u128;
-        let base = cost.without_hidden((heads - most[0]) as u128, embed);
-        let least = (base + (hidden - most[1]) as u128 * cost.hidden * embed) as f64 / cost::macs(model) as f64;
+        let least = macs(most) as f64 / cost::macs(model) as f64;
         let expected = format!("at least {least:.4}, the least that these kinds and this protection can reach");
         return Err(Error::invalid("fraction of multiply-accumulates to keep", expected, options.keep));
     }
     Ok(points)
 }
 
-/// Units of a kind that are not always kept.
-fn prunable<T>(units: &Units<T>, kind: Kind, protect: bool) -> usize {
-    units.of(kind).iter().map(|vector| vector.len() - always_kept(kind, vector.len(), protect)).sum()
-}
-
 /// Prunes exactly `counts` units: in each gate vector the best are set aside, the rest of all vectors of a kind are
 /// ranked together by (score, block, unit), and the lowest go. SAViT, ranking within a kind.
 pub fn select(scores: &Scores, counts: [usize; 3], protect: bool) -> Result<Masks> {
-    check_scores(scores)?;
+    check_scores(scores, 0)?;
     let mut masks = scores.map(|_, vector| vec![true; vector.len()]);
     for kind in Kind::ALL {
         let mut candidates = Vec::new();
@@ -167,8 +158,9 @@ fn rank(a: &(f64, usize, usize), b: &(f64, usize, usize)) -> std::cmp::Ordering 
 }
 
 /// Search and selection: the plan of the units that stay.
-pub fn plan(model: &Architecture, scores: &Scores, hessian: &Hessian, options: &Options) -> Result<(Plan, Found)> {
-    scores.check_lengths("savit scores", model)?;
+pub fn plan(calibration: &Calibration, options: &Options) -> Result<(Plan, Found)> {
+    let Calibration { model, scores, hessian } = calibration;
+    scores.check_like("savit scores", &every_unit(model))?;
     let found = search(model, hessian, options)?;
     let masks = select(scores, found.pruned, options.protect)?;
     Ok((Plan::keeping("savit", model, kept(&masks))?, found))

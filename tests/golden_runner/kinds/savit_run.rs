@@ -9,28 +9,27 @@ use espalier::models::{Architecture, Model};
 use espalier::prune::plan::{Kind, every_unit};
 use espalier::prune::savit::calibrate::{Options, Picks};
 use espalier::prune::savit::masks::{Assignment, Candidates};
-use espalier::prune::savit::official::{Problem, Recorded, Surrogate};
+use espalier::prune::savit::official::{Draws, Problem, Surrogate};
 use espalier::prune::savit::passes::Method;
 use espalier::prune::savit::{Calibration, Hessian, Masks, always_kept, calibrate, gated, scores};
 use serde_json::{Value, json};
 
 /// The best index triple of every generation, replayed from the draws under `prefix`.
 fn evolve(case: &Case, problem: &Problem, prefix: &str) -> Result<Vec<[usize; 3]>, String> {
-    let floats = |name: &str| case.f64(&format!("{prefix}{name}"));
-    let integers = |name: &str| -> Result<Vec<i32>, String> {
+    let floats = |name: &str| case.f64(&format!("{prefix}{name}")).map(|(_, values)| values);
+    let integers = |name: &str| -> Result<Vec<usize>, String> {
         let values = case.i64s(&format!("{prefix}{name}"))?.1;
-        values.into_iter().map(|value| i32::try_from(value).map_err(|error| error.to_string())).collect()
+        values.into_iter().map(|value| usize::try_from(value).map_err(|error| error.to_string())).collect()
     };
-    let (shape, uniforms) = floats("mut_uniform")?;
-    let mut draws = Recorded {
-        genes: &floats("init_dna")?.1,
-        strengths: &floats("init_mut")?.1,
-        parents: &integers("parents")?,
-        take_first: &integers("take_first_parent")?,
-        uniforms: &uniforms,
-        normals: &floats("mut_normal")?.1,
+    let draws = Draws {
+        genes: floats("init_dna")?,
+        strengths: floats("init_mut")?,
+        parents: integers("parents")?,
+        take_first: integers("take_first_parent")?.into_iter().map(|bit| bit == 1).collect(),
+        uniforms: floats("mut_uniform")?,
+        normals: floats("mut_normal")?,
     };
-    problem.evolve(&mut draws, shape[0]).map_err(text)
+    problem.evolve(&draws).map_err(text)
 }
 
 fn put_generations(out: &mut Produced, name: String, best: &[[usize; 3]]) {
@@ -98,9 +97,9 @@ pub fn prune_run(case: &Case) -> Result<Produced, String> {
         double: true,
         picks: Picks::Recorded(picks(case)?),
     };
-    let counts = scores::batches(options.fraction, options.per_epoch).map_err(text)?;
-    out.put_json("batches_in_scores", counts.scores);
-    out.put_json("batches_in_hessian", counts.hessian);
+    let (in_scores, in_hessian) = scores::batches(options.fraction, options.per_epoch).map_err(text)?;
+    out.put_json("batches_in_scores", in_scores);
+    out.put_json("batches_in_hessian", in_hessian);
     let data = batches.iter().cloned().map(Ok);
     let calibration = calibrate(&model, data, &options, &mut |_, _| ()).map_err(text)?;
     put_units(&mut out, "out/criteria.", &calibration.scores);

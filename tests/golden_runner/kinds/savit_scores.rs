@@ -38,7 +38,7 @@ pub fn scores(case: &Case) -> Result<Produced, String> {
                 put_units(&mut out, &format!("out/gate_grad.batch{b}."), &scored.gradients);
             }
         }
-        let criteria = windows.close(None).map_err(text)?;
+        let criteria = windows.close().map_err(text)?;
         put_units(&mut out, &format!("out/m{number}.criteria."), &criteria);
         for (norm, kind) in [(1, Norm::L1), (2, Norm::L2)] {
             put_units(&mut out, &format!("out/m{number}.norm{norm}.criteria."), &normalised(&criteria, kind));
