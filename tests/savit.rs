@@ -4,7 +4,7 @@ use espalier::models::{Architecture, Mixer, Model};
 use espalier::nn::{Mode, Pass};
 use espalier::noise::Philox;
 use espalier::prune::plan::{Kind, Plan, every_unit, kept};
-use espalier::prune::savit::calibrate::{self, Iterative, Picks};
+use espalier::prune::savit::calibrate::{self, Iterative};
 use espalier::prune::savit::gated::{self, Gated, Gates};
 use espalier::prune::savit::losses::{Features, Full, PrunedLoss, Teachers};
 use espalier::prune::savit::passes::{Batch, Curvature, Method, score};
@@ -150,8 +150,9 @@ fn options() -> calibrate::Options {
 fn a_calibration_is_kept_for_another_target() {
     let model = dense();
     let mut seen = Vec::new();
-    let score =
-        |progress: calibrate::Progress| calibrate::calibrate(&model, data(&model, 4), &options(), progress).unwrap();
+    let score = |progress: calibrate::Progress| {
+        calibrate::calibrate(&model, &mut data(&model, 4), &options(), progress).unwrap()
+    };
     let calibration = score(&mut |done, all| seen.push((done, all)));
     let (plan, found) = search::plan(&calibration, &search::Options::keeping(0.7)).unwrap();
     assert_eq!(seen, [(1, 4), (2, 4), (3, 4), (4, 4)]);
@@ -173,14 +174,14 @@ fn a_calibration_is_kept_for_another_target() {
 fn bad_scoring_passes_are_refused() {
     let model = dense();
     let pass = |model: &Model, options: calibrate::Options, count| {
-        calibrate::calibrate(model, data(model, count), &options, &mut |_, _| ())
+        calibrate::calibrate(model, &mut data(model, count), &options, &mut |_, _| ())
     };
     assert!(pass(&model, options(), 4).is_ok() && pass(&model, options(), 3).is_err());
     for (fraction, per_epoch) in [(0.1, 19), (0.5, 3), (0.0, 100), (1.1, 100), (0.5, 0)] {
         assert!(pass(&model, calibrate::Options { fraction, per_epoch, ..options() }, 9).is_err());
     }
     for picks in [vec![LayerPicks([0; 7]); 3], vec![LayerPicks([2, 0, 0, 0, 0, 0, 0]); 4]] {
-        assert!(pass(&model, calibrate::Options { picks: Picks::Recorded(picks), ..options() }, 4).is_err());
+        assert!(pass(&model, calibrate::Options { picks: Some(picks), ..options() }, 4).is_err());
     }
     let mut broken = model.clone();
     let (_, weight) = broken.params_mut().iter_mut().find(|(name, _)| *name == "blocks.1.mlp.fc1.weight").unwrap();
@@ -189,13 +190,13 @@ fn bad_scoring_passes_are_refused() {
         Err(Error::NonFinite { layer, .. }) => assert_eq!(layer, "blocks.1.mlp.fc1.weight"),
         other => panic!("{other:?}"),
     }
-    let poisoned = data(&model, 4).enumerate().map(|(step, batch)| {
+    let mut poisoned = data(&model, 4).enumerate().map(|(step, batch)| {
         batch.map(|(mut images, targets)| {
             images.slice_mut::<f32>().unwrap()[0] = if step == 2 { f32::INFINITY } else { 0.0 };
             (images, targets)
         })
     });
-    match calibrate::calibrate(&model, poisoned, &options(), &mut |_, _| ()) {
+    match calibrate::calibrate(&model, &mut poisoned, &options(), &mut |_, _| ()) {
         Err(Error::NonFinite { step, .. }) => assert_eq!(step, 2),
         other => panic!("{other:?}"),
     }
@@ -255,13 +256,13 @@ fn gate_gradients_equal_differences_of_losses() {
 fn iterative_pruning_takes_its_share_every_round() {
     let model = dense();
     let options = Iterative { frequency: 1, iterations: 2, units: [1, 7, 2] };
-    let rounds = calibrate::iterate(&model, data(&model, 3), &options, &mut |_, _| ()).unwrap();
+    let rounds = calibrate::iterate(&model, &mut data(&model, 3), &options, &mut |_, _| ()).unwrap();
     let gone = |round: &calibrate::Round, kind| round.masks.of(kind).concat().iter().filter(|kept| !**kept).count();
     for (index, round) in rounds.iter().enumerate() {
         assert_eq!(Kind::ALL.map(|kind| gone(round, kind)), [1, 7, 2].map(|units| units * (index + 1)));
     }
     for bad in [Iterative { frequency: 0, ..options.clone() }, Iterative { units: [5, 1, 1], ..options }] {
-        assert!(calibrate::iterate(&model, data(&model, 3), &bad, &mut |_, _| ()).is_err());
+        assert!(calibrate::iterate(&model, &mut data(&model, 3), &bad, &mut |_, _| ()).is_err());
     }
 }
 

@@ -5,7 +5,7 @@ use espalier::models::cost::{self, Counting, MaskedFlops};
 use espalier::models::zoo;
 use espalier::prune::plan::{every_unit, kept, qkv_rows};
 use espalier::prune::savit::masks::{Assignment, Candidates, iterative};
-use espalier::prune::savit::official::{self, Draws, Problem, Surrogate};
+use espalier::prune::savit::official::{self, Child, Draws, Problem, Surrogate};
 use espalier::prune::savit::scores::{
     Calibration, HESSIAN_EMBED, HessianSum, LayerPicks, Norm, Windows, batches, normalised, taylor,
 };
@@ -72,12 +72,18 @@ impl Case {
     }
 
     fn evolve(&self, problem: &Problem, prefix: &str, generations: usize) -> Vec<[usize; 3]> {
-        let [genes, strengths, uniforms, normals] = ["init_dna", "init_mut", "mut_uniform", "mut_normal"]
-            .map(|name| self.tensors[&format!("rng/{prefix}{name}")].clone());
-        let [parents, take_first] =
-            ["parents", "take_first_parent"].map(|name| self.tensors[&format!("rng/{prefix}{name}")].iter());
-        let (parents, take_first) = (parents.map(|&x| x as usize).collect(), take_first.map(|&x| x == 1.0).collect());
-        let best = problem.evolve(&Draws { genes, strengths, parents, take_first, uniforms, normals }).unwrap();
+        let [genes, strengths, parents, take_first, uniforms, normals] =
+            ["init_dna", "init_mut", "parents", "take_first_parent", "mut_uniform", "mut_normal"]
+                .map(|name| self.tensors[&format!("rng/{prefix}{name}")].as_slice());
+        let first = |kind: usize| strengths.chunks(100).nth(kind).unwrap().iter().map(move |&s| (genes[kind], s));
+        let numbers = parents.chunks(2).zip(take_first).zip(uniforms.iter().zip(normals));
+        let child = |((parents, &first), (&uniform, &normal)): ((&[f64], &f64), (&f64, &f64))| {
+            let parent = parents[usize::from(first != 1.0)] as usize;
+            Child { parent, uniform, normal }
+        };
+        let draws =
+            Draws { population: [0, 1].map(|kind| first(kind).collect()), children: numbers.map(child).collect() };
+        let best = problem.evolve(&draws).unwrap();
         assert_eq!(best.len(), generations);
         best
     }
@@ -184,13 +190,13 @@ fn prune_runs_match_from_recorded_criteria_to_masks() {
         let costs = [surrogate.gflops([0; 3]), surrogate.gflops(index), surrogate.reduction(index)];
         costs.iter().zip(&floats(&case.json["surrogate"])[1..]).for_each(|(&a, &b)| close(a, b, 1e-9));
 
-        let thresholds = candidates.thresholds(index).unwrap();
+        let thresholds = candidates.thresholds(index.map(|k| k + 1)).unwrap();
         assert_eq!(thresholds.to_vec(), case.tensors["out/thresholds"]);
         let masks = candidates.masks(thresholds, Assignment::Official);
         assert_eq!(masks, case.masks("out/mask"), "{name}");
         if protect {
             let order = case.units("out/protect_order").map(|_, v| v.iter().map(|&x| x as usize).collect::<Vec<_>>());
-            assert_eq!(*candidates.order(), order);
+            assert_eq!(candidates.order, order);
             let aligned = candidates.masks(thresholds, Assignment::Aligned);
             assert_eq!(aligned, case.masks("out/mask_aligned"));
             assert_eq!(aligned, select(&scores, index.map(|i| i + 1), true).unwrap());
@@ -226,7 +232,7 @@ fn rising_targets_match() {
     let surrogate = Surrogate::of(&model, 197).unwrap();
     for (i, run) in case.json["rising_targets"].as_array().unwrap().iter().enumerate() {
         let index = triple(&run["selected_index"]);
-        let thresholds = candidates.thresholds(index).unwrap();
+        let thresholds = candidates.thresholds(index.map(|k| k + 1)).unwrap();
         thresholds.iter().zip(floats(&run["thresholds"])).for_each(|(&a, b)| close(a, b, 1e-6));
         let masks = candidates.masks(thresholds, Assignment::Official);
         assert_eq!(masks, case.masks(&format!("out/target{i}.mask")));

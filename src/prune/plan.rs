@@ -4,18 +4,18 @@
 //! block, `A = {i·d + k : i ∈ Hd, 0 ≤ k < d}` and `A3 = A, A + h·d, A + 2·h·d`: qkv becomes `[A3][:, E]`, proj
 //! `[E][:, A]`, fc1 `[Fd][:, E]`, fc2 `[E][:, Fd]`, norms, tokens and patch rows `[E]`, heads `[:, E]`.
 
+use super::require;
 use crate::models::{Architecture, Mixer};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
 
 /// The three kinds of prunable unit, in the order of SAViT's Hessian.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Attention heads, per block.
+    /// Attention heads, a vector per block.
     Heads,
-    /// Hidden units of the MLPs, per block.
+    /// Hidden units of the MLPs, a vector per block.
     Hidden,
     /// Channels of the residual stream, one vector for the whole model.
     Embed,
@@ -105,13 +105,9 @@ impl<T> Units<T> {
 
     /// Refuses vectors that are not as long as those of `model`.
     pub fn check_like<U>(&self, what: &'static str, model: &Units<U>) -> Result<()> {
-        let (expected, found) = (model.map(lengths), self.map(lengths));
+        let (expected, found) = (model.map(|_, v| vec![v.len()]), self.map(|_, v| vec![v.len()]));
         if expected == found { Ok(()) } else { Err(Error::shape(what, format!("{expected:?}"), found)) }
     }
-}
-
-fn lengths<T>(_: Kind, vector: &[T]) -> Vec<usize> {
-    vec![vector.len()]
 }
 
 /// The indices of every unit of `model`.
@@ -174,8 +170,11 @@ impl Plan {
             (kept.embed != all.embed).then_some(Step::Embed(kept.embed)),
         ];
         let steps = steps.into_iter().flatten().collect();
-        let plan = Plan { method: method.into(), source: source.clone(), steps };
-        plan.kept().map(|_| plan)
+        Plan { method: method.into(), source: source.clone(), steps }.checked()
+    }
+
+    fn checked(self) -> Result<Plan> {
+        self.kept().map(|_| self)
     }
 
     /// The kept units in the source's own indices, all steps together. Every list is checked: one per block, indices
@@ -191,15 +190,11 @@ impl Plan {
             };
             let what = |vector: usize| format!("plan step {index}, {}[{vector}]", kind.name());
             let before = kept.of_mut(kind);
-            if keep.len() != before.len() {
-                return Err(Error::invalid(what(0), format!("{} index lists", before.len()), keep.len()));
-            }
+            require(keep.len() == before.len(), what(0), format!("{} index lists", before.len()), keep.len())?;
             for (vector, (units, indices)) in before.iter_mut().zip(keep).enumerate() {
                 *units = pick(units, indices, || what(vector))?;
             }
-            if kept.embed.is_empty() {
-                return Err(Error::invalid(what(0), "at least 1 embedding channel", 0));
-            }
+            require(!kept.embed.is_empty(), what(0), "at least 1 embedding channel", 0)?;
         }
         Ok(kept)
     }
@@ -207,17 +202,14 @@ impl Plan {
     /// The smaller model. `model` may differ from the source in classes, image size or distillation, not in blocks or
     /// embedding width. Takes effect on weights by slicing [`kept`](Self::kept).
     pub fn apply_to(&self, model: &Architecture) -> Result<Architecture> {
-        if model.blocks != self.source.blocks || model.embed_dim != self.source.embed_dim {
-            let widths = |m: &Architecture| format!("embed_dim {}, blocks {:?}", m.embed_dim, m.blocks);
-            return Err(Error::invalid("model to prune", widths(&self.source), widths(model)));
-        }
+        let widths = |m: &Architecture| format!("embed_dim {}, blocks {:?}", m.embed_dim, m.blocks);
+        let [expected, found] = [&self.source, model].map(widths);
+        require(expected == found, "model to prune", expected, found)?;
         let kept = self.kept()?;
         let mut small = Architecture { embed_dim: kept.embed.len(), ..model.clone() };
-        for ((block, kept_heads), kept_hidden) in small.blocks.iter_mut().zip(&kept.heads).zip(&kept.hidden) {
-            match &mut block.mixer {
-                Mixer::Attention { heads, .. } => *heads = kept_heads.len(),
-            }
-            block.hidden = kept_hidden.len();
+        for ((block, heads), hidden) in small.blocks.iter_mut().zip(&kept.heads).zip(&kept.hidden) {
+            block.mixer = Mixer::Attention { heads: heads.len(), head_dim: block.head_dim() };
+            block.hidden = hidden.len();
         }
         Ok(small)
     }
@@ -230,7 +222,7 @@ impl Plan {
     /// A checked plan from [`to_json`](Self::to_json).
     pub fn from_json(text: &str) -> Result<Plan> {
         let plan: Plan = serde_json::from_str(text).map_err(|error| Error::invalid("plan", "a plan in JSON", error))?;
-        plan.kept().map(|_| plan)
+        plan.checked()
     }
 }
 
@@ -239,8 +231,7 @@ fn pick(units: &[usize], indices: &[usize], what: impl Fn() -> String) -> Result
     if let Some(pair) = indices.windows(2).find(|pair| pair[0] >= pair[1]) {
         return Err(Error::invalid(what(), "ascending indices", format!("{} before {}", pair[0], pair[1])));
     }
-    let unit = |&index: &usize| {
-        units.get(index).copied().ok_or_else(|| Error::invalid(what(), format!("indices below {}", units.len()), index))
-    };
+    let below = || format!("indices below {}", units.len());
+    let unit = |&index: &usize| units.get(index).copied().ok_or_else(|| Error::invalid(what(), below(), index));
     indices.iter().map(unit).collect()
 }

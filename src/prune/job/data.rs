@@ -5,7 +5,6 @@ use crate::data::augment::Transform;
 use crate::data::dataset::{Dataset, FolderDataset};
 use crate::data::folder::{ImageFolder, imagenet_classes};
 use crate::data::generated::{GENERATOR_VERSION, GeneratedDataset, Split};
-use crate::data::loader::{Loader, LoaderOptions};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,17 +49,6 @@ impl JobData {
             return Err(Error::invalid(what, expected, format!("{:?}", theirs.get(k))));
         }
         Ok(data)
-    }
-
-    /// Shuffled training batches.
-    pub fn training(&self, options: &JobOptions, seed: u64) -> Result<Loader> {
-        Loader::new(Arc::clone(&self.train), LoaderOptions::train(options.batch_size, seed))
-    }
-
-    /// Test batches in order.
-    pub fn testing(&self, options: &JobOptions) -> Result<Loader> {
-        let settings = LoaderOptions { skip_broken: options.skip_broken, ..LoaderOptions::eval(64) };
-        Loader::new(Arc::clone(&self.test), settings)
     }
 }
 

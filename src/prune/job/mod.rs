@@ -11,9 +11,9 @@ mod report;
 pub use data::JobData;
 pub use options::JobOptions;
 
-use super::apply;
 use super::plan::{Plan, every_unit};
 use super::savit::{Calibration, calibrate, official, search};
+use super::{apply, require};
 use crate::data::loader::{Batch, Loader, LoaderOptions};
 use crate::models::{Architecture, LoadOptions, Model};
 use crate::ops::Reduction;
@@ -28,9 +28,7 @@ const SCORE_BATCH: usize = 32;
 
 /// A compact model on its way: what it was cut to, and how it does before and after fine-tuning.
 pub struct Candidate {
-    /// `savit` or `random`.
-    pub name: String,
-    /// What was kept.
+    /// What was kept, by `savit` or at `random`.
     pub plan: Plan,
     /// The compact model.
     pub model: Model,
@@ -62,9 +60,8 @@ impl Job {
         let own_classes = given.is_some().then_some(arch.num_classes);
         let data = JobData::open(&options, arch.img_size, own_classes)?;
         let classes = data.test.num_classes();
-        if let Some(own) = own_classes.filter(|&own| own != classes) {
-            return Err(Error::invalid("classes of the data", format!("the model's {own}"), classes));
-        }
+        let own = own_classes.unwrap_or(classes);
+        require(classes == own, "classes of the data", format!("the model's {own}"), classes)?;
         let arch = arch.with_classes(classes);
         search::search(&arch, &[[0.0; 3]; 3], &search::Options { allow_zero_hessian: true, ..options.search() })?;
         let folder = RunFolder::create(&options.out)?;
@@ -102,7 +99,7 @@ impl Job {
             return Model::load(&cached, &LoadOptions { arch: Some(arch), ..LoadOptions::default() });
         }
         let mut model = Model::init(arch, options.seed)?;
-        let train = self.data.training(options, options.seed)?;
+        let train = self.training(options.seed)?;
         let config = TrainConfig {
             drop_path: options.drop_path,
             smoothing: options.smoothing,
@@ -125,9 +122,14 @@ impl Job {
         Ok(model)
     }
 
+    fn training(&self, seed: u64) -> Result<Loader> {
+        Loader::new(Arc::clone(&self.data.train), LoaderOptions::train(self.options.batch_size, seed))
+    }
+
     /// Accuracy on the test images.
     pub fn evaluate(&self, name: &str, model: &Model) -> Result<Evaluation> {
-        let test = self.data.testing(&self.options)?;
+        let settings = LoaderOptions { skip_broken: self.options.skip_broken, ..LoaderOptions::eval(64) };
+        let test = Loader::new(Arc::clone(&self.data.test), settings)?;
         let progress = Progress::with(self.data.test.len() as u64, &format!("evaluate {name}"), self.show);
         let evaluation = evaluate(model, &test, &progress)?;
         tell_broken(&evaluation.broken);
@@ -140,10 +142,8 @@ impl Job {
             let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
             let wrong = |e| Error::invalid(path.display().to_string(), "a saved calibration", e);
             let calibration = Calibration::from_json(&text).map_err(wrong)?;
-            if calibration.model != *dense.arch() {
-                let found = format!("that of {:?}", calibration.model);
-                return Err(Error::invalid(path.display().to_string(), "the calibration of this model", found));
-            }
+            let (fits, found) = (calibration.model == *dense.arch(), format!("that of {:?}", calibration.model));
+            require(fits, path.display().to_string(), "the calibration of this model", found)?;
             return Ok(calibration);
         }
         let batch = SCORE_BATCH.min(self.data.scoring.len());
@@ -156,13 +156,13 @@ impl Job {
             Ok(batches) => Box::new(batches) as Box<dyn Iterator<Item = _>>,
             Err(error) => Box::new(std::iter::once(Err(error))),
         });
-        let batches = batches.map(|batch: Result<Batch>| {
+        let mut batches = batches.map(|batch: Result<Batch>| {
             let batch = batch?;
             let targets = ops::one_hot(&batch.labels, self.arch.num_classes, 0.0, DType::F32)?;
             Ok((images(&batch, self.arch.img_size)?, targets))
         });
         let progress = Progress::with((batch * (self.options.score_batches + 1)) as u64, "score", self.show);
-        let calibration = calibrate::calibrate(dense, batches, &options, &mut |_, _| progress.inc(batch as u64))?;
+        let calibration = calibrate::calibrate(dense, &mut batches, &options, &mut |_, _| progress.inc(batch as u64))?;
         progress.finish();
         self.folder.write_text("calibration.json", &calibration.to_json()?)?;
         Ok(calibration)
@@ -192,7 +192,7 @@ impl Job {
         let name = plan.method.clone();
         let mut model = apply(dense, &plan)?;
         let before = self.evaluate(&format!("{name}, not fine-tuned"), &model)?;
-        let train = self.data.training(&self.options, self.options.seed ^ 2)?;
+        let train = self.training(self.options.seed ^ 2)?;
         let steps = (self.options.finetune_epochs * train.batches() as f64).round() as usize;
         let mut after = before.clone();
         if steps > 0 {
@@ -213,7 +213,7 @@ impl Job {
         model.save(self.folder.file(&format!("{name}.safetensors"))?, "finetune")?;
         model.save_pth(self.folder.file(&format!("{name}.pth"))?)?;
         self.folder.write_json(&format!("{name}.architecture.json"), model.arch())?;
-        Ok(Candidate { name, plan, model, before, after })
+        Ok(Candidate { plan, model, before, after })
     }
 
     fn say(&self, line: &str) {

@@ -2,8 +2,8 @@
 
 use crate::data::generated::GENERATOR_VERSION;
 use crate::models::{Architecture, LoadOptions, Model, zoo};
-use crate::prune::Kind;
 use crate::prune::savit::search;
+use crate::prune::{Kind, require};
 use crate::{Error, Result};
 use clap::Args;
 use serde::Serialize;
@@ -131,9 +131,8 @@ impl JobOptions {
         if let Some((what, value, _, expected)) = ranges.iter().find(|(_, value, range, _)| !range.contains(value)) {
             return Err(Error::invalid(*what, *expected, value));
         }
-        if self.compat.is_some() && self.kinds.len() < 3 {
-            return Err(Error::invalid("kinds", "all three with --compat official", self.kinds.join(",")));
-        }
+        let all_or_own = self.compat.is_none() || self.kinds.len() >= 3;
+        require(all_or_own, "kinds", "all three with --compat official", self.kinds.join(","))?;
         Ok(self)
     }
 

@@ -4,91 +4,54 @@ use super::{Candidate, Job};
 use crate::models::{Architecture, Block, Model, cost};
 use crate::report::table::{bytes, count};
 use crate::report::{Rival, Table, Timing, interleaved, structure_svg};
-use crate::train::{Accuracy, Evaluation};
+use crate::train::Evaluation;
 use crate::{DType, Error, Result, Tensor};
-use serde::Serialize;
-
-/// Images per second.
-#[derive(Serialize)]
-struct Speed {
-    /// At batch 1.
-    single: Timing,
-    /// At batch 32.
-    batch: Timing,
-}
-
-/// What the report says of one model.
-#[derive(Serialize)]
-struct Row {
-    name: String,
-    /// Before fine-tuning, for pruned ones.
-    before: Option<Accuracy>,
-    accuracy: Accuracy,
-    /// Percent of the test images on which it agrees with the dense model.
-    agreement: f64,
-    params: u64,
-    macs: u64,
-    /// Size of the checkpoint in bytes.
-    file: u64,
-    speed: Speed,
-    /// Time of the dense model over this one's at batch 32.
-    speed_up: f64,
-    /// Dense multiply-accumulates over this model's.
-    macs_saved: f64,
-}
-
-/// A header of the closing table, and what stands below it.
-type Column = (&'static str, fn(&Row) -> String);
-
-const COLUMNS: [Column; 12] = [
-    ("model", |row| row.name.clone()),
-    ("top-1 cut", |row| row.before.map_or("-".into(), |before| format!("{:.2}", before.top1))),
-    ("top-1", |row| format!("{:.2}", row.accuracy.top1)),
-    ("top-5", |row| format!("{:.2}", row.accuracy.top5)),
-    ("agrees", |row| format!("{:.1}", row.agreement)),
-    ("params", |row| count(row.params)),
-    ("MACs", |row| count(row.macs)),
-    ("file", |row| bytes(row.file)),
-    ("img/s b1", |row| row.speed.single.to_string()),
-    ("img/s b32", |row| row.speed.batch.to_string()),
-    ("speed-up", |row| format!("{:.2}x", row.speed_up)),
-    ("MACs saved", |row| format!("{:.2}x", row.macs_saved)),
-];
+use serde_json::json;
 
 impl Job {
     /// Measures, writes `report.md`, `report.json` and the pictures, and returns the table's text.
     pub fn report(&self, dense: &Model, evaluation: &Evaluation, candidates: &[Candidate]) -> Result<String> {
         dense.save(self.folder.file("dense.safetensors")?, "dense")?;
         let mut models = vec![("dense", dense, None, evaluation)];
-        models.extend(candidates.iter().map(|c| (c.name.as_str(), &c.model, Some(c.before.accuracy), &c.after)));
+        models.extend(candidates.iter().map(|c| (c.plan.method.as_str(), &c.model, Some(c.before.accuracy), &c.after)));
         let named: Vec<(&str, &Model)> = models.iter().map(|(name, model, ..)| (*name, *model)).collect();
         let speeds: Vec<_> = self.measure(&named, 1)?.into_iter().zip(self.measure(&named, 32)?).collect();
-        let (dense_time, dense_macs) = (1.0 / speeds[0].1.median, cost::macs(dense.arch()));
-        let mut rows = Vec::new();
+        let (dense_speed, dense_macs) = (speeds[0].1.median, cost::macs(dense.arch()));
+        let (mut records, mut rows) = (Vec::new(), Vec::new());
         for ((name, model, before, after), (single, batch)) in models.into_iter().zip(speeds) {
             let path = self.folder.file(&format!("{name}.safetensors"))?;
-            let macs = cost::macs(model.arch());
-            rows.push(Row {
-                name: name.to_string(),
-                before,
-                accuracy: after.accuracy,
-                agreement: after.agreement(evaluation),
-                params: cost::params(model.arch()),
-                macs,
-                file: std::fs::metadata(&path).map_err(Error::io("read", &path))?.len(),
-                speed_up: dense_time * batch.median,
-                macs_saved: dense_macs as f64 / macs.max(1) as f64,
-                speed: Speed { single, batch },
-            });
+            let file = std::fs::metadata(&path).map_err(Error::io("read", &path))?.len();
+            let (params, macs) = (cost::params(model.arch()), cost::macs(model.arch()));
+            let (accuracy, agreement) = (after.accuracy, after.agreement(evaluation));
+            let (speed_up, macs_saved) = (1.0 / dense_speed * batch.median, dense_macs as f64 / macs.max(1) as f64);
+            records.push(json!({
+                "name": name, "before": before, "accuracy": accuracy, "agreement": agreement, "params": params,
+                "macs": macs, "file": file, "speed": {"single": single, "batch": batch}, "speed_up": speed_up,
+                "macs_saved": macs_saved,
+            }));
+            rows.push([
+                ("model", name.to_string()),
+                ("top-1 cut", before.map_or("-".into(), |before| format!("{:.2}", before.top1))),
+                ("top-1", format!("{:.2}", accuracy.top1)),
+                ("top-5", format!("{:.2}", accuracy.top5)),
+                ("agrees", format!("{agreement:.1}")),
+                ("params", count(params)),
+                ("MACs", count(macs)),
+                ("file", bytes(file)),
+                ("img/s b1", single.to_string()),
+                ("img/s b32", batch.to_string()),
+                ("speed-up", format!("{speed_up:.2}x")),
+                ("MACs saved", format!("{macs_saved:.2}x")),
+            ]);
         }
-        self.folder.write_json("report.json", &rows)?;
+        self.folder.write_json("report.json", &records)?;
         if let Some(candidate) = candidates.first() {
             self.folder.write_text("structure.svg", &structure(dense.arch(), candidate.model.arch()))?;
         }
         self.folder.curves()?;
-        let mut table = Table::new(&COLUMNS.map(|(header, _)| header));
-        for row in &rows {
-            table.row(COLUMNS.map(|(_, cell)| cell(row)));
+        let mut table = Table::new(&rows[0].each_ref().map(|(header, _)| *header));
+        for row in rows {
+            table.row(row.map(|(_, cell)| cell));
         }
         self.folder.write_text("report.md", &self.markdown(&table, candidates)?)?;
         Ok(table.text())
@@ -121,7 +84,8 @@ impl Job {
                  turn within each round.\n\n![structure](structure.svg)\n\n![curves](curves.svg)\n\n";
         for candidate in candidates {
             let [heads, hidden, embed] = candidate.plan.kept()?.totals();
-            text += &format!("- {}: {heads} heads, {hidden} hidden units, {embed} channels kept\n", candidate.name);
+            text +=
+                &format!("- {}: {heads} heads, {hidden} hidden units, {embed} channels kept\n", candidate.plan.method);
         }
         Ok(text)
     }

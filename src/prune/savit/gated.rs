@@ -11,7 +11,7 @@ use crate::prune::plan::{Kind, Units, every_unit};
 use crate::tape::Grads;
 use crate::{DType, Error, Result, Tape, Tensor, Var, ops};
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// One factor per unit; all 1 in a plain model.
 pub type Gates = Units<f64>;
@@ -23,7 +23,7 @@ pub fn open(model: &Architecture) -> Gates {
 
 /// Gates of 1 for kept units and 0 for the others.
 pub fn from_masks(masks: &Masks) -> Gates {
-    masks.map(|_, mask| mask.iter().map(|&kept| f64::from(u8::from(kept))).collect())
+    masks.map(|_, mask| mask.iter().map(|&kept| f64::from(kept)).collect())
 }
 
 /// The masks that `gates` are: every value must be exactly 0 or 1, an error names the first that is not.
@@ -66,36 +66,34 @@ pub fn to_params(gates: &Gates) -> Result<Params> {
 /// Takes the gates out of `params`: the plain rest, and the gates (1 where a dense checkpoint has none). Copies of the
 /// embedding gate must be equal and lengths fit `model`; errors name `source`.
 pub fn split_params(model: &Architecture, params: &Params, source: &str) -> Result<(Params, Gates)> {
-    let wrong = |key: String, expected: String, found: String| Error::Key { file: source.into(), key, expected, found };
-    let mut taken = HashSet::new();
+    let wrong = |key: &str, expected: String, found: String| {
+        Err(Error::Key { file: source.into(), key: key.into(), expected, found })
+    };
     let gates = open(model).try_map(|kind, block, ones| {
-        let mut first: Option<(String, Vec<f64>)> = None;
-        for key in keys(kind, block, model.blocks.len()) {
-            let Some(found) = params.find(&key).map(Tensor::to_f64s) else { continue };
-            taken.insert(key.clone());
-            match &first {
-                _ if found.len() != ones.len() => {
-                    return Err(wrong(key, format!("{} gates", ones.len()), found.len().to_string()));
-                }
-                Some((name, values)) if found != *values => {
-                    return Err(wrong(key, format!("the values of {name}"), "others".into()));
-                }
-                Some(_) => {}
-                None => first = Some((key, found)),
-            }
+        let values = |key: String| params.find(&key).map(|tensor| (key, tensor.to_f64s()));
+        let copies: Vec<_> = keys(kind, block, model.blocks.len()).into_iter().filter_map(values).collect();
+        let Some((first, values)) = copies.first() else { return Ok(ones.to_vec()) };
+        if let Some((key, found)) = copies.iter().find(|(_, copy)| copy.len() != ones.len()) {
+            return wrong(key, format!("{} gates", ones.len()), found.len().to_string());
         }
-        Ok(first.map_or(ones.to_vec(), |(_, values)| values))
+        match copies.iter().find(|(_, copy)| copy != values) {
+            Some((key, _)) => wrong(key, format!("the values of {first}"), "others".into()),
+            None => Ok(values.clone()),
+        }
     })?;
-    let rest = params.iter().filter(|(name, _)| !taken.contains(*name));
+    let names = to_params(&gates)?;
+    let rest = params.iter().filter(|(name, _)| names.find(name).is_none());
     Ok((rest.map(|(name, tensor)| (name.to_string(), tensor.clone())).collect(), gates))
 }
+
+/// What passed each gate, and a leaf whose gradient is the one there.
+type Seen = RefCell<HashMap<Site, (Tensor, Var)>>;
 
 /// Gates as variables of a forward pass.
 pub struct Gated {
     vars: Units<Var>,
     living: Option<Vec<usize>>,
-    /// What passed the gates, and leaves of the tape whose gradients are those of the values there.
-    record: Option<(Tape, RefCell<HashMap<Site, (Tensor, Var)>>)>,
+    record: Option<(Tape, Seen)>,
 }
 
 impl Gated {

@@ -2,6 +2,7 @@
 //! uses DeiT's loss, [`crate::train::Distillation`] (losses, b).
 
 use crate::ops::{self, Reduction};
+use crate::prune::require;
 use crate::train::{DistillKind, distill::hard_labels};
 use crate::{Error, Result, Tensor, Var};
 use serde::{Deserialize, Serialize};
@@ -111,9 +112,8 @@ impl PrunedLoss {
             }
         }
         if let Some(features) = self.features {
-            if self.full == Full::None {
-                return Err(Error::invalid("intermediate features", "with a loss on the unpruned outputs", "none"));
-            }
+            let with_outputs = self.full != Full::None;
+            require(with_outputs, "intermediate features", "with a loss on the unpruned outputs", "none")?;
             let [student, teacher] = need(teachers.inside, "features of both models")?;
             terms.push((relations(student.qkv, teacher.qkv)?, self.alpha_im * self.alpha_attn));
             terms.push((mlp(student.mlp, teacher.mlp, features)?, self.alpha_im * self.alpha_mlp));

@@ -1,8 +1,9 @@
 //! Thresholds and masks as the released code makes them: candidates, inclusive thresholds, and its index misalignment.
 
 use super::{Masks, Scores, always_kept, check_scores};
+use crate::Result;
 use crate::prune::plan::{Kind, Units};
-use crate::{Error, Result};
+use crate::prune::require;
 
 /// Which unit a candidate's score prunes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -18,7 +19,8 @@ pub enum Assignment {
 /// released code shrinks its own list, so that a second search on it differs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Candidates {
-    order: Units<usize>,
+    /// Unit indices per gate vector, in the order of [`candidate_order`] (in index order without protection).
+    pub order: Units<usize>,
     sorted: [Vec<f64>; 3],
     scores: Scores,
 }
@@ -41,29 +43,19 @@ impl Candidates {
         Ok(Self { order, sorted, scores: scores.clone() })
     }
 
-    /// Unit indices per gate vector, in the order of [`candidate_order`] (in index order without protection).
-    pub fn order(&self) -> &Units<usize> {
-        &self.order
-    }
-
-    /// The largest admissible index of each kind: candidates − 1.
+    /// The largest admissible index of each kind: candidates − 1; index `k` prunes `k + 1` units.
     pub fn limits(&self) -> [usize; 3] {
         self.sorted.each_ref().map(|scores| scores.len().saturating_sub(1))
     }
 
-    /// The score at each index; index `k` prunes `k + 1` units and all that tie with the last.
-    pub fn thresholds(&self, index: [usize; 3]) -> Result<[f64; 3]> {
-        self.lowest(index.map(|index| index.saturating_add(1)))
-    }
-
-    /// The highest score of the `pruned[kind]` lowest; −∞ of none.
-    fn lowest(&self, pruned: [usize; 3]) -> Result<[f64; 3]> {
+    /// The highest of the `counts[kind]` lowest scores, −∞ of none; all units that tie with it go, too.
+    pub fn thresholds(&self, counts: [usize; 3]) -> Result<[f64; 3]> {
         let mut thresholds = [f64::NEG_INFINITY; 3];
         for kind in Kind::ALL {
-            let (scores, pruned) = (&self.sorted[kind as usize], pruned[kind as usize]);
-            let expected = || Error::invalid(kind.name(), format!("at most {} to prune", scores.len()), pruned);
-            if let Some(position) = pruned.checked_sub(1) {
-                thresholds[kind as usize] = *scores.get(position).ok_or_else(expected)?;
+            let (scores, count) = (&self.sorted[kind as usize], counts[kind as usize]);
+            require(count <= scores.len(), kind.name(), format!("at most {} to prune", scores.len()), count)?;
+            if let Some(&last) = scores[..count].last() {
+                thresholds[kind as usize] = last;
             }
         }
         Ok(thresholds)
@@ -89,7 +81,7 @@ impl Candidates {
 /// and the thresholds. SAViT's ancestor Taylor_pruning, iterative loop.
 pub fn iterative(criteria: &Scores, pruned: [usize; 3]) -> Result<(Masks, [f64; 3])> {
     let candidates = Candidates::new(criteria, false)?;
-    let thresholds = candidates.lowest(pruned)?;
+    let thresholds = candidates.thresholds(pruned)?;
     Ok((candidates.masks(thresholds, Assignment::Aligned), thresholds))
 }
 

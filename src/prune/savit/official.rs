@@ -7,8 +7,8 @@ use super::{Calibration, Hessian, check_hessian, least};
 use crate::models::Architecture;
 use crate::models::cost::SAVIT_TOKENS;
 use crate::prune::plan::{Plan, every_unit, kept};
+use crate::prune::{require, uniforms};
 use crate::{Error, Result};
-use std::array::from_fn;
 
 /// Individuals of the evolution.
 pub const POPULATION: usize = 100;
@@ -58,55 +58,43 @@ impl Surrogate {
     }
 }
 
-/// The random numbers of an evolution, recorded or [`random`](Self::random); row-major, kind 0 is heads, 1 embedding.
+/// The random numbers of an evolution, recorded or [`random`](Self::random).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Draws {
-    /// The first gene of the whole population, in [0, 1): `[kind]`.
-    pub genes: Vec<f64>,
-    /// The first mutation strengths, in [0, 1): `[kind, individual]`.
-    pub strengths: Vec<f64>,
-    /// Two different individuals: `[generation, kind, child, 2]`.
-    pub parents: Vec<usize>,
-    /// Inherit from the first, else from the second: `[generation, kind, child]`.
-    pub take_first: Vec<bool>,
-    /// `u` in [0, 1), the strength moves by `u − 0.5`: `[generation, kind, child]`.
-    pub uniforms: Vec<f64>,
-    /// Standard normal `z`, the gene moves by `strength·z`: `[generation, kind, child]`.
-    pub normals: Vec<f64>,
+    /// The first [`POPULATION`] of heads and of the embedding: gene and mutation strength, in [0, 1).
+    pub population: [Vec<(f64, f64)>; 2],
+    /// Of every generation [`CHILDREN`] of heads, then of the embedding.
+    pub children: Vec<Child>,
+}
+
+/// The random numbers of one child.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Child {
+    /// One of two different individuals.
+    pub parent: usize,
+    /// `u` in [0, 1): the strength moves by `u − 0.5`.
+    pub uniform: f64,
+    /// Standard normal `z`: the gene moves by `strength·z`.
+    pub normal: f64,
 }
 
 impl Draws {
     /// Draws for `generations` from a stream of uniforms in [0, 1), in the official order; normals by Box and Muller.
     pub fn random(generations: usize, mut uniform: impl FnMut() -> f64) -> Self {
         let mut draws = Self::default();
-        for _ in 0..2 {
-            draws.genes.push(uniform());
-            draws.strengths.extend((0..POPULATION).map(|_| uniform()));
+        for population in &mut draws.population {
+            let gene = uniform(); // of all
+            population.extend((0..POPULATION).map(|_| (gene, uniform())));
         }
         for _ in 0..generations * 2 * CHILDREN {
             let first = (uniform() * POPULATION as f64) as usize;
             let second = (first + 1 + (uniform() * (POPULATION - 1) as f64) as usize) % POPULATION;
-            draws.parents.extend([first, second]);
-            draws.take_first.push(uniform() < 0.5);
-            draws.uniforms.push(uniform());
-            let (radius, angle) = (1.0 - uniform(), uniform());
-            draws.normals.push(libm::sqrt(-2.0 * libm::log(radius)) * libm::cos(std::f64::consts::TAU * angle));
+            let parent = if uniform() < 0.5 { first } else { second };
+            let (step, radius, angle) = (uniform(), 1.0 - uniform(), uniform());
+            let normal = libm::sqrt(-2.0 * libm::log(radius)) * libm::cos(std::f64::consts::TAU * angle);
+            draws.children.push(Child { parent, uniform: step, normal });
         }
         draws
-    }
-
-    /// The number of generations; refuses arrays that do not fit together and parents that do not exist.
-    fn generations(&self) -> Result<usize> {
-        let children = self.uniforms.len();
-        let found = [&self.genes, &self.strengths, &self.normals].map(Vec::len);
-        let fit = found == [2, 2 * POPULATION, children]
-            && (self.parents.len(), self.take_first.len()) == (2 * children, children)
-            && children.is_multiple_of(2 * CHILDREN);
-        if fit && self.parents.iter().all(|&parent| parent < POPULATION) {
-            return Ok(children / (2 * CHILDREN));
-        }
-        let expected = "whole generations of known parents";
-        Err(Error::invalid("random draws of the savit search", expected, format!("{children} children or others")))
     }
 }
 
@@ -158,45 +146,49 @@ impl Problem {
         middle
     }
 
+    fn index(&self, head: usize, embed: usize) -> [usize; 3] {
+        [head, self.hidden_index(head, embed), embed]
+    }
+
     /// The best of all head and embedding indices; ties to the lowest head index, then the lowest embedding index.
     pub fn exhaustive(&self) -> ([usize; 3], f64) {
-        let pairs = (0..=self.limits[0]).flat_map(|head| (0..=self.limits[2]).map(move |embed| (head, embed)));
-        let indices = pairs.map(|(head, embed)| [head, self.hidden_index(head, embed), embed]);
-        least(indices.map(|index| (index, self.objective(index)))).unwrap_or(([0; 3], f64::INFINITY))
+        let [heads, _, embeds] = self.limits;
+        let all = (0..=heads).flat_map(|head| (0..=embeds).map(move |embed| self.index(head, embed)));
+        least(all.map(|index| (index, self.objective(index)))).unwrap_or(([0; 3], f64::INFINITY))
     }
 
     /// The best individual of every generation of the official evolution (the last is the result). SAViT,
     /// collaborative pruning by an evolutionary algorithm.
     pub fn evolve(&self, draws: &Draws) -> Result<Vec<[usize; 3]>> {
-        let generations = draws.generations()?;
-        let strengths = |kind: usize| &draws.strengths[kind * POPULATION..][..POPULATION];
-        let mut genes: [Vec<_>; 2] =
-            from_fn(|kind| strengths(kind).iter().map(|&strength| (draws.genes[kind], strength)).collect());
-        let mut best = Vec::with_capacity(generations);
-        for generation in 0..generations {
-            for (kind, population) in genes.iter_mut().enumerate() {
-                let first = (2 * generation + kind) * CHILDREN;
-                for child in first..first + CHILDREN {
-                    let parent = draws.parents[2 * child + usize::from(!draws.take_first[child])];
-                    let (gene, strength): (f64, f64) = population[parent];
-                    let strength = (strength + (draws.uniforms[child] - 0.5)).max(0.0);
-                    population.push(((gene + strength * draws.normals[child]).clamp(0.0, 1.0), strength));
+        let (mut populations, children) = (draws.population.clone(), &draws.children);
+        let whole = populations.iter().all(|population| population.len() == POPULATION)
+            && children.iter().all(|child| child.parent < POPULATION)
+            && children.len().is_multiple_of(2 * CHILDREN);
+        let found = format!("{} children, or unknown parents", children.len());
+        require(whole, "random draws of the savit search", "whole generations", found)?;
+        let mut best = Vec::new();
+        for generation in children.chunks(2 * CHILDREN) {
+            for (population, children) in populations.iter_mut().zip(generation.chunks(CHILDREN)) {
+                for child in children {
+                    let (gene, strength) = population[child.parent];
+                    let strength = (strength + (child.uniform - 0.5)).max(0.0);
+                    population.push(((gene + strength * child.normal).clamp(0.0, 1.0), strength));
                 }
             }
-            best.push(self.survive(&mut genes));
+            best.push(self.survive(&mut populations));
         }
         Ok(best)
     }
 
     /// Keeps the fittest, least fit first (a stable sort: ties stay in order); returns the best individual's indices.
-    fn survive(&self, genes: &mut [Vec<(f64, f64)>; 2]) -> [usize; 3] {
-        let at = |kind: usize, gene: f64| (self.limits[kind] as f64 * gene) as usize;
-        let pairs = genes[0].iter().zip(&genes[1]).map(|(head, embed)| (at(0, head.0), at(2, embed.0)));
-        let indices: Vec<_> = pairs.map(|(head, embed)| [head, self.hidden_index(head, embed), embed]).collect();
+    fn survive(&self, populations: &mut [Vec<(f64, f64)>; 2]) -> [usize; 3] {
+        let at = |gene: f64, kind: usize| (self.limits[kind] as f64 * gene) as usize;
+        let individuals = populations[0].iter().zip(&populations[1]);
+        let indices: Vec<_> = individuals.map(|(head, embed)| self.index(at(head.0, 0), at(embed.0, 2))).collect();
         let mut order: Vec<_> = indices.iter().map(|&index| self.objective(index)).enumerate().collect();
         let best = least(order.iter().copied()).map_or([0; 3], |(individual, _)| indices[individual]);
         order.sort_by(|a, b| (-a.1).total_cmp(&-b.1));
-        for population in genes {
+        for population in populations {
             *population = order[CHILDREN..].iter().map(|&(individual, _)| population[individual]).collect();
         }
         best
@@ -227,9 +219,7 @@ impl Options {
 /// Hessian, a reduction that misses the target by more than the tolerance.
 pub fn plan(calibration: &Calibration, options: &Options) -> Result<(Plan, Vec<String>)> {
     let (Calibration { model, scores, hessian }, target) = (calibration, options.target);
-    if !(target > 0.0 && target < 1.0) {
-        return Err(Error::invalid("fraction of the surrogate to remove", "between 0 and 1", target));
-    }
+    require(target > 0.0 && target < 1.0, "fraction of the surrogate to remove", "between 0 and 1", target)?;
     let mut warnings = check_hessian(hessian, false)?;
     scores.check_like("savit scores", &every_unit(model))?;
     let surrogate = Surrogate::of(model, SAVIT_TOKENS)?;
@@ -237,16 +227,13 @@ pub fn plan(calibration: &Calibration, options: &Options) -> Result<(Plan, Vec<S
     let limits = candidates.limits();
     let problem = Problem { surrogate, hessian: *hessian, limits, target, tolerance: TOLERANCE };
     let index = match options.evolve {
-        Some(seed) => {
-            let draws = Draws::random(GENERATIONS, crate::prune::uniforms(seed));
-            problem.evolve(&draws)?.last().copied().unwrap_or_default()
-        }
+        Some(seed) => problem.evolve(&Draws::random(GENERATIONS, uniforms(seed)))?.last().copied().unwrap_or_default(),
         None => problem.exhaustive().0,
     };
     let reached = surrogate.reduction(index);
     if (reached - target).abs() > TOLERANCE {
         warnings.push(format!("the surrogate falls by {reached:.4}, not by the target {target}"));
     }
-    let masks = candidates.masks(candidates.thresholds(index)?, options.assignment);
+    let masks = candidates.masks(candidates.thresholds(index.map(|k| k + 1))?, options.assignment);
     Ok((Plan::keeping("savit", model, kept(&masks))?, warnings))
 }

@@ -8,7 +8,7 @@ use super::gated::{Gated, Gates};
 use super::scores::{LayerPicks, taylor};
 use super::{Hessian, Scores, check_scores};
 use crate::models::{Model, mean_of_heads};
-use crate::nn::{Mode, Params, Pass, Site};
+use crate::nn::{Mode, Pass, Site};
 use crate::prune::plan::{Kind, Units};
 use crate::tape::Grads;
 use crate::{DType, Error, Result, Tape, Tensor, Var, ops};
@@ -44,9 +44,13 @@ pub struct Scored {
 /// Scores a mini-batch of `model` behind `gates`; `step` numbers it in errors. Methods 1, 3 and 4 see a gate's last
 /// output and the gradient at its first, which are two different uses of the embedding gate as in the official code.
 pub fn score(model: &Model, gates: &Gates, batch: &Batch, method: Method, step: usize) -> Result<Scored> {
-    let (loss, gated, grads) = backward(model, model.params(), gates, batch, method != Method::Taylor, step)?;
-    let gradients = gated.gradients(&grads);
-    let blocks = &model.arch().blocks;
+    let tape = Tape::new();
+    let mut gated = Gated::new(model.arch(), gates, batch.0.dtype(), Some(&tape))?;
+    if method != Method::Taylor {
+        gated = gated.recording(&tape);
+    }
+    let (loss, grads) = backward(model, &gated, batch, &tape, step)?;
+    let (gradients, blocks) = (gated.gradients(&grads), &model.arch().blocks);
     let scores = match method {
         Method::Taylor => taylor(gates, &gradients)?,
         _ => gates.try_map(|kind, block, _| {
@@ -63,29 +67,16 @@ pub fn score(model: &Model, gates: &Gates, batch: &Batch, method: Method, step: 
     Ok(Scored { loss, gradients, scores })
 }
 
-/// Loss, gated model and gradients of a pass that tracks nothing but the gates, and what passes them if `recording`.
-fn backward(
-    model: &Model,
-    params: &Params,
-    gates: &Gates,
-    (images, targets): &Batch,
-    recording: bool,
-    step: usize,
-) -> Result<(f64, Gated, Grads)> {
-    let tape = Tape::new();
-    let mut gated = Gated::new(model.arch(), gates, images.dtype(), Some(&tape))?;
-    if recording {
-        gated = gated.recording(&tape);
-    }
-    let pass = Pass::new(params, None, Mode::eval(), &gated);
-    let logits = mean_of_heads(model.forward(&pass, &Var::constant(images.clone()))?)?;
-    let loss = ops::cross_entropy(&logits, targets)?;
+/// Loss and gradients of a pass that tracks nothing but the gates.
+fn backward(model: &Model, gated: &Gated, batch: &Batch, tape: &Tape, step: usize) -> Result<(f64, Grads)> {
+    let pass = Pass::new(model.params(), None, Mode::eval(), gated);
+    let logits = mean_of_heads(model.forward(&pass, &Var::constant(batch.0.clone()))?)?;
+    let loss = ops::cross_entropy(&logits, &batch.1)?;
     let value = loss.tensor().item()?;
     if !value.is_finite() {
         return Err(Error::NonFinite { step, layer: "loss".into(), value });
     }
-    let grads = tape.backward(&loss)?;
-    Ok((value, gated, grads))
+    Ok((value, tape.backward(&loss)?))
 }
 
 /// A method's reduction of `y·o`, both `[B, N, units · group]`.
@@ -112,35 +103,36 @@ fn reduce(o: &Tensor, y: &Tensor, group: usize, method: Method) -> Vec<f64> {
     scores
 }
 
-/// Second derivatives between gate vectors, on a copy of the parameters in the precision asked for.
-pub struct Curvature<'a> {
-    model: &'a Model,
-    params: Params,
+/// Second derivatives between gate vectors, on a copy of the model in the precision asked for.
+pub struct Curvature {
+    model: Model,
     dtype: DType,
 }
 
-impl<'a> Curvature<'a> {
+impl Curvature {
     /// For `model` in `dtype`: f64 is as good as exact and the default of a calibration; f32 takes half the time and
     /// keeps the third digit.
-    pub fn new(model: &'a Model, dtype: DType) -> Self {
-        let cast = |(name, tensor): (&str, &Tensor)| (name.to_string(), tensor.to_dtype(dtype));
-        Self { model, params: model.params().iter().map(cast).collect(), dtype }
+    pub fn new(model: &Model, dtype: DType) -> Self {
+        let mut model = model.clone();
+        model.params_mut().iter_mut().for_each(|(_, tensor)| *tensor = tensor.to_dtype(dtype));
+        Self { model, dtype }
     }
 
     /// `1ᵀ H 1` of the blocks between gate vector `(kind, block)` and every other: the change of each vector's summed
     /// gradient along the gates of this one. Two passes.
-    pub fn row(&self, gates: &Gates, batch: &Batch, kind: Kind, block: usize, step: usize) -> Result<Units<f64>> {
+    fn row(&self, gates: &Gates, batch: &Batch, kind: Kind, block: usize, step: usize) -> Result<Units<f64>> {
         // relative: in f32 rounding then costs about 1e-4 of the largest entry, in f64 all errors stay below 1e-6
         let epsilon = if self.dtype == DType::F64 { 1e-4 } else { 1e-3 };
         let batch = (batch.0.to_dtype(self.dtype), batch.1.to_dtype(self.dtype));
         let sums = |factor: f64| -> Result<Units<f64>> {
             let mut moved = gates.clone();
             picked(moved.of_mut(kind).get_mut(block), kind, block)?.iter_mut().for_each(|gate| *gate *= factor);
-            let (_, gated, grads) = backward(self.model, &self.params, &moved, &batch, false, step)?;
+            let tape = Tape::new();
+            let gated = Gated::new(self.model.arch(), &moved, self.dtype, Some(&tape))?;
+            let (_, grads) = backward(&self.model, &gated, &batch, &tape, step)?;
             Ok(gated.gradients(&grads).map(|_, gradients| vec![gradients.iter().sum()]))
         };
-        let (above, below) = (sums(1.0 + epsilon)?, sums(1.0 - epsilon)?);
-        let row = above.zip(&below, |high, low| (high - low) / (2.0 * epsilon))?;
+        let row = sums(1.0 + epsilon)?.zip(&sums(1.0 - epsilon)?, |high, low| (high - low) / (2.0 * epsilon))?;
         check_scores(&row, step).map(|()| row)
     }
 

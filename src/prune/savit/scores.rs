@@ -4,8 +4,10 @@ use super::gated::Gates;
 use super::{Hessian, Scores, check_hessian, check_scores};
 use crate::models::Architecture;
 use crate::prune::plan::{Kind, every_unit};
+use crate::prune::require;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::array::from_fn;
 
 /// `(w·G)²` per unit, with `G = dL/dw` of one mini-batch, already summed over all uses of a gate: the square of a sum,
 /// not a sum of squares. SAViT, importance, method 2.
@@ -36,14 +38,10 @@ pub fn normalised(scores: &Scores, norm: Norm) -> Scores {
 /// The mini-batches of a pass over the fraction `p` of an epoch of `M`: `⌊p·M⌋` for the scores, and in all, for the
 /// Hessian, one more if the epoch has it. Refuses `p` outside (0, 1] and `p·M < 2`.
 pub fn batches(fraction: f64, per_epoch: usize) -> Result<(usize, usize)> {
-    if !(fraction > 0.0 && fraction <= 1.0) {
-        return Err(Error::invalid("fraction of an epoch to score", "above 0, at most 1", fraction));
-    }
+    let what = "fraction of an epoch to score";
+    require(fraction > 0.0 && fraction <= 1.0, what, "above 0, at most 1", fraction)?;
     let scores = (fraction * per_epoch as f64) as usize;
-    if scores < 2 {
-        let expected = format!("at least 2 of the {per_epoch} mini-batches");
-        return Err(Error::invalid("fraction of an epoch to score", expected, fraction));
-    }
+    require(scores >= 2, what, format!("at least 2 of the {per_epoch} mini-batches"), fraction)?;
     Ok((scores, (scores + 1).min(per_epoch)))
 }
 
@@ -91,7 +89,7 @@ impl LayerPicks {
     /// the embedding row, whose draws are consumed all the same). SAViT, official code.
     pub fn draw(depth: usize, mut below_or_equal: impl FnMut(usize) -> usize) -> Self {
         let l1 = below_or_equal(depth.saturating_sub(1));
-        Self(std::array::from_fn(|i| if i == 0 { l1 } else { below_or_equal(if i < 5 { l1 } else { 0 }) }))
+        Self(from_fn(|i| if i == 0 { l1 } else { below_or_equal(if i < 5 { l1 } else { 0 }) }))
     }
 
     /// Positions `(vector of kind i, vector of kind j)` of entry `[i][j]`; the embedding has the single vector 0.
@@ -102,43 +100,35 @@ impl LayerPicks {
     }
 }
 
+/// The official factor of the embedding's size in the Hessian.
+pub const HESSIAN_EMBED: f64 = 6.0;
+
 /// Sums of the normalised second derivatives `q_ij / (n_i·n_j)`, with `q_ij` the sum of all entries of the picked block
 /// of `d²L / dgate dgate`, `n = [D, F, D·L·embed]`. SAViT, collaborative optimisation.
 #[derive(Debug, Clone)]
 pub struct HessianSum {
-    sizes: [f64; 3],
-    sum: Hessian,
+    /// What each block sum is divided by, `n_i·n_j`.
+    pub normaliser: Hessian,
+    /// All contributions so far.
+    pub sum: Hessian,
     count: usize,
 }
-
-/// The official factor of the embedding's size.
-pub const HESSIAN_EMBED: f64 = 6.0;
 
 impl HessianSum {
     /// An empty sum for `model`; `embed` is [`HESSIAN_EMBED`] in all published runs.
     pub fn new(model: &Architecture, embed: f64) -> Self {
         let width = model.embed_dim as f64;
         let hidden = model.blocks.iter().map(|block| block.hidden).max().unwrap_or(0).max(1) as f64;
-        Self { sizes: [width, hidden, width * model.blocks.len() as f64 * embed], sum: [[0.0; 3]; 3], count: 0 }
+        let sizes = [width, hidden, width * model.blocks.len() as f64 * embed];
+        Self { normaliser: sizes.map(|a| sizes.map(|b| a * b)), sum: [[0.0; 3]; 3], count: 0 }
     }
 
     /// Adds the block sums `q` of a mini-batch; returns its normalised contribution.
     pub fn add(&mut self, q: &Hessian) -> Hessian {
-        let n = self.normaliser();
-        let contribution: Hessian = std::array::from_fn(|i| std::array::from_fn(|j| q[i][j] / n[i][j]));
-        self.sum.as_flattened_mut().iter_mut().zip(contribution.as_flattened()).for_each(|(s, c)| *s += c);
+        let contribution: Hessian = from_fn(|i| from_fn(|j| q[i][j] / self.normaliser[i][j]));
+        self.sum = from_fn(|i| from_fn(|j| self.sum[i][j] + contribution[i][j]));
         self.count += 1;
         contribution
-    }
-
-    /// What each block sum is divided by, `n_i·n_j`.
-    pub fn normaliser(&self) -> Hessian {
-        self.sizes.map(|a| self.sizes.map(|b| a * b))
-    }
-
-    /// The sum of all contributions so far.
-    pub fn sum(&self) -> &Hessian {
-        &self.sum
     }
 
     /// The matrix so far, `sum / (count + 1e-9)` rounded to float32 as in the official code.

@@ -7,6 +7,7 @@
 use super::{Calibration, Hessian, Masks, Scores, always_kept, check_hessian, check_scores, least, objective};
 use crate::models::{Architecture, Reduce, cost};
 use crate::prune::plan::{Kind, Plan, every_unit, kept};
+use crate::prune::require;
 use crate::{Error, Result};
 use std::array::from_fn;
 
@@ -59,10 +60,9 @@ struct Cost {
 impl Cost {
     fn of(model: &Architecture) -> Result<Cost> {
         let width = model.blocks.first().map_or(0, |block| block.head_dim());
-        if model.blocks.iter().any(|block| block.head_dim() != width || block.reduce != Reduce::None) {
-            let expected = "blocks of one head width that keep all tokens";
-            return Err(Error::invalid("model to prune by savit", expected, format!("{:?}", model.blocks)));
-        }
+        let uniform = model.blocks.iter().all(|block| block.head_dim() == width && block.reduce == Reduce::None);
+        let expected = "blocks of one head width that keep all tokens";
+        require(uniform, "model to prune by savit", expected, format!("{:?}", model.blocks))?;
         let [d, n, patches] = [width, model.num_tokens(), model.num_patches()].map(|x| x as u128);
         let [patch, classes, heads] = [model.patch_size, model.num_classes, model.extra_tokens()].map(|x| x as u128);
         let stem = patches * 3 * patch * patch + heads * classes;
@@ -79,9 +79,8 @@ impl Cost {
 /// those within [`WINDOW`] below it (or nearest to it, with a warning), the one of least `J`; ties to the fewest heads,
 /// then the fewest channels. An unreachable target is an error that names the least reachable fraction.
 pub fn search(model: &Architecture, hessian: &Hessian, options: &Options) -> Result<Found> {
-    if !(options.keep > 0.0 && options.keep < 1.0) {
-        return Err(Error::invalid("fraction of multiply-accumulates to keep", "between 0 and 1", options.keep));
-    }
+    let inside = options.keep > 0.0 && options.keep < 1.0;
+    require(inside, "fraction of multiply-accumulates to keep", "between 0 and 1", options.keep)?;
     model.validate()?;
     let mut warnings = check_hessian(hessian, options.allow_zero_hessian)?;
     let dense = cost::macs(model);
@@ -135,26 +134,22 @@ fn feasible(model: &Architecture, options: &Options, budget: u128) -> Result<Vec
 /// ranked together by (score, block, unit), and the lowest go. SAViT, ranking within a kind.
 pub fn select(scores: &Scores, counts: [usize; 3], protect: bool) -> Result<Masks> {
     check_scores(scores, 0)?;
+    let by_score = |a: &(f64, usize, usize), b: &(f64, usize, usize)| a.0.total_cmp(&b.0);
     let mut masks = scores.map(|_, vector| vec![true; vector.len()]);
     for kind in Kind::ALL {
         let mut candidates = Vec::new();
         for (block, vector) in scores.of(kind).iter().enumerate() {
             let mut order: Vec<_> = vector.iter().enumerate().map(|(unit, &score)| (score, block, unit)).collect();
-            order.sort_by(rank);
+            order.sort_by(by_score);
             order.truncate(vector.len() - always_kept(kind, vector.len(), protect));
             candidates.extend(order);
         }
-        candidates.sort_by(rank);
+        candidates.sort_by(by_score); // stable, so that equals stay in order
         let count = counts[kind as usize];
-        let expected = || format!("at most {} {} to prune", candidates.len(), kind.name());
-        let pruned = candidates.get(..count).ok_or_else(|| Error::invalid("savit counts", expected(), count))?;
-        pruned.iter().for_each(|&(_, block, unit)| masks.of_mut(kind)[block][unit] = false);
+        require(count <= candidates.len(), kind.name(), format!("at most {} to prune", candidates.len()), count)?;
+        candidates[..count].iter().for_each(|&(_, block, unit)| masks.of_mut(kind)[block][unit] = false);
     }
     Ok(masks)
-}
-
-fn rank(a: &(f64, usize, usize), b: &(f64, usize, usize)) -> std::cmp::Ordering {
-    a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2)))
 }
 
 /// Search and selection: the plan of the units that stay.
