@@ -9,6 +9,7 @@ use crate::models::{Architecture, Mixer};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
+use std::slice::{from_mut, from_ref};
 
 /// The three kinds of prunable unit, in the order of SAViT's Hessian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,11 +47,8 @@ pub struct Units<T> {
 impl<T> Units<T> {
     /// The vectors of one kind: one per block, or the single embedding vector.
     pub fn of(&self, kind: Kind) -> &[Vec<T>] {
-        match kind {
-            Kind::Heads => &self.heads,
-            Kind::Hidden => &self.hidden,
-            Kind::Embed => std::slice::from_ref(&self.embed),
-        }
+        let vectors: [&[Vec<T>]; 3] = [&self.heads, &self.hidden, from_ref(&self.embed)];
+        vectors[kind as usize]
     }
 
     /// The same, to change.
@@ -58,7 +56,7 @@ impl<T> Units<T> {
         match kind {
             Kind::Heads => &mut self.heads,
             Kind::Hidden => &mut self.hidden,
-            Kind::Embed => std::slice::from_mut(&mut self.embed),
+            Kind::Embed => from_mut(&mut self.embed),
         }
     }
 
@@ -186,7 +184,7 @@ impl Plan {
             let (kind, keep) = match step {
                 Step::Heads(keep) => (Kind::Heads, keep.as_slice()),
                 Step::Hidden(keep) => (Kind::Hidden, keep.as_slice()),
-                Step::Embed(keep) => (Kind::Embed, std::slice::from_ref(keep)),
+                Step::Embed(keep) => (Kind::Embed, from_ref(keep)),
             };
             let what = |vector: usize| format!("plan step {index}, {}[{vector}]", kind.name());
             let before = kept.of_mut(kind);

@@ -28,12 +28,10 @@ pub fn from_masks(masks: &Masks) -> Gates {
 
 /// The masks that `gates` are: every value must be exactly 0 or 1, an error names the first that is not.
 pub fn to_masks(gates: &Gates) -> Result<Masks> {
-    match gates.find(|&gate| gate != 0.0 && gate != 1.0) {
-        Some((unit, gate)) => {
-            Err(Error::invalid(format!("gate {unit}"), "exactly 0 or 1 to build a compact model", gate))
-        }
-        None => Ok(gates.map(|_, values| values.iter().map(|&gate| gate == 1.0).collect())),
+    if let Some((unit, gate)) = gates.find(|&gate| gate != 0.0 && gate != 1.0) {
+        return Err(Error::invalid(format!("gate {unit}"), "exactly 0 or 1 to build a compact model", gate));
     }
+    Ok(gates.map(|_, values| values.iter().map(|&gate| gate == 1.0).collect()))
 }
 
 /// Official keys of a gate vector; the embedding gate of a model of `depth` blocks has `depth + 1`.

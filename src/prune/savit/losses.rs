@@ -8,11 +8,10 @@ use crate::{Error, Result, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
 /// How both outputs are compared with those of the unpruned model.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Full {
     /// Not at all.
-    #[default]
     None,
     /// The divergence of [`DistillKind::Soft`](crate::train::DistillKind).
     Soft,
@@ -165,10 +164,7 @@ fn relation(a: &Var, b: &Var) -> Result<Var> {
 /// Mean over layers of the comparison of MLP features.
 fn mlp(student: &[Var], teacher: &[Var], features: Features) -> Result<Var> {
     let count = layers("MLP features", student, teacher)?;
-    let gram = |x: &Var| {
-        let rows = ops::l2_normalize(x)?;
-        ops::bmm(&rows, &rows, true)
-    };
+    let gram = |x: &Var| ops::l2_normalize(x).and_then(|rows| ops::bmm(&rows, &rows, true));
     let term = |(s, t): (&Var, &Var)| {
         Ok(match features {
             Features::Mse => (ops::mse(s, t)?, 1.0 / count),

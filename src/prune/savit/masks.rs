@@ -6,59 +6,50 @@ use crate::prune::plan::{Kind, Units};
 use crate::prune::require;
 
 /// Which unit a candidate's score prunes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Assignment {
     /// Its own: what is meant.
-    #[default]
     Aligned,
     /// The unit whose index is the candidate's position in [`Candidates::order`], as the released code does.
     Official,
 }
 
-/// The prunable units of every gate vector and the sorted scores of each kind, beside a copy of the scores: the
-/// released code shrinks its own list, so that a second search on it differs.
+/// The prunable units of every gate vector and a copy of the scores: the released code shrinks its own list, so that a
+/// second search on it differs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Candidates {
     /// Unit indices per gate vector, in the order of [`candidate_order`] (in index order without protection).
     pub order: Units<usize>,
-    sorted: [Vec<f64>; 3],
     scores: Scores,
 }
 
 impl Candidates {
-    /// Sets aside `max(⌊0.05·n⌋, 1)` units of every gate vector if `protect`. Refuses scores that are not finite. SAViT,
-    /// official code.
+    /// Sets aside [`always_kept`] units of every gate vector if `protect`. Refuses scores that are not finite.
     pub fn new(scores: &Scores, protect: bool) -> Result<Self> {
         check_scores(scores, 0)?;
         let order = scores.map(|kind, vector| match protect {
             true => candidate_order(vector, vector.len() - always_kept(kind, vector.len(), true)),
             false => (0..vector.len()).collect(),
         });
-        let sorted = Kind::ALL.map(|kind| {
-            let values = order.of(kind).iter().zip(scores.of(kind));
-            let mut all: Vec<f64> = values.flat_map(|(order, vector)| order.iter().map(|&unit| vector[unit])).collect();
-            all.sort_by(f64::total_cmp);
-            all
-        });
-        Ok(Self { order, sorted, scores: scores.clone() })
+        Ok(Self { order, scores: scores.clone() })
     }
 
     /// The largest admissible index of each kind: candidates − 1; index `k` prunes `k + 1` units.
     pub fn limits(&self) -> [usize; 3] {
-        self.sorted.each_ref().map(|scores| scores.len().saturating_sub(1))
+        self.order.totals().map(|candidates| candidates.saturating_sub(1))
     }
 
     /// The highest of the `counts[kind]` lowest scores, −∞ of none; all units that tie with it go, too.
     pub fn thresholds(&self, counts: [usize; 3]) -> Result<[f64; 3]> {
-        let mut thresholds = [f64::NEG_INFINITY; 3];
-        for kind in Kind::ALL {
-            let (scores, count) = (&self.sorted[kind as usize], counts[kind as usize]);
-            require(count <= scores.len(), kind.name(), format!("at most {} to prune", scores.len()), count)?;
-            if let Some(&last) = scores[..count].last() {
-                thresholds[kind as usize] = last;
-            }
-        }
-        Ok(thresholds)
+        let [heads, hidden, embed] = Kind::ALL.map(|kind| {
+            let vectors = self.order.of(kind).iter().zip(self.scores.of(kind));
+            let mut scores: Vec<f64> = vectors.flat_map(|(order, v)| order.iter().map(|&unit| v[unit])).collect();
+            scores.sort_by(f64::total_cmp);
+            let (all, count) = (scores.len(), counts[kind as usize]);
+            require(count <= all, kind.name(), format!("at most {all} to prune"), count)?;
+            Ok(scores[..count].last().copied().unwrap_or(f64::NEG_INFINITY))
+        });
+        Ok([heads?, hidden?, embed?])
     }
 
     /// Prunes every candidate at or below its kind's threshold.
@@ -76,9 +67,8 @@ impl Candidates {
     }
 }
 
-/// Iterative pruning without protection: per kind, everything at or below the `pruned[kind]`-th smallest criterion of
-/// all vectors goes (0: nothing), where `pruned` is cumulative and units that are gone count as 0. Returns the masks
-/// and the thresholds. SAViT's ancestor Taylor_pruning, iterative loop.
+/// Masks and thresholds of iterative pruning, without protection: all at or below the `pruned[kind]`-th smallest
+/// criterion of a kind goes (0: nothing); `pruned` is cumulative, units that are gone count as 0. Taylor_pruning.
 pub fn iterative(criteria: &Scores, pruned: [usize; 3]) -> Result<(Masks, [f64; 3])> {
     let candidates = Candidates::new(criteria, false)?;
     let thresholds = candidates.thresholds(pruned)?;
@@ -90,28 +80,24 @@ pub fn iterative(criteria: &Scores, pruned: [usize; 3]) -> Result<(Masks, [f64; 
 /// `2·log₂ n` bad pivots. SAViT, official code, protection.
 pub fn candidate_order(values: &[f64], kth: usize) -> Vec<usize> {
     let mut v: Vec<usize> = (0..values.len()).collect();
-    if kth < values.len() {
-        partition(values, &mut v, kth);
+    let less = |v: &[usize], i: usize, j: usize| values[v[i]] < values[v[j]];
+    if kth < 3.min(v.len()) {
+        for i in 0..=kth {
+            let smallest = (i + 1..v.len()).fold(i, |best, k| if less(&v, k, best) { k } else { best });
+            v.swap(i, smallest);
+        }
+    } else if kth + 1 == v.len() {
+        let largest = (1..v.len()).fold(0, |best, k| if less(&v, k, best) { best } else { k });
+        v.swap(kth, largest);
+    } else if kth < v.len() {
+        partition(&mut v, kth, less);
     }
     v.truncate(kth);
     v
 }
 
-fn partition(values: &[f64], v: &mut [usize], kth: usize) {
-    let less = |v: &[usize], i: usize, j: usize| values[v[i]] < values[v[j]];
+fn partition(v: &mut [usize], kth: usize, less: impl Fn(&[usize], usize, usize) -> bool) {
     let (mut low, mut high) = (0, v.len() - 1);
-    if kth < 3 {
-        for i in 0..=kth {
-            let smallest = (i + 1..v.len()).fold(i, |best, k| if less(v, k, best) { k } else { best });
-            v.swap(i, smallest);
-        }
-        return;
-    }
-    if kth == high {
-        let largest = (1..v.len()).fold(0, |best, k| if less(v, k, best) { best } else { k });
-        v.swap(kth, largest);
-        return;
-    }
     while low + 1 < high {
         let middle = low + (high - low) / 2;
         for (i, j) in [(high, middle), (high, low), (low, middle)] {

@@ -24,6 +24,7 @@ pub use gated::Gated;
 pub use scores::Calibration;
 
 use super::plan::{Kind, Units};
+use super::require;
 use crate::{Error, Result};
 
 /// One importance per unit, larger is more important.
@@ -55,16 +56,16 @@ pub fn check_hessian(hessian: &Hessian, allow_zero: bool) -> Result<Vec<String>>
     }
     let largest = upper.into_iter().map(|(i, j)| hessian[i][j].abs()).fold(0.0, f64::max);
     if largest == 0.0 {
-        let zero = || Error::invalid("hessian", "an entry other than 0 (was it accumulated?)", 0);
-        return if allow_zero { Ok(vec!["the Hessian is zero: all choices tie".into()]) } else { Err(zero()) };
+        require(allow_zero, "hessian", "an entry other than 0 (was it accumulated?)", 0)?;
+        return Ok(vec!["the Hessian is zero: all choices tie".into()]);
     }
     let h = |i: usize, j: usize| hessian[i.min(j)][i.max(j)] / largest;
     let minor = |i, j| h(i, i) * h(j, j) - h(i, j) * h(i, j);
     let det = h(0, 0) * minor(1, 2) - h(0, 1) * (h(0, 1) * h(2, 2) - h(1, 2) * h(0, 2))
         + h(0, 2) * (h(0, 1) * h(1, 2) - h(1, 1) * h(0, 2));
     let minors = [h(0, 0), h(1, 1), h(2, 2), minor(0, 1), minor(0, 2), minor(1, 2), det];
-    let indefinite = minors.into_iter().any(|minor| minor < -1e-9);
-    Ok(indefinite.then(|| "the Hessian is indefinite: the objective rewards pruning".into()).into_iter().collect())
+    let indefinite = minors.into_iter().find(|&minor| minor < -1e-9);
+    Ok(indefinite.map(|_| "the Hessian is indefinite: the objective rewards pruning".into()).into_iter().collect())
 }
 
 /// Refuses a NaN or an infinity, naming the unit and the mini-batch `step`.

@@ -19,17 +19,16 @@ pub const GENERATIONS: usize = 100;
 /// Tolerance of the official bisection.
 pub const TOLERANCE: f64 = 1e-4;
 
-/// The cost model of the search, in 1e9: `C(a, b, c) = 2·N·D·L·(N·r_a + 2·r_a·r_c·D + 4·r_b·r_c·D)`, `r = 1 − fraction`.
+/// The cost model of the search, in 1e9: `C(a, b, c) = 2·N·D·L·(N·r_a + 2·r_a·r_c·D + 4·r_b·r_c·D)`, `r = 1 − fraction`,
+/// for a dense model of width `D` and `L` blocks.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Surrogate {
     /// Tokens `N`; 197 in the official code whatever the image.
     pub tokens: usize,
-    /// Dense width `D`.
-    pub embed_dim: usize,
-    /// Blocks `L`.
-    pub depth: usize,
     /// All units: heads, hidden units, channels.
     pub units: [usize; 3],
+    width: f64,
+    depth: f64,
 }
 
 impl Surrogate {
@@ -41,14 +40,15 @@ impl Surrogate {
             let expected = format!("heads of total width {dim} and {} hidden units", 4 * dim);
             return Err(Error::invalid("block for the official savit search", expected, format!("{block:?}")));
         }
-        Ok(Self { tokens, embed_dim: dim, depth: model.blocks.len(), units: every_unit(model).totals() })
+        let (units, depth) = (every_unit(model).totals(), model.blocks.len() as f64);
+        Ok(Self { tokens, units, width: dim as f64, depth })
     }
 
     /// `C` in 1e9 with `pruned` units gone.
     pub fn gflops(&self, pruned: [usize; 3]) -> f64 {
         let [a, b, c] = fractions(pruned, self.units).map(|fraction| 1.0 - fraction);
-        let (n, d) = (self.tokens as f64, self.embed_dim as f64);
-        2.0 * n * d * self.depth as f64 * (n * a + 2.0 * a * c * d + 4.0 * b * c * d) / 1e9
+        let (n, d) = (self.tokens as f64, self.width);
+        2.0 * n * d * self.depth * (n * a + 2.0 * a * c * d + 4.0 * b * c * d) / 1e9
     }
 
     /// `(C(0) − C) / C(0)`.

@@ -10,6 +10,7 @@ use super::{Hessian, Scores, check_scores};
 use crate::models::{Model, mean_of_heads};
 use crate::nn::{Mode, Pass, Site};
 use crate::prune::plan::{Kind, Units};
+use crate::prune::require;
 use crate::tape::Grads;
 use crate::{DType, Error, Result, Tape, Tensor, Var, ops};
 
@@ -17,12 +18,11 @@ use crate::{DType, Error, Result, Tape, Tensor, Var, ops};
 pub type Batch = (Tensor, Tensor);
 
 /// How a mini-batch scores a unit; the numbers of the official code. SAViT, importance of a unit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
     /// 1: the mean of `|y·o|` over samples and tokens (and the columns of a head).
     MeanAbsolute,
     /// 2, of all published results: `(g·dL/dg)²`, the square of the batch's sum.
-    #[default]
     Taylor,
     /// 3: the sum over samples of `(Σ y·o)²`, inner sum over tokens (and columns).
     PerSample,
@@ -59,8 +59,7 @@ pub fn score(model: &Model, gates: &Gates, batch: &Batch, method: Method, step: 
                 Kind::Hidden => (Site::GatedHidden(block), Site::GatedHidden(block), 1),
                 Kind::Embed => (Site::Residual(2 * blocks.len()), Site::Residual(0), 1),
             };
-            let (o, y) = gated.output(last, first, &grads)?;
-            Ok::<_, Error>(reduce(&o, &y, columns, method))
+            gated.output(last, first, &grads).map(|(o, y)| reduce(&o, &y, columns, method))
         })?,
     };
     check_scores(&scores, step)?;
@@ -110,8 +109,7 @@ pub struct Curvature {
 }
 
 impl Curvature {
-    /// For `model` in `dtype`: f64 is as good as exact and the default of a calibration; f32 takes half the time and
-    /// keeps the third digit.
+    /// For `model` in `dtype`: f64 is as good as exact, f32 takes half the time and keeps the third digit.
     pub fn new(model: &Model, dtype: DType) -> Self {
         let mut model = model.clone();
         model.params_mut().iter_mut().for_each(|(_, tensor)| *tensor = tensor.to_dtype(dtype));
@@ -126,7 +124,7 @@ impl Curvature {
         let batch = (batch.0.to_dtype(self.dtype), batch.1.to_dtype(self.dtype));
         let sums = |factor: f64| -> Result<Units<f64>> {
             let mut moved = gates.clone();
-            picked(moved.of_mut(kind).get_mut(block), kind, block)?.iter_mut().for_each(|gate| *gate *= factor);
+            moved.of_mut(kind)[block].iter_mut().for_each(|gate| *gate *= factor);
             let tape = Tape::new();
             let gated = Gated::new(self.model.arch(), &moved, self.dtype, Some(&tape))?;
             let (_, grads) = backward(&self.model, &gated, &batch, &tape, step)?;
@@ -138,13 +136,13 @@ impl Curvature {
 
     /// The nine block sums `q` that `picks` names. Six passes.
     pub fn block_sums(&self, gates: &Gates, batch: &Batch, picks: &LayerPicks, step: usize) -> Result<Hessian> {
+        let depth = gates.heads.len().min(gates.hidden.len());
+        let known = picks.0.iter().all(|&block| block < depth);
+        require(known, "picked blocks of the Hessian", format!("below {depth}"), format!("{:?}", picks.0))?;
         let mut q = [[0.0; 3]; 3];
         for i in Kind::ALL {
             let row = self.row(gates, batch, i, picks.pair(i, Kind::Embed).0, step)?;
-            for j in Kind::ALL {
-                let block = picks.pair(i, j).1;
-                q[i as usize][j as usize] = picked(row.of(j).get(block), j, block)?[0];
-            }
+            q[i as usize] = Kind::ALL.map(|j| row.of(j)[picks.pair(i, j).1][0]);
         }
         Ok(q)
     }
@@ -157,8 +155,4 @@ impl Curvature {
         };
         gates.vectors().map(row).collect()
     }
-}
-
-fn picked<T>(found: Option<T>, kind: Kind, block: usize) -> Result<T> {
-    found.ok_or_else(|| Error::invalid(format!("picked block of {}", kind.name()), "one of the model's", block))
 }

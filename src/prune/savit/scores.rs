@@ -58,10 +58,7 @@ impl Windows {
     /// Adds the scores of a mini-batch to the open window.
     pub fn add(&mut self, batch: &Scores) -> Result<()> {
         check_scores(batch, 0)?;
-        self.sum = Some(match &self.sum {
-            Some(sum) => sum.zip(batch, |a, b| a + b)?,
-            None => batch.clone(),
-        });
+        self.sum = Some(self.sum.as_ref().map_or_else(|| Ok(batch.clone()), |sum| sum.zip(batch, |a, b| a + b))?);
         self.count += 1;
         Ok(())
     }
@@ -75,8 +72,7 @@ impl Windows {
             Some(average) => average.zip(&contribution, |a, b| 0.9 * a + 0.1 * b)?,
             None => contribution,
         };
-        self.average = Some(average.clone());
-        Ok(average)
+        Ok(self.average.insert(average).clone())
     }
 }
 

@@ -14,6 +14,8 @@ use std::array::from_fn;
 /// How far below the target, as a fraction of the dense multiply-accumulates, a choice may fall.
 pub const WINDOW: f64 = 0.005;
 
+const TARGET: &str = "fraction of multiply-accumulates to keep";
+
 /// What to search for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
@@ -49,38 +51,26 @@ pub struct Found {
     pub warnings: Vec<String>,
 }
 
-/// The closed form of the multiply-accumulates, `D·stem + H·(head·D + square) + F·hidden·D`.
-struct Cost {
-    stem: u128,
-    head: u128,
-    square: u128,
-    hidden: u128,
-}
-
-impl Cost {
-    fn of(model: &Architecture) -> Result<Cost> {
-        let width = model.blocks.first().map_or(0, |block| block.head_dim());
-        let uniform = model.blocks.iter().all(|block| block.head_dim() == width && block.reduce == Reduce::None);
-        let expected = "blocks of one head width that keep all tokens";
-        require(uniform, "model to prune by savit", expected, format!("{:?}", model.blocks))?;
-        let [d, n, patches] = [width, model.num_tokens(), model.num_patches()].map(|x| x as u128);
-        let [patch, classes, heads] = [model.patch_size, model.num_classes, model.extra_tokens()].map(|x| x as u128);
-        let stem = patches * 3 * patch * patch + heads * classes;
-        Ok(Cost { stem, head: 4 * n * d, square: 2 * n * n * d, hidden: 2 * n })
-    }
-
-    fn macs(&self, [heads, hidden, embed]: [usize; 3]) -> u128 {
-        let [heads, hidden, embed] = [heads, hidden, embed].map(|units| units as u128);
-        embed * self.stem + heads * (self.head * embed + self.square) + hidden * self.hidden * embed
-    }
+/// The closed form of the multiply-accumulates that kept `[heads, hidden, embed]` cost.
+fn closed_form(model: &Architecture) -> Result<impl Fn([usize; 3]) -> u128> {
+    let width = model.blocks.first().map_or(0, |block| block.head_dim());
+    let uniform = model.blocks.iter().all(|block| block.head_dim() == width && block.reduce == Reduce::None);
+    let expected = "blocks of one head width that keep all tokens";
+    require(uniform, "model to prune by savit", expected, format!("{:?}", model.blocks))?;
+    let [d, n, patches] = [width, model.num_tokens(), model.num_patches()].map(|x| x as u128);
+    let [patch, classes, heads] = [model.patch_size, model.num_classes, model.extra_tokens()].map(|x| x as u128);
+    let stem = patches * 3 * patch * patch + heads * classes;
+    Ok(move |kept: [usize; 3]| {
+        let [heads, hidden, embed] = kept.map(|units| units as u128);
+        embed * stem + heads * d * (4 * n * embed + 2 * n * n) + hidden * 2 * n * embed
+    })
 }
 
 /// Chooses how many units of each kind go: of all `(heads, embed)` with the fewest hidden units that meet the target,
 /// those within [`WINDOW`] below it (or nearest to it, with a warning), the one of least `J`; ties to the fewest heads,
 /// then the fewest channels. An unreachable target is an error that names the least reachable fraction.
 pub fn search(model: &Architecture, hessian: &Hessian, options: &Options) -> Result<Found> {
-    let inside = options.keep > 0.0 && options.keep < 1.0;
-    require(inside, "fraction of multiply-accumulates to keep", "between 0 and 1", options.keep)?;
+    require(options.keep > 0.0 && options.keep < 1.0, TARGET, "between 0 and 1", options.keep)?;
     model.validate()?;
     let mut warnings = check_hessian(hessian, options.allow_zero_hessian)?;
     let dense = cost::macs(model);
@@ -106,28 +96,25 @@ pub fn fractions(pruned: [usize; 3], units: [usize; 3]) -> [f64; 3] {
 
 /// For every number of pruned heads and channels, the fewest hidden units that meet `budget`, and the cost.
 fn feasible(model: &Architecture, options: &Options, budget: u128) -> Result<Vec<([usize; 3], u128)>> {
-    let (cost, all) = (Cost::of(model)?, every_unit(model));
+    let (cost, all) = (closed_form(model)?, every_unit(model));
     let units = all.totals();
     let mut most = [0; 3];
     for (kind, _, vector) in all.vectors().filter(|(kind, ..)| options.kinds[*kind as usize]) {
         most[kind as usize] += vector.len() - always_kept(kind, vector.len(), options.protect);
     }
-    let macs = |pruned: [usize; 3]| cost.macs(from_fn(|kind| units[kind] - pruned[kind]));
+    let macs = |pruned: [usize; 3]| cost(from_fn(|kind| units[kind] - pruned[kind]));
     let mut points = Vec::new();
     for (heads, embed) in (0..=most[0]).flat_map(|heads| (0..=most[2]).map(move |embed| (heads, embed))) {
         let Some(left) = budget.checked_sub(macs([heads, units[1], embed])) else { continue };
-        let unit = cost.hidden * (units[2] - embed) as u128;
+        let unit = cost([0, 1, units[2] - embed]) - cost([0, 0, units[2] - embed]);
         let pruned = [heads, units[1] - (left / unit).min(units[1] as u128) as usize, embed];
         if pruned[1] <= most[1] {
             points.push((pruned, macs(pruned)));
         }
     }
-    if points.is_empty() {
-        let least = macs(most) as f64 / cost::macs(model) as f64;
-        let expected = format!("at least {least:.4}, the least that these kinds and this protection can reach");
-        return Err(Error::invalid("fraction of multiply-accumulates to keep", expected, options.keep));
-    }
-    Ok(points)
+    let least = macs(most) as f64 / cost::macs(model) as f64;
+    let expected = format!("at least {least:.4}, the least that these kinds and this protection can reach");
+    require(!points.is_empty(), TARGET, expected, options.keep).map(|()| points)
 }
 
 /// Prunes exactly `counts` units: in each gate vector the best are set aside, the rest of all vectors of a kind are
