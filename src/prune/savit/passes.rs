@@ -80,24 +80,21 @@ fn backward(model: &Model, gated: &Gated, batch: &Batch, tape: &Tape, step: usiz
 
 /// A method's reduction of `y·o`, both `[B, N, units · group]`.
 fn reduce(o: &Tensor, y: &Tensor, group: usize, method: Method) -> Vec<f64> {
-    let (o, y, (samples, tokens)) = (o.to_f64s(), y.to_f64s(), (o.dim(0), o.dim(1)));
-    let columns = o.len() / (samples * tokens).max(1);
-    let mut scores = vec![0.0; columns / group.max(1)];
-    let mean = 1.0 / (samples * tokens * group).max(1) as f64;
-    for sample in 0..samples {
+    let (samples, tokens, columns, group) = (o.dim(0), o.dim(1), o.dim(2), group.max(1));
+    let products: Vec<f64> = o.to_f64s().iter().zip(y.to_f64s()).map(|(o, y)| o * y).collect();
+    let mut scores = vec![0.0; columns / group];
+    let mean = 1.0 / (samples * tokens * group) as f64;
+    for sample in products.chunks((tokens * columns).max(1)) {
         let mut inner = vec![0.0; scores.len()];
-        for token in 0..tokens {
-            let row = (sample * tokens + token) * columns;
-            for (unit, (score, inner)) in scores.iter_mut().zip(&mut inner).enumerate() {
-                let products = (row + unit * group..row + (unit + 1) * group).map(|at| o[at] * y[at]);
-                match method {
-                    Method::MeanAbsolute => *score += mean * products.map(f64::abs).sum::<f64>(),
-                    Method::PerToken => *score += products.sum::<f64>().abs(),
-                    _ => *inner += products.sum::<f64>(),
-                }
+        for (at, products) in sample.chunks(group).enumerate() {
+            let unit = at % scores.len();
+            match method {
+                Method::MeanAbsolute => scores[unit] += mean * products.iter().map(|p| p.abs()).sum::<f64>(),
+                Method::PerToken => scores[unit] += products.iter().sum::<f64>().abs(),
+                _ => inner[unit] += products.iter().sum::<f64>(),
             }
         }
-        scores.iter_mut().zip(&inner).for_each(|(score, inner)| *score += inner * inner);
+        scores.iter_mut().zip(inner).for_each(|(score, inner)| *score += inner * inner);
     }
     scores
 }
