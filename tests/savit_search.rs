@@ -341,6 +341,14 @@ fn plans_round_trip_and_refuse_bad_indices() {
     assert!(plan.apply_to(&Architecture::deit(32, 8, 8, 3, 2)).is_err());
     assert!(plan.apply_to(&model.with_classes(10)).is_ok());
     assert!(Plan::from_json("{\"method\": 3}").is_err());
+    for (step, text) in [
+        (Step::Heads(vec![vec![0], vec![]]), r#"{"kind":"heads","keep":[[0],[]]}"#),
+        (Step::Embed(vec![0, 2]), r#"{"kind":"embed","keep":[0,2]}"#),
+    ] {
+        assert_eq!(serde_json::to_string(&step).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Step>(text).unwrap(), step);
+        assert!(serde_json::from_str::<Step>(&text.replace('}', ",\"more\":1}")).is_err());
+    }
 }
 
 #[test]
