@@ -4,12 +4,12 @@ use espalier::models::{Architecture, Mixer, Model};
 use espalier::nn::{Mode, Pass};
 use espalier::noise::Philox;
 use espalier::prune::plan::{Kind, Plan, every_unit, kept};
-use espalier::prune::savit::calibrate::{self, Iterative, Picks};
+use espalier::prune::savit::calibrate::{self, Iterative};
 use espalier::prune::savit::gated::{self, Gated, Gates};
 use espalier::prune::savit::losses::{Features, Full, PrunedLoss, Teachers};
 use espalier::prune::savit::passes::{Batch, Curvature, Method, score};
 use espalier::prune::savit::scores::{Calibration, LayerPicks};
-use espalier::prune::savit::{self, Search, choose, official, search};
+use espalier::prune::savit::{official, search};
 use espalier::prune::{self, apply};
 use espalier::train::{DistillKind, Distillation};
 use espalier::{DType, Error, Result, Tape, Tensor, Var, ops};
@@ -150,22 +150,23 @@ fn options() -> calibrate::Options {
 fn a_calibration_is_kept_for_another_target() {
     let model = dense();
     let mut seen = Vec::new();
-    let run = savit::Options { calibrate: options(), search: Search::Exact(search::Options::keeping(0.7)) };
-    let outcome = savit::run(&model, data(&model, 4), &run, &mut |done, all| seen.push((done, all))).unwrap();
+    let score = |progress: calibrate::Progress| {
+        calibrate::calibrate(&model, &mut data(&model, 4), &options(), progress).unwrap()
+    };
+    let calibration = score(&mut |done, all| seen.push((done, all)));
+    let (plan, found) = search::plan(&calibration, &search::Options::keeping(0.7)).unwrap();
     assert_eq!(seen, [(1, 4), (2, 4), (3, 4), (4, 4)]);
-    let found = outcome.found.unwrap();
     assert!((found.macs as f64 / found.dense_macs as f64 - 0.7).abs() < 0.02, "{found:?}");
-    assert!(apply(&model, &outcome.plan).is_ok());
-    let read = Calibration::from_json(&outcome.calibration.to_json().unwrap()).unwrap();
-    for search in [
-        Search::Exact(search::Options::keeping(0.5)),
-        Search::Official { options: official::Options::removing(0.3), evolve: None },
-        Search::Official { options: official::Options::removing(0.3), evolve: Some(4) },
-    ] {
-        let again = choose(read.clone(), &search).unwrap();
-        assert_eq!(again.plan, choose(outcome.calibration.clone(), &search).unwrap().plan);
-        let fresh = savit::Options { calibrate: options(), search };
-        assert_eq!(savit::run(&model, data(&model, 4), &fresh, &mut |_, _| ()).unwrap().plan, again.plan);
+    assert!(apply(&model, &plan).is_ok());
+    let read = Calibration::from_json(&calibration.to_json().unwrap()).unwrap();
+    let removing = |evolve| official::Options { evolve, ..official::Options::removing(0.3) };
+    let plans = |calibration: &Calibration| {
+        let exact = search::plan(calibration, &search::Options::keeping(0.5)).unwrap().0;
+        [exact].into_iter().chain([None, Some(4)].map(|seed| official::plan(calibration, &removing(seed)).unwrap().0))
+    };
+    for ((again, kept), fresh) in plans(&read).zip(plans(&calibration)).zip(plans(&score(&mut |_, _| ()))) {
+        assert_eq!(again, kept);
+        assert_eq!(fresh, again);
     }
 }
 
@@ -173,14 +174,14 @@ fn a_calibration_is_kept_for_another_target() {
 fn bad_scoring_passes_are_refused() {
     let model = dense();
     let pass = |model: &Model, options: calibrate::Options, count| {
-        calibrate::calibrate(model, data(model, count), &options, &mut |_, _| ())
+        calibrate::calibrate(model, &mut data(model, count), &options, &mut |_, _| ())
     };
     assert!(pass(&model, options(), 4).is_ok() && pass(&model, options(), 3).is_err());
     for (fraction, per_epoch) in [(0.1, 19), (0.5, 3), (0.0, 100), (1.1, 100), (0.5, 0)] {
         assert!(pass(&model, calibrate::Options { fraction, per_epoch, ..options() }, 9).is_err());
     }
     for picks in [vec![LayerPicks([0; 7]); 3], vec![LayerPicks([2, 0, 0, 0, 0, 0, 0]); 4]] {
-        assert!(pass(&model, calibrate::Options { picks: Picks::Recorded(picks), ..options() }, 4).is_err());
+        assert!(pass(&model, calibrate::Options { picks: Some(picks), ..options() }, 4).is_err());
     }
     let mut broken = model.clone();
     let (_, weight) = broken.params_mut().iter_mut().find(|(name, _)| *name == "blocks.1.mlp.fc1.weight").unwrap();
@@ -189,13 +190,13 @@ fn bad_scoring_passes_are_refused() {
         Err(Error::NonFinite { layer, .. }) => assert_eq!(layer, "blocks.1.mlp.fc1.weight"),
         other => panic!("{other:?}"),
     }
-    let poisoned = data(&model, 4).enumerate().map(|(step, batch)| {
+    let mut poisoned = data(&model, 4).enumerate().map(|(step, batch)| {
         batch.map(|(mut images, targets)| {
             images.slice_mut::<f32>().unwrap()[0] = if step == 2 { f32::INFINITY } else { 0.0 };
             (images, targets)
         })
     });
-    match calibrate::calibrate(&model, poisoned, &options(), &mut |_, _| ()) {
+    match calibrate::calibrate(&model, &mut poisoned, &options(), &mut |_, _| ()) {
         Err(Error::NonFinite { step, .. }) => assert_eq!(step, 2),
         other => panic!("{other:?}"),
     }
@@ -240,7 +241,7 @@ fn gate_gradients_equal_differences_of_losses() {
     for method in [Method::MeanAbsolute, Method::PerSample, Method::PerToken] {
         let other = score(&model, &gates, &batch, method, 0).unwrap();
         assert!((other.loss - scored.loss).abs() < 1e-12);
-        other.scores.check_lengths("scores", model.arch()).unwrap();
+        other.scores.check_like("scores", &every_unit(model.arch())).unwrap();
     }
     // one sample and gates of 1: method 3 is method 2
     let open = gated::open(model.arch());
@@ -255,13 +256,13 @@ fn gate_gradients_equal_differences_of_losses() {
 fn iterative_pruning_takes_its_share_every_round() {
     let model = dense();
     let options = Iterative { frequency: 1, iterations: 2, units: [1, 7, 2] };
-    let rounds = calibrate::iterate(&model, data(&model, 3), &options, &mut |_, _| ()).unwrap();
+    let rounds = calibrate::iterate(&model, &mut data(&model, 3), &options, &mut |_, _| ()).unwrap();
     let gone = |round: &calibrate::Round, kind| round.masks.of(kind).concat().iter().filter(|kept| !**kept).count();
     for (index, round) in rounds.iter().enumerate() {
         assert_eq!(Kind::ALL.map(|kind| gone(round, kind)), [1, 7, 2].map(|units| units * (index + 1)));
     }
     for bad in [Iterative { frequency: 0, ..options.clone() }, Iterative { units: [5, 1, 1], ..options }] {
-        assert!(calibrate::iterate(&model, data(&model, 3), &bad, &mut |_, _| ()).is_err());
+        assert!(calibrate::iterate(&model, &mut data(&model, 3), &bad, &mut |_, _| ()).is_err());
     }
 }
 

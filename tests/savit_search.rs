@@ -5,7 +5,7 @@ use espalier::models::cost::{self, Counting, MaskedFlops};
 use espalier::models::zoo;
 use espalier::prune::plan::{every_unit, kept, qkv_rows};
 use espalier::prune::savit::masks::{Assignment, Candidates, iterative};
-use espalier::prune::savit::official::{self, Problem, Recorded, Surrogate};
+use espalier::prune::savit::official::{self, Child, Draws, Problem, Surrogate};
 use espalier::prune::savit::scores::{
     Calibration, HESSIAN_EMBED, HessianSum, LayerPicks, Norm, Windows, batches, normalised, taylor,
 };
@@ -72,12 +72,20 @@ impl Case {
     }
 
     fn evolve(&self, problem: &Problem, prefix: &str, generations: usize) -> Vec<[usize; 3]> {
-        let [genes, strengths, uniforms, normals] = ["init_dna", "init_mut", "mut_uniform", "mut_normal"]
-            .map(|name| self.tensors[&format!("rng/{prefix}{name}")].as_slice());
-        let (parents, take_first) =
-            (self.ints(&format!("rng/{prefix}parents")), self.ints(&format!("rng/{prefix}take_first_parent")));
-        let mut draws = Recorded { genes, strengths, parents: &parents, take_first: &take_first, uniforms, normals };
-        problem.evolve(&mut draws, generations).unwrap()
+        let [genes, strengths, parents, take_first, uniforms, normals] =
+            ["init_dna", "init_mut", "parents", "take_first_parent", "mut_uniform", "mut_normal"]
+                .map(|name| self.tensors[&format!("rng/{prefix}{name}")].as_slice());
+        let first = |kind: usize| strengths.chunks(100).nth(kind).unwrap().iter().map(move |&s| (genes[kind], s));
+        let numbers = parents.chunks(2).zip(take_first).zip(uniforms.iter().zip(normals));
+        let child = |((parents, &first), (&uniform, &normal)): ((&[f64], &f64), (&f64, &f64))| {
+            let parent = parents[usize::from(first != 1.0)] as usize;
+            Child { parent, uniform, normal }
+        };
+        let draws =
+            Draws { population: [0, 1].map(|kind| first(kind).collect()), children: numbers.map(child).collect() };
+        let best = problem.evolve(&draws).unwrap();
+        assert_eq!(best.len(), generations);
+        best
     }
 }
 
@@ -182,13 +190,13 @@ fn prune_runs_match_from_recorded_criteria_to_masks() {
         let costs = [surrogate.gflops([0; 3]), surrogate.gflops(index), surrogate.reduction(index)];
         costs.iter().zip(&floats(&case.json["surrogate"])[1..]).for_each(|(&a, &b)| close(a, b, 1e-9));
 
-        let thresholds = candidates.thresholds(index).unwrap();
+        let thresholds = candidates.thresholds(index.map(|k| k + 1)).unwrap();
         assert_eq!(thresholds.to_vec(), case.tensors["out/thresholds"]);
         let masks = candidates.masks(thresholds, Assignment::Official);
         assert_eq!(masks, case.masks("out/mask"), "{name}");
         if protect {
             let order = case.units("out/protect_order").map(|_, v| v.iter().map(|&x| x as usize).collect::<Vec<_>>());
-            assert_eq!(*candidates.order(), order);
+            assert_eq!(candidates.order, order);
             let aligned = candidates.masks(thresholds, Assignment::Aligned);
             assert_eq!(aligned, case.masks("out/mask_aligned"));
             assert_eq!(aligned, select(&scores, index.map(|i| i + 1), true).unwrap());
@@ -211,8 +219,8 @@ fn prune_runs_match_from_recorded_criteria_to_masks() {
             settings["max_iter"].as_u64().unwrap() as usize,
         );
         let seen = seen.unwrap();
-        assert_eq!(seen.scores as u64, case.json["batches_in_scores"]);
-        assert_eq!(seen.hessian as u64, case.json["batches_in_hessian"]);
+        assert_eq!(seen.0 as u64, case.json["batches_in_scores"]);
+        assert_eq!(seen.1 as u64, case.json["batches_in_hessian"]);
     }
 }
 
@@ -224,7 +232,7 @@ fn rising_targets_match() {
     let surrogate = Surrogate::of(&model, 197).unwrap();
     for (i, run) in case.json["rising_targets"].as_array().unwrap().iter().enumerate() {
         let index = triple(&run["selected_index"]);
-        let thresholds = candidates.thresholds(index).unwrap();
+        let thresholds = candidates.thresholds(index.map(|k| k + 1)).unwrap();
         thresholds.iter().zip(floats(&run["thresholds"])).for_each(|(&a, b)| close(a, b, 1e-6));
         let masks = candidates.masks(thresholds, Assignment::Official);
         assert_eq!(masks, case.masks(&format!("out/target{i}.mask")));
@@ -315,17 +323,16 @@ fn plans_round_trip_and_refuse_bad_indices() {
     let model = Architecture::deit(32, 8, 8, 2, 2);
     let plan = random_plan(&model, [1, 20, 2], true, 7).unwrap();
     assert_eq!(Plan::from_json(&plan.to_json().unwrap()).unwrap(), plan);
-    let twice =
-        Plan { steps: vec![Step::Embed { keep: vec![1, 3, 5] }, Step::Embed { keep: vec![0, 2] }], ..plan.clone() };
+    let twice = Plan { steps: vec![Step::Embed(vec![1, 3, 5]), Step::Embed(vec![0, 2])], ..plan.clone() };
     assert_eq!(twice.kept().unwrap().embed, [1, 5]);
-    let bias_only = Plan { steps: vec![Step::Heads { keep: vec![vec![], vec![0]] }], ..plan.clone() };
+    let bias_only = Plan { steps: vec![Step::Heads(vec![vec![], vec![0]])], ..plan.clone() };
     assert_eq!(bias_only.apply_to(&model).unwrap().blocks[0].heads(), 0);
     let bad = [
-        (Step::Embed { keep: vec![] }, "at least 1"),
-        (Step::Embed { keep: vec![8] }, "below 8"),
-        (Step::Embed { keep: vec![2, 2] }, "ascending"),
-        (Step::Heads { keep: vec![vec![0]] }, "2 index lists"),
-        (Step::Hidden { keep: vec![vec![1, 0], vec![]] }, "ascending"),
+        (Step::Embed(vec![]), "at least 1"),
+        (Step::Embed(vec![8]), "below 8"),
+        (Step::Embed(vec![2, 2]), "ascending"),
+        (Step::Heads(vec![vec![0]]), "2 index lists"),
+        (Step::Hidden(vec![vec![1, 0], vec![]]), "ascending"),
     ];
     for (step, expected) in bad {
         let message = Plan { steps: vec![step], ..plan.clone() }.kept().unwrap_err().to_string();
@@ -334,6 +341,14 @@ fn plans_round_trip_and_refuse_bad_indices() {
     assert!(plan.apply_to(&Architecture::deit(32, 8, 8, 3, 2)).is_err());
     assert!(plan.apply_to(&model.with_classes(10)).is_ok());
     assert!(Plan::from_json("{\"method\": 3}").is_err());
+    for (step, text) in [
+        (Step::Heads(vec![vec![0], vec![]]), r#"{"kind":"heads","keep":[[0],[]]}"#),
+        (Step::Embed(vec![0, 2]), r#"{"kind":"embed","keep":[0,2]}"#),
+    ] {
+        assert_eq!(serde_json::to_string(&step).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Step>(text).unwrap(), step);
+        assert!(serde_json::from_str::<Step>(&text.replace('}', ",\"more\":1}")).is_err());
+    }
 }
 
 #[test]
@@ -341,20 +356,21 @@ fn windows_average_with_momentum_and_batches_are_counted() {
     let units = |x: f64| Units { heads: vec![vec![x]], hidden: vec![vec![2.0 * x, 0.0]], embed: vec![x] };
     let mut windows = Windows::default();
     [1.0, 3.0].iter().for_each(|&x| windows.add(&units(x)).unwrap());
-    assert_eq!(windows.close(None).unwrap(), units(2.0));
+    assert_eq!(windows.close().unwrap(), units(2.0));
     windows.add(&units(12.0)).unwrap();
     let gates = Units { heads: vec![vec![1.0]], hidden: vec![vec![0.0, 1.0]], embed: vec![1.0] };
-    let criteria = windows.close(Some(&gates)).unwrap();
+    let criteria = windows.close().unwrap().zip(&gates, |average, gate| average * gate).unwrap();
     assert!((criteria.heads[0][0] - 3.0).abs() < 1e-12 && criteria.hidden[0][0] == 0.0);
-    assert!(windows.close(None).is_err() && windows.add(&units(f64::NAN)).is_err());
+    assert!(windows.close().is_err() && windows.add(&units(f64::NAN)).is_err());
     let imagenet = batches(0.1, 40032).unwrap();
-    assert_eq!((imagenet.scores, imagenet.hessian), (4003, 4004));
-    assert_eq!(batches(1.0, 5).unwrap().hessian, 5);
+    assert_eq!(imagenet, (4003, 4004));
+    assert_eq!(batches(1.0, 5).unwrap().1, 5);
     for (fraction, per_epoch) in [(0.1, 19), (0.0, 100), (1.1, 100), (f64::NAN, 100), (0.5, 0)] {
         assert!(batches(fraction, per_epoch).is_err(), "{fraction} of {per_epoch}");
     }
-    assert_eq!(taylor(&[1.0, 2.0], &[-3.0, 0.5]).unwrap(), [9.0, 1.0]);
-    assert!(taylor(&[1.0], &[]).is_err());
+    let vector = |embed: &[f64]| Units { embed: embed.to_vec(), ..Units::default() };
+    assert_eq!(taylor(&vector(&[1.0, 2.0]), &vector(&[-3.0, 0.5])).unwrap(), vector(&[9.0, 1.0]));
+    assert!(taylor(&vector(&[1.0]), &vector(&[])).is_err());
     let picks = LayerPicks([5, 1, 2, 3, 4, 0, 0]);
     assert_eq!(
         [(0, 1), (1, 0), (2, 0), (0, 2)].map(|(i, j)| picks.pair(Kind::ALL[i], Kind::ALL[j])),
@@ -419,15 +435,17 @@ fn the_search_meets_targets_on_real_sizes_and_says_what_it_cannot() {
 fn the_official_plan_warns_where_the_released_code_is_silent() {
     let case = case("prune_run");
     let (model, scores, hessian) = (case.model(), case.units("out/criteria"), matrix(&case.tensors["out/second_coef"]));
-    let aligned = official::Options { assignment: Assignment::Aligned, ..official::Options::removing(0.35) };
-    let (plan, _) = official::plan(&model, &scores, &hessian, &aligned, None).unwrap();
+    let calibration = Calibration { model, scores, hessian };
+    let aligned =
+        official::Options { assignment: Assignment::Aligned, evolve: None, ..official::Options::removing(0.35) };
+    let (plan, _) = official::plan(&calibration, &aligned).unwrap();
     assert_eq!(plan.kept().unwrap(), kept(&case.masks("out/mask_aligned")));
-    let mut draws = official::Uniforms(espalier::prune::uniforms(3));
-    let drawn = official::plan(&model, &scores, &hessian, &official::Options::removing(0.9), Some(&mut draws)).unwrap();
+    let evolved = official::Options { evolve: Some(3), ..official::Options::removing(0.9) };
+    let drawn = official::plan(&calibration, &evolved).unwrap();
     assert!(drawn.1.iter().any(|warning| warning.contains("not by the target")), "{:?}", drawn.1);
-    let mut broken = scores.clone();
-    broken.hidden[2][17] = f64::NAN;
-    let message = official::plan(&model, &broken, &hessian, &aligned, None).unwrap_err().to_string();
+    let mut broken = calibration;
+    broken.scores.hidden[2][17] = f64::NAN;
+    let message = official::plan(&broken, &aligned).unwrap_err().to_string();
     assert!(message.contains("hidden[2][17]"), "{message}");
 }
 
@@ -483,7 +501,8 @@ proptest! {
         let mut uniform = espalier::prune::uniforms(seed);
         // coarse scores, so that ties are common
         let scores = every_unit(&model).map(|_, v| v.iter().map(|_| (uniform() * 8.0).floor()).collect());
-        let (plan, found) = search::plan(&model, &scores, &h, &Options::keeping(keep)).unwrap();
+        let calibration = Calibration { model: model.clone(), scores, hessian: h };
+        let (plan, found) = search::plan(&calibration, &Options::keeping(keep)).unwrap();
         let dense = cost::macs(&model) as f64;
         let macs = Counting::Macs.count(&plan.apply_to(&model).unwrap(), &model);
         prop_assert_eq!(macs, found.macs);

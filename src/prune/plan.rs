@@ -4,17 +4,19 @@
 //! block, `A = {i·d + k : i ∈ Hd, 0 ≤ k < d}` and `A3 = A, A + h·d, A + 2·h·d`: qkv becomes `[A3][:, E]`, proj
 //! `[E][:, A]`, fc1 `[Fd][:, E]`, fc2 `[E][:, Fd]`, norms, tokens and patch rows `[E]`, heads `[:, E]`.
 
+use super::require;
 use crate::models::{Architecture, Mixer};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::convert::Infallible;
+use std::slice::{from_mut, from_ref};
 
 /// The three kinds of prunable unit, in the order of SAViT's Hessian.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Attention heads, per block.
+    /// Attention heads, a vector per block.
     Heads,
-    /// Hidden units of the MLPs, per block.
+    /// Hidden units of the MLPs, a vector per block.
     Hidden,
     /// Channels of the residual stream, one vector for the whole model.
     Embed,
@@ -45,11 +47,8 @@ pub struct Units<T> {
 impl<T> Units<T> {
     /// The vectors of one kind: one per block, or the single embedding vector.
     pub fn of(&self, kind: Kind) -> &[Vec<T>] {
-        match kind {
-            Kind::Heads => &self.heads,
-            Kind::Hidden => &self.hidden,
-            Kind::Embed => std::slice::from_ref(&self.embed),
-        }
+        let vectors: [&[Vec<T>]; 3] = [&self.heads, &self.hidden, from_ref(&self.embed)];
+        vectors[kind as usize]
     }
 
     /// The same, to change.
@@ -57,8 +56,22 @@ impl<T> Units<T> {
         match kind {
             Kind::Heads => &mut self.heads,
             Kind::Hidden => &mut self.hidden,
-            Kind::Embed => std::slice::from_mut(&mut self.embed),
+            Kind::Embed => from_mut(&mut self.embed),
         }
+    }
+
+    /// All vectors with their kind and block (0 for the embedding).
+    pub fn vectors(&self) -> impl Iterator<Item = (Kind, usize, &Vec<T>)> {
+        let of = |kind| self.of(kind).iter().enumerate().map(move |(block, vector)| (kind, block, vector));
+        Kind::ALL.into_iter().flat_map(of)
+    }
+
+    /// The first unit of which `test` holds, such as `hidden[3][17]`, and its value.
+    pub fn find(&self, test: impl Fn(&T) -> bool) -> Option<(String, &T)> {
+        self.vectors().find_map(|(kind, block, vector)| {
+            let unit = vector.iter().position(&test)?;
+            Some((format!("{}[{block}][{unit}]", kind.name()), &vector[unit]))
+        })
     }
 
     /// Units of every kind over all vectors: `[heads, hidden, embed]`.
@@ -66,22 +79,33 @@ impl<T> Units<T> {
         Kind::ALL.map(|kind| self.of(kind).iter().map(Vec::len).sum())
     }
 
-    /// `f` of every vector.
-    pub fn map<U>(&self, mut f: impl FnMut(Kind, &[T]) -> Vec<U>) -> Units<U> {
-        let mut each = |kind| self.of(kind).iter().map(|vector| f(kind, vector)).collect::<Vec<_>>();
-        let (heads, hidden) = (each(Kind::Heads), each(Kind::Hidden));
-        Units { heads, hidden, embed: f(Kind::Embed, &self.embed) }
+    /// `f(kind, block, vector)` of every vector, or the first error.
+    pub fn try_map<U, E>(&self, mut f: impl FnMut(Kind, usize, &[T]) -> Result<Vec<U>, E>) -> Result<Units<U>, E> {
+        let mut each =
+            |kind| self.of(kind).iter().enumerate().map(|(block, v)| f(kind, block, v)).collect::<Result<_, E>>();
+        let (heads, hidden) = (each(Kind::Heads)?, each(Kind::Hidden)?);
+        Ok(Units { heads, hidden, embed: f(Kind::Embed, 0, &self.embed)? })
     }
 
-    /// Refuses vectors that are not one value for every unit of `model`.
-    pub fn check_lengths(&self, what: &'static str, model: &Architecture) -> Result<()> {
-        let (expected, found) = (every_unit(model).map(lengths), self.map(lengths));
+    /// `f(kind, vector)` of every vector.
+    pub fn map<U>(&self, mut f: impl FnMut(Kind, &[T]) -> Vec<U>) -> Units<U> {
+        let Ok(units) = self.try_map(|kind, _, vector| Ok::<_, Infallible>(f(kind, vector)));
+        units
+    }
+
+    /// `f` of every unit's two values. Refuses vectors of other lengths.
+    pub fn zip<U, V>(&self, other: &Units<U>, f: impl Fn(&T, &U) -> V) -> Result<Units<V>> {
+        other.check_like("savit scores", self)?;
+        self.try_map(|kind, block, vector| {
+            Ok(vector.iter().zip(&other.of(kind)[block]).map(|(a, b)| f(a, b)).collect())
+        })
+    }
+
+    /// Refuses vectors that are not as long as those of `model`.
+    pub fn check_like<U>(&self, what: &'static str, model: &Units<U>) -> Result<()> {
+        let (expected, found) = (model.map(|_, v| vec![v.len()]), self.map(|_, v| vec![v.len()]));
         if expected == found { Ok(()) } else { Err(Error::shape(what, format!("{expected:?}"), found)) }
     }
-}
-
-fn lengths<T>(_: Kind, vector: &[T]) -> Vec<usize> {
-    vec![vector.len()]
 }
 
 /// The indices of every unit of `model`.
@@ -110,25 +134,16 @@ pub fn qkv_rows(heads: &[usize], total_heads: usize, head_dim: usize) -> Vec<usi
     (0..3).flat_map(|which| columns.iter().map(move |column| which * stride + column)).collect()
 }
 
-/// One thing that goes, by what stays; indices count the units that the steps before left.
+/// What stays of one kind; sorted indices count the units that the steps before left.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
+#[serde(rename_all = "snake_case", tag = "kind", content = "keep", deny_unknown_fields)]
 pub enum Step {
-    /// Heads kept in each block; an empty list leaves the projection's bias.
-    Heads {
-        /// Sorted indices per block.
-        keep: Vec<Vec<usize>>,
-    },
-    /// Hidden units kept in each block; an empty list leaves the second layer's bias.
-    Hidden {
-        /// Sorted indices per block.
-        keep: Vec<Vec<usize>>,
-    },
-    /// Embedding channels kept, at least one.
-    Embed {
-        /// Sorted indices.
-        keep: Vec<usize>,
-    },
+    /// Heads of each block; an empty list leaves the projection's bias.
+    Heads(Vec<Vec<usize>>),
+    /// Hidden units of each block; an empty list leaves the second layer's bias.
+    Hidden(Vec<Vec<usize>>),
+    /// Embedding channels, at least one.
+    Embed(Vec<usize>),
 }
 
 /// A pruning method's result.
@@ -146,19 +161,18 @@ pub struct Plan {
 impl Plan {
     /// The plan that keeps `kept` of `source`; kinds that lose nothing get no step.
     pub fn keeping(method: &str, source: &Architecture, kept: Units<usize>) -> Result<Plan> {
-        let everything = every_unit(source);
-        let mut steps = Vec::new();
-        if kept.heads != everything.heads {
-            steps.push(Step::Heads { keep: kept.heads });
-        }
-        if kept.hidden != everything.hidden {
-            steps.push(Step::Hidden { keep: kept.hidden });
-        }
-        if kept.embed != everything.embed {
-            steps.push(Step::Embed { keep: kept.embed });
-        }
-        let plan = Plan { method: method.into(), source: source.clone(), steps };
-        plan.kept().map(|_| plan)
+        let all = every_unit(source);
+        let steps = [
+            (kept.heads != all.heads).then_some(Step::Heads(kept.heads)),
+            (kept.hidden != all.hidden).then_some(Step::Hidden(kept.hidden)),
+            (kept.embed != all.embed).then_some(Step::Embed(kept.embed)),
+        ];
+        let steps = steps.into_iter().flatten().collect();
+        Plan { method: method.into(), source: source.clone(), steps }.checked()
+    }
+
+    fn checked(self) -> Result<Plan> {
+        self.kept().map(|_| self)
     }
 
     /// The kept units in the source's own indices, all steps together. Every list is checked: one per block, indices
@@ -168,21 +182,17 @@ impl Plan {
         let mut kept = every_unit(&self.source);
         for (index, step) in self.steps.iter().enumerate() {
             let (kind, keep) = match step {
-                Step::Heads { keep } => (Kind::Heads, keep.as_slice()),
-                Step::Hidden { keep } => (Kind::Hidden, keep.as_slice()),
-                Step::Embed { keep } => (Kind::Embed, std::slice::from_ref(keep)),
+                Step::Heads(keep) => (Kind::Heads, keep.as_slice()),
+                Step::Hidden(keep) => (Kind::Hidden, keep.as_slice()),
+                Step::Embed(keep) => (Kind::Embed, from_ref(keep)),
             };
             let what = |vector: usize| format!("plan step {index}, {}[{vector}]", kind.name());
             let before = kept.of_mut(kind);
-            if keep.len() != before.len() {
-                return Err(Error::invalid(what(0), format!("{} index lists", before.len()), keep.len()));
-            }
+            require(keep.len() == before.len(), what(0), format!("{} index lists", before.len()), keep.len())?;
             for (vector, (units, indices)) in before.iter_mut().zip(keep).enumerate() {
                 *units = pick(units, indices, || what(vector))?;
             }
-            if kept.embed.is_empty() {
-                return Err(Error::invalid(what(0), "at least 1 embedding channel", 0));
-            }
+            require(!kept.embed.is_empty(), what(0), "at least 1 embedding channel", 0)?;
         }
         Ok(kept)
     }
@@ -190,17 +200,14 @@ impl Plan {
     /// The smaller model. `model` may differ from the source in classes, image size or distillation, not in blocks or
     /// embedding width. Takes effect on weights by slicing [`kept`](Self::kept).
     pub fn apply_to(&self, model: &Architecture) -> Result<Architecture> {
-        if model.blocks != self.source.blocks || model.embed_dim != self.source.embed_dim {
-            let widths = |m: &Architecture| format!("embed_dim {}, blocks {:?}", m.embed_dim, m.blocks);
-            return Err(Error::invalid("model to prune", widths(&self.source), widths(model)));
-        }
+        let widths = |m: &Architecture| format!("embed_dim {}, blocks {:?}", m.embed_dim, m.blocks);
+        let [expected, found] = [&self.source, model].map(widths);
+        require(expected == found, "model to prune", expected, found)?;
         let kept = self.kept()?;
         let mut small = Architecture { embed_dim: kept.embed.len(), ..model.clone() };
-        for ((block, kept_heads), kept_hidden) in small.blocks.iter_mut().zip(&kept.heads).zip(&kept.hidden) {
-            match &mut block.mixer {
-                Mixer::Attention { heads, .. } => *heads = kept_heads.len(),
-            }
-            block.hidden = kept_hidden.len();
+        for ((block, heads), hidden) in small.blocks.iter_mut().zip(&kept.heads).zip(&kept.hidden) {
+            block.mixer = Mixer::Attention { heads: heads.len(), head_dim: block.head_dim() };
+            block.hidden = hidden.len();
         }
         Ok(small)
     }
@@ -213,7 +220,7 @@ impl Plan {
     /// A checked plan from [`to_json`](Self::to_json).
     pub fn from_json(text: &str) -> Result<Plan> {
         let plan: Plan = serde_json::from_str(text).map_err(|error| Error::invalid("plan", "a plan in JSON", error))?;
-        plan.kept().map(|_| plan)
+        plan.checked()
     }
 }
 
@@ -222,8 +229,7 @@ fn pick(units: &[usize], indices: &[usize], what: impl Fn() -> String) -> Result
     if let Some(pair) = indices.windows(2).find(|pair| pair[0] >= pair[1]) {
         return Err(Error::invalid(what(), "ascending indices", format!("{} before {}", pair[0], pair[1])));
     }
-    let unit = |&index: &usize| {
-        units.get(index).copied().ok_or_else(|| Error::invalid(what(), format!("indices below {}", units.len()), index))
-    };
+    let below = || format!("indices below {}", units.len());
+    let unit = |&index: &usize| units.get(index).copied().ok_or_else(|| Error::invalid(what(), below(), index));
     indices.iter().map(unit).collect()
 }

@@ -5,7 +5,6 @@ use crate::data::augment::Transform;
 use crate::data::dataset::{Dataset, FolderDataset};
 use crate::data::folder::{ImageFolder, imagenet_classes};
 use crate::data::generated::{GENERATOR_VERSION, GeneratedDataset, Split};
-use crate::data::loader::{Loader, LoaderOptions};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,53 +22,33 @@ pub struct JobData {
 }
 
 impl JobData {
-    /// Opens the folder of the options, or the generated set, at `img_size` pixels, for a model of `classes` classes.
+    /// Opens the folder of the options, or the generated set, at `side` pixels, for a model of `classes` classes.
     ///
     /// Errors: an incomplete split, class folders that differ between training and test, and what the folders report.
-    pub fn open(options: &JobOptions, img_size: Option<usize>, classes: Option<usize>) -> Result<Self> {
+    pub fn open(options: &JobOptions, side: usize, classes: Option<usize>) -> Result<Self> {
         let Some(root) = &options.data else {
-            let side = img_size.unwrap_or(64);
             let set = |split, len| GeneratedDataset::new(split, len, side, options.seed);
             let train: Arc<dyn Dataset> = Arc::new(set(Split::Train, options.train_images)?);
-            return Ok(Self {
-                name: format!("generated v{GENERATOR_VERSION}, {side} px"),
-                scoring: Arc::clone(&train),
-                train,
-                test: Arc::new(set(Split::Test, options.test_images)?),
-            });
+            let test = Arc::new(set(Split::Test, options.test_images)?);
+            let name = format!("generated v{GENERATOR_VERSION}, {side} px");
+            return Ok(Self { name, scoring: Arc::clone(&train), train, test });
         };
-        let side = img_size.unwrap_or(224);
         let [train, test] = folders(root)?;
-        let same = train == test;
+        let same = if train == test { " (tested on the training images)" } else { "" };
         let open = |root: &Path, transform| folder(root, transform, options.seed, classes);
         let data = Self {
-            name: format!("{}{}", root.display(), if same { " (tested on the training images)" } else { "" }),
+            name: format!("{}{same}", root.display()),
             train: open(&train, Transform::train(side))?,
             scoring: open(&train, Transform::eval(side))?,
             test: open(&test, Transform::eval(side))?,
         };
         let (ours, theirs) = (data.train.class_names(), data.test.class_names());
-        if ours != theirs {
-            let differ = (0..ours.len().max(theirs.len())).find(|&k| ours.get(k) != theirs.get(k)).unwrap_or(0);
-            let (expected, found) = (format!("{:?} as in {}", ours.get(differ), train.display()), theirs.get(differ));
-            return Err(Error::invalid(
-                format!("class {differ} of {}", test.display()),
-                expected,
-                format!("{found:?}"),
-            ));
+        if let Some(k) = (0..ours.len().max(theirs.len())).find(|&k| ours.get(k) != theirs.get(k)) {
+            let what = format!("class {k} of {}", test.display());
+            let expected = format!("{:?} as in {}", ours.get(k), train.display());
+            return Err(Error::invalid(what, expected, format!("{:?}", theirs.get(k))));
         }
         Ok(data)
-    }
-
-    /// Shuffled training batches.
-    pub fn training(&self, options: &JobOptions, seed: u64) -> Result<Loader> {
-        Loader::new(Arc::clone(&self.train), LoaderOptions::train(options.batch_size, seed))
-    }
-
-    /// Test batches in order.
-    pub fn testing(&self, options: &JobOptions) -> Result<Loader> {
-        let settings = LoaderOptions { skip_broken: options.skip_broken, ..LoaderOptions::eval(64) };
-        Loader::new(Arc::clone(&self.test), settings)
     }
 }
 
@@ -92,11 +71,11 @@ fn folder(root: &Path, transform: Transform, seed: u64, classes: Option<usize>) 
     let imagenet = imagenet_classes();
     let labels = folder.class_indices(imagenet);
     let dataset = FolderDataset::new(folder, transform, seed)?;
-    Ok(Arc::new(match labels {
+    match labels {
         Ok(labels) if classes == Some(imagenet.len()) => {
             let names = imagenet.iter().map(|(_, _, name)| name.to_string()).collect();
-            dataset.relabelled(labels, names)?
+            Ok(Arc::new(dataset.relabelled(labels, names)?))
         }
-        _ => dataset,
-    }))
+        _ => Ok(Arc::new(dataset)),
+    }
 }

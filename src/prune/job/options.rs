@@ -1,7 +1,9 @@
 //! What the main job can be told.
 
 use crate::data::generated::GENERATOR_VERSION;
-use crate::models::{Architecture, zoo};
+use crate::models::{Architecture, LoadOptions, Model, zoo};
+use crate::prune::savit::search;
+use crate::prune::{Kind, require};
 use crate::{Error, Result};
 use clap::Args;
 use serde::Serialize;
@@ -111,18 +113,14 @@ impl JobOptions {
             self.rounds = self.rounds.min(5);
             self.lr = 5e-4;
         }
-        let counts = [
-            ("batch-size", self.batch_size, 1),
-            ("train-images", self.train_images, 1),
-            ("test-images", self.test_images, 1),
-            ("epochs", self.epochs, 1),
-            ("rounds", self.rounds, 1),
-            ("score-batches", self.score_batches, 2),
-        ];
-        if let Some((what, count, least)) = counts.into_iter().find(|(_, count, least)| count < least) {
-            return Err(Error::invalid(what, format!("at least {least}"), count));
-        }
+        let any = f64::INFINITY;
         let ranges = [
+            ("batch-size", self.batch_size as f64, 1.0..=any, "at least 1"),
+            ("train-images", self.train_images as f64, 1.0..=any, "at least 1"),
+            ("test-images", self.test_images as f64, 1.0..=any, "at least 1"),
+            ("epochs", self.epochs as f64, 1.0..=any, "at least 1"),
+            ("rounds", self.rounds as f64, 1.0..=any, "at least 1"),
+            ("score-batches", self.score_batches as f64, 2.0..=any, "at least 2"),
             ("target-flops", self.target_flops, f64::MIN_POSITIVE..=1.0 - f64::EPSILON, "between 0 and 1"),
             ("finetune-epochs", self.finetune_epochs, 0.0..=1000.0, "0 to 1000"),
             ("distill-alpha", self.distill_alpha, 0.0..=1.0, "0 to 1"),
@@ -130,47 +128,54 @@ impl JobOptions {
             ("lr", self.lr, 0.0..=1.0, "0 to 1"),
             ("finetune-lr", self.finetune_lr, 0.0..=1.0, "0 to 1"),
         ];
-        if let Some((what, value, _, expected)) = ranges.into_iter().find(|(_, value, range, _)| !range.contains(value))
-        {
-            return Err(Error::invalid(what, expected, value));
+        if let Some((what, value, _, expected)) = ranges.iter().find(|(_, value, range, _)| !range.contains(value)) {
+            return Err(Error::invalid(*what, *expected, value));
         }
-        if self.compat.is_some() && self.kinds.len() < 3 {
-            return Err(Error::invalid("kinds", "all three with --compat official", self.kinds.join(",")));
-        }
+        let all_or_own = self.compat.is_none() || self.kinds.len() >= 3;
+        require(all_or_own, "kinds", "all three with --compat official", self.kinds.join(","))?;
         Ok(self)
     }
 
-    /// The dense architecture for `classes` classes.
-    pub fn architecture(&self, classes: usize) -> Result<Architecture> {
-        let mut arch = zoo::find(&self.model)?.architecture.with_classes(classes);
-        let generated = self.data.is_none();
-        arch.img_size = self.img_size.unwrap_or(if generated { 64 } else { arch.img_size });
+    /// The dense architecture to train, for ImageNet's classes.
+    pub fn architecture(&self) -> Result<Architecture> {
+        let mut arch = zoo::find(&self.model)?.architecture;
+        arch.img_size = self.img_size.unwrap_or(if self.data.is_none() { 64 } else { arch.img_size });
         arch.patch_size = self.patch_size.unwrap_or(arch.patch_size);
         if self.quick {
-            arch.blocks.truncate(4);
-            arch = narrow(arch, 192, 3);
+            let small = Architecture::deit(arch.img_size, arch.patch_size, 192, arch.blocks.len().min(4), 3);
+            arch = Architecture { distilled: arch.distilled, ..small };
         }
-        arch.validate()?;
-        Ok(arch)
+        arch.validate().map(|()| arch)
     }
 
-    /// What a cached dense model depends on besides code: data (folder, classes and number of `images`), architecture
-    /// and training.
+    /// The search for the target among the kinds.
+    pub fn search(&self) -> search::Options {
+        let kinds = Kind::ALL.map(|kind| self.kinds.iter().any(|name| name == kind.name()));
+        search::Options { kinds, ..search::Options::keeping(self.target_flops) }
+    }
+
+    /// The dense model of `--weights` at `--img-size`.
+    pub fn given(&self) -> Result<Option<Model>> {
+        let Some(path) = &self.weights else { return Ok(None) };
+        let model = Model::load(path, &LoadOptions::default())?;
+        let img_size = self.img_size.unwrap_or(model.arch().img_size);
+        if img_size == model.arch().img_size {
+            return Ok(Some(model));
+        }
+        let arch = Architecture { img_size, ..model.arch().clone() };
+        Model::load(path, &LoadOptions { arch: Some(arch), ..LoadOptions::default() }).map(Some)
+    }
+
+    /// The file of a cached dense model, named after what it depends on besides code: data (folder, classes and number
+    /// of `images`), architecture and training.
     pub fn dense_key(&self, arch: &Architecture, images: usize) -> Result<String> {
         let data = match &self.data {
-            Some(folder) => {
-                format!("{} x{images}", folder.canonicalize().map_err(Error::io("open", folder))?.display())
-            }
-            None => format!("generated v{GENERATOR_VERSION} x{}", self.train_images),
+            Some(folder) => folder.canonicalize().map_err(Error::io("open", folder))?.display().to_string(),
+            None => format!("generated v{GENERATOR_VERSION}"),
         };
         let training = (self.epochs, self.batch_size, self.lr, self.drop_path, self.smoothing, self.seed);
-        let text = serde_json::to_string(&(data, arch, training)).map_err(|e| Error::invalid("options", "JSON", e))?;
+        let text = serde_json::to_string(&(format!("{data} x{images}"), arch, training))
+            .map_err(|error| Error::invalid("options", "JSON", error))?;
         Ok(format!("dense-{:016x}.safetensors", crate::noise::fnv1a64(&text)))
     }
-}
-
-/// The same depth at width `embed_dim` with `heads` heads.
-fn narrow(arch: Architecture, embed_dim: usize, heads: usize) -> Architecture {
-    let small = Architecture::deit(arch.img_size, arch.patch_size, embed_dim, arch.blocks.len(), heads);
-    Architecture { distilled: arch.distilled, num_classes: arch.num_classes, ..small }
 }

@@ -1,99 +1,73 @@
 //! The table, the pictures and the words at the end of a job.
 
-use super::{Candidate, Job, blank};
-use crate::models::{Architecture, Model, cost};
-use crate::report::table::{bytes, count, spread};
+use super::{Candidate, Job};
+use crate::models::{Architecture, Block, Model, cost};
+use crate::report::table::{bytes, count};
 use crate::report::{Rival, Table, Timing, interleaved, structure_svg};
-use crate::train::{Accuracy, Evaluation};
-use crate::{Error, Result};
-use serde::Serialize;
-
-/// Images per second of one model.
-#[derive(Debug, Clone, Serialize)]
-pub struct Speed {
-    /// At batch 1.
-    pub single: Timing,
-    /// At batch 32.
-    pub batch: Timing,
-}
-
-/// Everything the report says of one model.
-#[derive(Debug, Clone, Serialize)]
-pub struct Row {
-    /// `dense`, `savit`, `random`.
-    pub name: String,
-    /// Before fine-tuning, for pruned ones.
-    pub before: Option<Accuracy>,
-    /// As delivered.
-    pub accuracy: Accuracy,
-    /// Percent of the test images on which it agrees with the dense model.
-    pub agreement: f64,
-    /// Parameters.
-    pub params: u64,
-    /// Multiply-accumulates of one image.
-    pub macs: u64,
-    /// Size of the checkpoint in bytes.
-    pub file: u64,
-    /// Images per second.
-    pub speed: Speed,
-    /// Time of the dense model over this one's at batch 32.
-    pub speed_up: f64,
-    /// Dense multiply-accumulates over this model's.
-    pub macs_saved: f64,
-}
-
-const BATCH: usize = 32;
+use crate::train::Evaluation;
+use crate::{DType, Error, Result, Tensor};
+use serde_json::json;
 
 impl Job {
     /// Measures, writes `report.md`, `report.json` and the pictures, and returns the table's text.
     pub fn report(&self, dense: &Model, evaluation: &Evaluation, candidates: &[Candidate]) -> Result<String> {
         dense.save(self.folder.file("dense.safetensors")?, "dense")?;
         let mut models = vec![("dense", dense, None, evaluation)];
-        models.extend(candidates.iter().map(|c| (c.name.as_str(), &c.model, Some(c.before.accuracy), &c.after)));
+        models.extend(candidates.iter().map(|c| (c.plan.method.as_str(), &c.model, Some(c.before.accuracy), &c.after)));
         let named: Vec<(&str, &Model)> = models.iter().map(|(name, model, ..)| (*name, *model)).collect();
-        let speeds = self.measure(&named)?;
-        let (dense_time, dense_macs) = (1.0 / speeds[0].batch.median, cost::macs(dense.arch()));
-        let mut rows = Vec::new();
-        for ((name, model, before, after), speed) in models.into_iter().zip(speeds) {
+        let speeds: Vec<_> = self.measure(&named, 1)?.into_iter().zip(self.measure(&named, 32)?).collect();
+        let (dense_speed, dense_macs) = (speeds[0].1.median, cost::macs(dense.arch()));
+        let (mut records, mut rows) = (Vec::new(), Vec::new());
+        for ((name, model, before, after), (single, batch)) in models.into_iter().zip(speeds) {
             let path = self.folder.file(&format!("{name}.safetensors"))?;
             let file = std::fs::metadata(&path).map_err(Error::io("read", &path))?.len();
-            let macs = cost::macs(model.arch());
-            rows.push(Row {
-                name: name.to_string(),
-                before,
-                accuracy: after.accuracy,
-                agreement: after.agreement(evaluation),
-                params: cost::params(model.arch()),
-                macs,
-                file,
-                speed_up: dense_time * speed.batch.median,
-                macs_saved: dense_macs as f64 / macs.max(1) as f64,
-                speed,
-            });
+            let (params, macs) = (cost::params(model.arch()), cost::macs(model.arch()));
+            let (accuracy, agreement) = (after.accuracy, after.agreement(evaluation));
+            let (speed_up, macs_saved) = (1.0 / dense_speed * batch.median, dense_macs as f64 / macs.max(1) as f64);
+            records.push(json!({
+                "name": name, "before": before, "accuracy": accuracy, "agreement": agreement, "params": params,
+                "macs": macs, "file": file, "speed": {"single": single, "batch": batch}, "speed_up": speed_up,
+                "macs_saved": macs_saved,
+            }));
+            rows.push([
+                ("model", name.to_string()),
+                ("top-1 cut", before.map_or("-".into(), |before| format!("{:.2}", before.top1))),
+                ("top-1", format!("{:.2}", accuracy.top1)),
+                ("top-5", format!("{:.2}", accuracy.top5)),
+                ("agrees", format!("{agreement:.1}")),
+                ("params", count(params)),
+                ("MACs", count(macs)),
+                ("file", bytes(file)),
+                ("img/s b1", single.to_string()),
+                ("img/s b32", batch.to_string()),
+                ("speed-up", format!("{speed_up:.2}x")),
+                ("MACs saved", format!("{macs_saved:.2}x")),
+            ]);
         }
-        self.folder.write_json("report.json", &rows)?;
+        self.folder.write_json("report.json", &records)?;
         if let Some(candidate) = candidates.first() {
             self.folder.write_text("structure.svg", &structure(dense.arch(), candidate.model.arch()))?;
         }
         self.folder.curves()?;
-        let table = table(&rows);
+        let mut table = Table::new(&rows[0].each_ref().map(|(header, _)| *header));
+        for row in rows {
+            table.row(row.map(|(_, cell)| cell));
+        }
         self.folder.write_text("report.md", &self.markdown(&table, candidates)?)?;
         Ok(table.text())
     }
 
-    /// Images per second at batch 1 and 32, all models in turn within each round.
-    pub fn measure(&self, models: &[(&str, &Model)]) -> Result<Vec<Speed>> {
-        let time = |batch: usize| -> Result<Vec<Timing>> {
-            let mut rivals: Vec<Rival> = Vec::new();
-            for &(name, model) in models {
-                let images = blank(model, batch);
-                rivals.push((name, Box::new(move || model.predict(&images).map(drop))));
-            }
-            let timings = interleaved(&mut rivals, self.options.rounds, 2)?;
-            Ok(timings.iter().map(|timing| timing.per_second(batch)).collect())
-        };
-        let (single, batch) = (time(1)?, time(BATCH)?);
-        Ok(single.into_iter().zip(batch).map(|(single, batch)| Speed { single, batch }).collect())
+    /// Images per second at a batch size, all models in turn within each round.
+    fn measure(&self, models: &[(&str, &Model)], batch: usize) -> Result<Vec<Timing>> {
+        let mut rivals: Vec<Rival> = Vec::new();
+        for &(name, model) in models {
+            let side = model.arch().img_size;
+            // speed does not depend on the values
+            let images = Tensor::zeros([batch, 3, side, side], DType::F32);
+            rivals.push((name, Box::new(move || model.predict(&images).map(drop))));
+        }
+        let timings = interleaved(&mut rivals, self.options.rounds, 2)?;
+        Ok(timings.iter().map(|timing| timing.per_second(batch)).collect())
     }
 
     fn markdown(&self, table: &Table, candidates: &[Candidate]) -> Result<String> {
@@ -109,53 +83,18 @@ impl Job {
                  way. Speed: images per second, median and the range from the 5th to the 95th percentile, all models in \
                  turn within each round.\n\n![structure](structure.svg)\n\n![curves](curves.svg)\n\n";
         for candidate in candidates {
-            let kept = candidate.plan.kept()?.totals();
-            let [heads, hidden, embed] = kept;
-            text += &format!("- {}: {heads} heads, {hidden} hidden units, {embed} channels kept\n", candidate.name);
+            let [heads, hidden, embed] = candidate.plan.kept()?.totals();
+            text +=
+                &format!("- {}: {heads} heads, {hidden} hidden units, {embed} channels kept\n", candidate.plan.method);
         }
         Ok(text)
     }
 }
 
-/// The closing table.
-fn table(rows: &[Row]) -> Table {
-    let mut table = Table::new(&[
-        "model",
-        "top-1 cut",
-        "top-1",
-        "top-5",
-        "agrees",
-        "params",
-        "MACs",
-        "file",
-        "img/s b1",
-        "img/s b32",
-        "speed-up",
-        "MACs saved",
-    ]);
-    for row in rows {
-        let speed = |timing: &Timing| spread(timing.median, timing.p5, timing.p95);
-        table.row([
-            row.name.clone(),
-            row.before.map_or("-".into(), |before| format!("{:.2}", before.top1)),
-            format!("{:.2}", row.accuracy.top1),
-            format!("{:.2}", row.accuracy.top5),
-            format!("{:.1}", row.agreement),
-            count(row.params),
-            count(row.macs),
-            bytes(row.file),
-            speed(&row.speed.single),
-            speed(&row.speed.batch),
-            format!("{:.2}x", row.speed_up),
-            format!("{:.2}x", row.macs_saved),
-        ]);
-    }
-    table
-}
-
 /// Heads and widths kept per block.
 fn structure(dense: &Architecture, small: &Architecture) -> String {
-    let heads = |arch: &Architecture| arch.blocks.iter().map(|block| block.heads()).collect::<Vec<_>>();
-    let hidden = |arch: &Architecture| arch.blocks.iter().map(|block| block.hidden).collect::<Vec<_>>();
-    structure_svg(&heads(dense), &heads(small), &hidden(dense), &hidden(small), dense.embed_dim, small.embed_dim)
+    let each = |arch: &Architecture, f: fn(&Block) -> usize| arch.blocks.iter().map(f).collect::<Vec<_>>();
+    let [heads, kept_heads] = [dense, small].map(|arch| each(arch, Block::heads));
+    let [hidden, kept_hidden] = [dense, small].map(|arch| each(arch, |block| block.hidden));
+    structure_svg(&heads, &kept_heads, &hidden, &kept_hidden, dense.embed_dim, small.embed_dim)
 }

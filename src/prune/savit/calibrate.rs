@@ -1,46 +1,23 @@
 //! The scoring pass: mini-batches in, a [`Calibration`] out. Weights never change.
 
-use super::gated::{Gates, from_masks, open};
+use super::gated::{from_masks, open};
 use super::masks::iterative;
 use super::passes::{Batch, Curvature, Method, score};
 use super::scores::{Calibration, HESSIAN_EMBED, HessianSum, LayerPicks, Norm, Windows, batches, normalised};
 use super::{Masks, Scores};
 use crate::models::Model;
 use crate::noise::Philox;
+use crate::prune::require;
 use crate::{DType, Error, Result};
-use serde::{Deserialize, Serialize};
+
+/// Where the mini-batches come from.
+pub type Batches<'a> = &'a mut dyn Iterator<Item = Result<Batch>>;
 
 /// Called after every mini-batch with how many are done and how many there are in all.
 pub type Progress<'a> = &'a mut dyn FnMut(usize, usize);
 
-/// Which blocks each mini-batch pairs for the Hessian.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Picks {
-    /// Drawn for every mini-batch from this seed (site `savit.layer_picks`, the mini-batch as sample).
-    Drawn(u64),
-    /// Given, one for every mini-batch.
-    Recorded(Vec<LayerPicks>),
-}
-
-impl Picks {
-    fn at(&self, depth: usize, step: usize) -> Result<LayerPicks> {
-        match self {
-            Self::Drawn(seed) => {
-                let mut draws = Philox { seed: *seed, step: 0 }.stream("savit.layer_picks", step as u64);
-                Ok(LayerPicks::draw(depth, |most| draws.below(most + 1)))
-            }
-            Self::Recorded(list) => list
-                .get(step)
-                .copied()
-                .ok_or_else(|| Error::invalid("recorded layer picks", format!("more than {step}"), list.len())),
-        }
-    }
-}
-
 /// Settings of a scoring pass.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// Fraction `p` of an epoch to score, above 0, at most 1.
     pub fraction: f64,
@@ -54,48 +31,50 @@ pub struct Options {
     pub hessian_embed: f64,
     /// Element type of the Hessian's passes, f32 or f64.
     pub double: bool,
-    /// Block pairs of the Hessian.
-    pub picks: Picks,
+    /// Seed of the blocks that each mini-batch pairs (site `savit.layer_picks`, the mini-batch as sample).
+    pub seed: u64,
+    /// Recorded pairs instead, one for every mini-batch.
+    pub picks: Option<Vec<LayerPicks>>,
 }
 
 impl Options {
     /// The published settings for an epoch of `per_epoch` mini-batches: a tenth of it, method 2, factor 6.
     pub fn published(per_epoch: usize, seed: u64) -> Self {
         let (method, norm, hessian_embed) = (Method::Taylor, None, HESSIAN_EMBED);
-        Self { fraction: 0.1, per_epoch, method, norm, hessian_embed, double: true, picks: Picks::Drawn(seed) }
+        Self { fraction: 0.1, per_epoch, method, norm, hessian_embed, double: true, seed, picks: None }
+    }
+
+    fn picks(&self, depth: usize, step: usize) -> Result<LayerPicks> {
+        let Some(recorded) = &self.picks else {
+            let mut draws = Philox { seed: self.seed, step: 0 }.stream("savit.layer_picks", step as u64);
+            return Ok(LayerPicks::draw(depth, |most| draws.below(most + 1)));
+        };
+        let ended = || Error::invalid("recorded layer picks", format!("more than {step}"), recorded.len());
+        recorded.get(step).copied().ok_or_else(ended)
     }
 }
 
 /// Scores `model` in evaluation mode over the first mini-batches of `data`: `S = Σ s / n` per unit and the Hessian
 /// between the kinds. Refuses data that end early, and names the step and layer of anything that is not finite.
-pub fn calibrate(
-    model: &Model,
-    data: impl IntoIterator<Item = Result<Batch>>,
-    options: &Options,
-    progress: Progress,
-) -> Result<Calibration> {
-    let counts = batches(options.fraction, options.per_epoch)?;
-    check_weights(model)?;
+pub fn calibrate(model: &Model, data: Batches, options: &Options, progress: Progress) -> Result<Calibration> {
+    let (scored, total) = batches(options.fraction, options.per_epoch)?;
     let (gates, depth) = (open(model.arch()), model.arch().blocks.len());
     let curvature = Curvature::new(model, if options.double { DType::F64 } else { DType::F32 });
     let (mut windows, mut hessian) = (Windows::default(), HessianSum::new(model.arch(), options.hessian_embed));
-    let mut data = data.into_iter();
-    for step in 0..counts.hessian {
-        let batch = next(&mut data, step, counts.hessian)?;
-        if step < counts.scores {
-            windows.add(&score(model, &gates, &batch, options.method, step)?.scores)?;
+    for_each(model, data, total, progress, |step, batch| {
+        if step < scored {
+            windows.add(&score(model, &gates, batch, options.method, step)?.scores)?;
         }
-        hessian.add(&curvature.block_sums(&gates, &batch, &options.picks.at(depth, step)?, step)?);
-        progress(step + 1, counts.hessian);
-    }
-    let scores = windows.close(None)?;
+        hessian.add(&curvature.block_sums(&gates, batch, &options.picks(depth, step)?, step)?);
+        Ok(())
+    })?;
+    let scores = windows.close()?;
     let scores = options.norm.map_or(scores.clone(), |norm| normalised(&scores, norm));
     Ok(Calibration { model: model.arch().clone(), scores, hessian: hessian.mean() })
 }
 
 /// Settings of iterative pruning.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Iterative {
     /// Mini-batches between two rounds; the first round has one more.
     pub frequency: usize,
@@ -122,46 +101,42 @@ pub struct Round {
 
 /// Prunes a few units, scores what is left, prunes again; weights stay. No protection. SAViT's ancestor
 /// Taylor_pruning, iterative loop; the last round's masks make the plan.
-pub fn iterate(
-    model: &Model,
-    data: impl IntoIterator<Item = Result<Batch>>,
-    options: &Iterative,
-    progress: Progress,
-) -> Result<Vec<Round>> {
-    if options.frequency == 0 || options.iterations == 0 {
-        let found = format!("{} rounds of {}", options.iterations, options.frequency);
-        return Err(Error::invalid("iterative pruning", "at least 1 round of 1 mini-batch", found));
-    }
-    check_weights(model)?;
-    let (mut gates, mut windows, mut rounds): (Gates, _, _) = (open(model.arch()), Windows::default(), Vec::new());
-    let total = options.frequency * options.iterations + 1;
-    let mut data = data.into_iter();
-    for step in 0..total {
-        let batch = next(&mut data, step, total)?;
-        let scored = score(model, &gates, &batch, Method::Taylor, step)?;
+pub fn iterate(model: &Model, data: Batches, options: &Iterative, progress: Progress) -> Result<Vec<Round>> {
+    let found = format!("{} rounds of {}", options.iterations, options.frequency);
+    let any = options.frequency > 0 && options.iterations > 0;
+    require(any, "iterative pruning", "at least 1 round of 1 mini-batch", found)?;
+    let (mut gates, mut windows, mut rounds) = (open(model.arch()), Windows::default(), Vec::new());
+    for_each(model, data, options.frequency * options.iterations + 1, progress, |step, batch| {
+        let scored = score(model, &gates, batch, Method::Taylor, step)?;
         windows.add(&scored.scores)?;
         if step > 0 && step.is_multiple_of(options.frequency) {
-            let criteria = windows.close(Some(&gates))?;
+            let criteria = windows.close()?.zip(&gates, |average, gate| average * gate)?;
             let (masks, thresholds) = iterative(&criteria, options.units.map(|units| units * (rounds.len() + 1)))?;
             gates = from_masks(&masks);
             rounds.push(Round { after_batch: step, loss: scored.loss, criteria, thresholds, masks });
         }
-        progress(step + 1, total);
-    }
+        Ok(())
+    })?;
     Ok(rounds)
 }
 
-fn next(data: &mut dyn Iterator<Item = Result<Batch>>, step: usize, total: usize) -> Result<Batch> {
-    data.next().unwrap_or_else(|| Err(Error::invalid("mini-batches to score", total.to_string(), step)))
-}
-
-/// Refuses weights that are not finite, by name: a loss would only say that something is wrong somewhere.
-fn check_weights(model: &Model) -> Result<()> {
-    match model.params().iter().find(|(_, tensor)| !tensor.is_finite()) {
-        None => Ok(()),
-        Some((name, tensor)) => {
-            let value = tensor.to_f64s().into_iter().find(|value| !value.is_finite()).unwrap_or(f64::NAN);
-            Err(Error::NonFinite { step: 0, layer: name.into(), value })
-        }
+/// Calls `see(step, batch)` for the first `total` mini-batches. Refuses data that end early and weights that are not
+/// finite, by name: a loss would only say that something is wrong somewhere.
+fn for_each(
+    model: &Model,
+    data: Batches,
+    total: usize,
+    progress: Progress,
+    mut see: impl FnMut(usize, &Batch) -> Result<()>,
+) -> Result<()> {
+    if let Some((name, tensor)) = model.params().iter().find(|(_, tensor)| !tensor.is_finite()) {
+        let value = tensor.to_f64s().into_iter().find(|value| !value.is_finite()).unwrap_or(f64::NAN);
+        return Err(Error::NonFinite { step: 0, layer: name.into(), value });
     }
+    for step in 0..total {
+        let ended = || Err(Error::invalid("mini-batches to score", total.to_string(), step));
+        see(step, &data.next().unwrap_or_else(ended)?)?;
+        progress(step + 1, total);
+    }
+    Ok(())
 }

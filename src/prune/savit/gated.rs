@@ -6,10 +6,12 @@
 
 use super::{Masks, Scores};
 use crate::models::Architecture;
-use crate::nn::{Hooks, Params};
+use crate::nn::{Hooks, Params, Site};
 use crate::prune::plan::{Kind, Units, every_unit};
 use crate::tape::Grads;
-use crate::{DType, Error, Result, Tape, Tensor, Var};
+use crate::{DType, Error, Result, Tape, Tensor, Var, ops};
+use std::cell::RefCell;
+use std::collections::HashMap;
 
 /// One factor per unit; all 1 in a plain model.
 pub type Gates = Units<f64>;
@@ -21,47 +23,40 @@ pub fn open(model: &Architecture) -> Gates {
 
 /// Gates of 1 for kept units and 0 for the others.
 pub fn from_masks(masks: &Masks) -> Gates {
-    masks.map(|_, mask| mask.iter().map(|&kept| f64::from(u8::from(kept))).collect())
+    masks.map(|_, mask| mask.iter().map(|&kept| f64::from(kept)).collect())
 }
 
 /// The masks that `gates` are: every value must be exactly 0 or 1, an error names the first that is not.
 pub fn to_masks(gates: &Gates) -> Result<Masks> {
-    for kind in Kind::ALL {
-        for (vector, values) in gates.of(kind).iter().enumerate() {
-            if let Some(unit) = values.iter().position(|&value| value != 0.0 && value != 1.0) {
-                let what = format!("gate {}[{vector}][{unit}]", kind.name());
-                return Err(Error::invalid(what, "exactly 0 or 1 to build a compact model", values[unit]));
-            }
+    if let Some((unit, gate)) = gates.find(|&gate| gate != 0.0 && gate != 1.0) {
+        return Err(Error::invalid(format!("gate {unit}"), "exactly 0 or 1 to build a compact model", gate));
+    }
+    Ok(gates.map(|_, values| values.iter().map(|&gate| gate == 1.0).collect()))
+}
+
+/// Official keys of a gate vector; the embedding gate of a model of `depth` blocks has `depth + 1`.
+pub fn keys(kind: Kind, block: usize, depth: usize) -> Vec<String> {
+    match kind {
+        Kind::Heads => vec![format!("blocks.{block}.attn.attn_gate.weight")],
+        Kind::Hidden => vec![format!("blocks.{block}.mlp.hidden_gate1.weight")],
+        Kind::Embed => {
+            let copies = (0..depth).map(|block| format!("blocks.{block}.res_gate.weight"));
+            ["res_gate.weight".into()].into_iter().chain(copies).collect()
         }
     }
-    Ok(gates.map(|_, values| values.iter().map(|&value| value == 1.0).collect()))
 }
 
-/// Official key of a gate vector; the embedding gate is known by the last of its `L + 1` names.
-pub fn key(kind: Kind, block: usize) -> String {
-    match kind {
-        Kind::Heads => format!("blocks.{block}.attn.attn_gate.weight"),
-        Kind::Hidden => format!("blocks.{block}.mlp.hidden_gate1.weight"),
-        Kind::Embed => "res_gate.weight".into(),
-    }
-}
-
-/// Names of the copies of the embedding gate inside the blocks.
-fn copy(block: usize) -> String {
-    format!("blocks.{block}.res_gate.weight")
+fn tensor(values: &[f64], dtype: DType) -> Result<Tensor> {
+    Ok(Tensor::from_slice([values.len()], values)?.to_dtype(dtype))
 }
 
 /// The gates as float32 tensors under their official keys, the embedding gate `L + 1` times.
 pub fn to_params(gates: &Gates) -> Result<Params> {
     let mut params = Params::default();
-    let tensor = |values: &[f64]| Ok::<_, Error>(Tensor::from_slice([values.len()], values)?.to_dtype(DType::F32));
-    for kind in Kind::ALL {
-        for (block, values) in gates.of(kind).iter().enumerate() {
-            params.insert(key(kind, block), tensor(values)?);
+    for (kind, block, values) in gates.vectors() {
+        for key in keys(kind, block, gates.heads.len()) {
+            params.insert(key, tensor(values, DType::F32)?);
         }
-    }
-    for block in 0..gates.heads.len() {
-        params.insert(copy(block), tensor(&gates.embed)?);
     }
     Ok(params)
 }
@@ -69,50 +64,45 @@ pub fn to_params(gates: &Gates) -> Result<Params> {
 /// Takes the gates out of `params`: the plain rest, and the gates (1 where a dense checkpoint has none). Copies of the
 /// embedding gate must be equal and lengths fit `model`; errors name `source`.
 pub fn split_params(model: &Architecture, params: &Params, source: &str) -> Result<(Params, Gates)> {
-    let mut gates = open(model);
-    let wrong = |key: String, expected: String, found: String| Error::Key { file: source.into(), key, expected, found };
-    let mut names = Vec::new();
-    for kind in Kind::ALL {
-        for (block, values) in gates.of_mut(kind).iter_mut().enumerate() {
-            let own = (key(kind, block), block);
-            let copies =
-                (0..if kind == Kind::Embed { model.blocks.len() } else { 0 }).map(|block| (copy(block), block));
-            let mut first: Option<String> = None;
-            for (name, _) in std::iter::once(own).chain(copies) {
-                let Some(found) = params.find(&name).map(Tensor::to_f64s) else { continue };
-                if found.len() != values.len() {
-                    return Err(wrong(name, format!("{} gates", values.len()), format!("{}", found.len())));
-                }
-                if let Some(first) = first.as_ref().filter(|_| found != *values) {
-                    return Err(wrong(name, format!("the values of {first}"), "others".into()));
-                }
-                *values = found;
-                first.get_or_insert(name.clone());
-                names.push(name);
-            }
+    let wrong = |key: &str, expected: String, found: String| {
+        Err(Error::Key { file: source.into(), key: key.into(), expected, found })
+    };
+    let gates = open(model).try_map(|kind, block, ones| {
+        let values = |key: String| params.find(&key).map(|tensor| (key, tensor.to_f64s()));
+        let copies: Vec<_> = keys(kind, block, model.blocks.len()).into_iter().filter_map(values).collect();
+        let Some((first, values)) = copies.first() else { return Ok(ones.to_vec()) };
+        if let Some((key, found)) = copies.iter().find(|(_, copy)| copy.len() != ones.len()) {
+            return wrong(key, format!("{} gates", ones.len()), found.len().to_string());
         }
-    }
-    let rest = params.iter().filter(|(name, _)| !names.iter().any(|gate| gate == name));
+        match copies.iter().find(|(_, copy)| copy != values) {
+            Some((key, _)) => wrong(key, format!("the values of {first}"), "others".into()),
+            None => Ok(values.clone()),
+        }
+    })?;
+    let names = to_params(&gates)?;
+    let rest = params.iter().filter(|(name, _)| names.find(name).is_none());
     Ok((rest.map(|(name, tensor)| (name.to_string(), tensor.clone())).collect(), gates))
 }
+
+/// What passed each gate, and a leaf whose gradient is the one there.
+type Seen = RefCell<HashMap<Site, (Tensor, Var)>>;
 
 /// Gates as variables of a forward pass.
 pub struct Gated {
     vars: Units<Var>,
     living: Option<Vec<usize>>,
+    record: Option<(Tape, Seen)>,
 }
 
 impl Gated {
     /// `gates` for `model` in `dtype` (that of the parameters), as leaves of `tape` when their gradients are wanted.
     pub fn new(model: &Architecture, gates: &Gates, dtype: DType, tape: Option<&Tape>) -> Result<Self> {
-        gates.check_lengths("savit gates", model)?;
-        let var = |values: &Vec<f64>| {
-            let tensor = Tensor::from_slice([values.len()], values)?.to_dtype(dtype);
-            Ok(tape.map_or_else(|| Var::constant(tensor.clone()), |tape| tape.leaf(tensor.clone())))
-        };
-        let each = |vectors: &[Vec<f64>]| vectors.iter().map(|v| Ok(vec![var(v)?])).collect::<Result<Vec<_>>>();
-        let vars = Units { heads: each(&gates.heads)?, hidden: each(&gates.hidden)?, embed: vec![var(&gates.embed)?] };
-        Ok(Self { vars, living: None })
+        gates.check_like("savit gates", &every_unit(model))?;
+        let vars = gates.try_map(|_, _, values| {
+            let tensor = tensor(values, dtype)?;
+            Ok::<_, Error>(vec![tape.map_or_else(|| Var::constant(tensor.clone()), |tape| tape.leaf(tensor.clone()))])
+        })?;
+        Ok(Self { vars, living: None, record: None })
     }
 
     /// The masked twin of the compact model: LayerNorm statistics run over the channels whose gate is not 0. The
@@ -123,9 +113,19 @@ impl Gated {
         self
     }
 
-    /// The variable of a gate vector: block `block` of a kind; 0 for the embedding.
-    pub fn var(&self, kind: Kind, block: usize) -> Option<&Var> {
-        self.vars.of(kind).get(block)?.first()
+    /// Remembers what passes the gates, for [`output`](Self::output).
+    pub fn recording(mut self, tape: &Tape) -> Self {
+        self.record = Some((tape.clone(), RefCell::default()));
+        self
+    }
+
+    /// The value that passed at `last` and the gradient at `first`, two uses of a gate.
+    pub fn output(&self, last: Site, first: Site, grads: &Grads) -> Result<(Tensor, Tensor)> {
+        let output = self.record.as_ref().and_then(|(_, seen)| {
+            let seen = seen.borrow();
+            Some((seen.get(&last)?.0.clone(), grads.get(&seen.get(&first)?.1)?.clone()))
+        });
+        output.ok_or_else(|| Error::invalid(format!("gate at {last:?}"), "an output and its gradient", "none"))
     }
 
     /// `dL/dg` of every gate; 0 where nothing depends on it.
@@ -139,18 +139,34 @@ impl Gated {
 
 impl Hooks for Gated {
     fn head_gate(&self, block: usize) -> Option<&Var> {
-        self.var(Kind::Heads, block)
+        self.vars.heads.get(block)?.first()
     }
 
     fn hidden_gate(&self, block: usize) -> Option<&Var> {
-        self.var(Kind::Hidden, block)
+        self.vars.hidden.get(block)?.first()
     }
 
     fn residual_gate(&self) -> Option<&Var> {
-        self.var(Kind::Embed, 0)
+        self.vars.embed.first()
     }
 
     fn living_channels(&self) -> Option<&[usize]> {
         self.living.as_deref()
+    }
+
+    fn taps(&self) -> bool {
+        self.record.is_some()
+    }
+
+    fn tap(&self, site: Site, value: Var) -> Result<Var> {
+        match &self.record {
+            Some((tape, seen)) if matches!(site, Site::GatedHeads(_) | Site::GatedHidden(_) | Site::Residual(_)) => {
+                // the gradient of a leaf of zeros that is added to a value is the gradient at the value
+                let zeros = tape.leaf(Tensor::zeros(*value.shape(), value.dtype()));
+                seen.borrow_mut().insert(site, (value.tensor().clone(), zeros.clone()));
+                ops::add(value, &zeros)
+            }
+            _ => Ok(value),
+        }
     }
 }

@@ -2,20 +2,16 @@
 //! uses DeiT's loss, [`crate::train::Distillation`] (losses, b).
 
 use crate::ops::{self, Reduction};
+use crate::prune::require;
 use crate::train::{DistillKind, distill::hard_labels};
 use crate::{Error, Result, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
-fn need<T>(value: Option<T>, what: &str) -> Result<T> {
-    value.ok_or_else(|| Error::invalid("distillation", what, "none (a student of one output cannot be distilled)"))
-}
-
 /// How both outputs are compared with those of the unpruned model.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Full {
     /// Not at all.
-    #[default]
     None,
     /// The divergence of [`DistillKind::Soft`](crate::train::DistillKind).
     Soft,
@@ -37,8 +33,7 @@ pub enum Features {
 
 /// The official fine-tuning loss, a plain sum of terms: `[gt]·base + α·CE(dist, best of cnn)` (soft is hard here)
 /// `+ α_full·full(cls, dist) + α_im·(α_attn·relations + α_mlp·MLP features)`. SAViT, losses, c.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PrunedLoss {
     /// Whether the base loss counts.
     pub gt: bool,
@@ -71,12 +66,12 @@ impl Default for PrunedLoss {
     }
 }
 
-/// What a model shows of its inside, a list entry per layer: `qkv` each `[B, N, C]`, `mlp` each `[B, N, C']`.
+/// What a model shows of its inside, a list entry per layer.
 #[derive(Debug, Clone, Copy)]
 pub struct Inside<'a> {
-    /// Queries, keys and values.
-    pub qkv: [&'a [Var]; 3],
-    /// Outputs of the MLPs.
+    /// Queries, keys and values, each `[B, N, C]`.
+    pub qkv: &'a [[Var; 3]],
+    /// Outputs of the MLPs, each `[B, N, C']`.
     pub mlp: &'a [Var],
 }
 
@@ -107,62 +102,53 @@ impl PrunedLoss {
             let dist = need(dist, "a second student output")?;
             let full = need(teachers.full, "both outputs of the unpruned model")?;
             for (z, teacher) in [cls, dist].into_iter().zip(full) {
-                terms.push((self.compare(z, teacher)?, self.alpha_full));
+                let term = match self.full {
+                    Full::Soft => ops::kd(z, teacher, self.tau_full, Reduction::PerElement)?,
+                    Full::Mse => ops::mse(z, &Var::constant(teacher.clone()))?,
+                    Full::Hard | Full::None => hard_labels(z, teacher)?,
+                };
+                terms.push((term, self.alpha_full));
             }
         }
         if let Some(features) = self.features {
-            if self.full == Full::None {
-                return Err(Error::invalid("intermediate features", "with a loss on the unpruned outputs", "none"));
-            }
+            let with_outputs = self.full != Full::None;
+            require(with_outputs, "intermediate features", "with a loss on the unpruned outputs", "none")?;
             let [student, teacher] = need(teachers.inside, "features of both models")?;
-            terms.push((relations(&student.qkv, &teacher.qkv)?, self.alpha_im * self.alpha_attn));
+            terms.push((relations(student.qkv, teacher.qkv)?, self.alpha_im * self.alpha_attn));
             terms.push((mlp(student.mlp, teacher.mlp, features)?, self.alpha_im * self.alpha_mlp));
         }
         sum(terms)
     }
+}
 
-    fn compare(&self, z: &Var, teacher: &Tensor) -> Result<Var> {
-        match self.full {
-            Full::Soft => ops::kd(z, teacher, self.tau_full, Reduction::PerElement),
-            Full::Mse => ops::mse(z, &Var::constant(teacher.clone())),
-            Full::Hard | Full::None => hard_labels(z, teacher),
-        }
-    }
+fn need<T>(value: Option<T>, what: &str) -> Result<T> {
+    value.ok_or_else(|| Error::invalid("distillation", what, "none (a student of one output cannot be distilled)"))
 }
 
 /// `Σ w·term`.
 fn sum(terms: Vec<(Var, f64)>) -> Result<Var> {
-    let mut total: Option<Var> = None;
-    for (term, weight) in terms {
-        let term = ops::scale(&term, weight)?;
-        total = Some(match total {
-            None => term,
-            Some(total) => ops::add(total, &term)?,
-        });
-    }
-    total.ok_or_else(|| Error::invalid("fine-tuning loss", "at least one term", "none"))
+    let weighted = terms.into_iter().map(|(term, weight)| ops::scale(&term, weight));
+    let total = weighted.reduce(|total, term| ops::add(total?, &term?));
+    total.unwrap_or_else(|| Err(Error::invalid("fine-tuning loss", "at least one term", "none")))
 }
 
-/// Refuses lists that do not have one entry per layer of both models.
-fn layers(what: &'static str, student: usize, teacher: usize) -> Result<f64> {
-    if student == teacher && student > 0 {
-        Ok(student as f64)
-    } else {
-        Err(Error::shape(what, format!("{teacher} layers, above 0"), student))
+/// The number of layers, which both models must have in common.
+fn layers<T>(what: &'static str, student: &[T], teacher: &[T]) -> Result<f64> {
+    if student.len() == teacher.len() && !student.is_empty() {
+        return Ok(student.len() as f64);
     }
+    Err(Error::shape(what, format!("{} layers, above 0", teacher.len()), student.len()))
 }
 
 /// Mean over layers and the nine ordered pairs of q, k, v of the cross entropy between the rows of
 /// `softmax(M_i M_jᵀ / √C)` of both models.
-fn relations(student: &[&[Var]; 3], teacher: &[&[Var]; 3]) -> Result<Var> {
+fn relations(student: &[[Var; 3]], teacher: &[[Var; 3]]) -> Result<Var> {
+    let weight = 1.0 / (9.0 * layers("relations", student, teacher)?);
     let mut terms = Vec::new();
     for (i, j) in (0..3).flat_map(|i| (0..3).map(move |j| (i, j))) {
-        let count =
-            layers("relations", student[i].len().min(student[j].len()), teacher[i].len().min(teacher[j].len()))?;
-        for layer in 0..count as usize {
-            let logits = relation(&student[i][layer], &student[j][layer])?;
-            let target = ops::softmax(&relation(&teacher[i][layer], &teacher[j][layer])?)?;
-            terms.push((ops::cross_entropy(&logits, target.tensor())?, 1.0 / (9.0 * count)));
+        for (student, teacher) in student.iter().zip(teacher) {
+            let target = ops::softmax(&relation(&teacher[i], &teacher[j])?)?;
+            terms.push((ops::cross_entropy(&relation(&student[i], &student[j])?, target.tensor())?, weight));
         }
     }
     sum(terms)
@@ -177,11 +163,8 @@ fn relation(a: &Var, b: &Var) -> Result<Var> {
 
 /// Mean over layers of the comparison of MLP features.
 fn mlp(student: &[Var], teacher: &[Var], features: Features) -> Result<Var> {
-    let count = layers("MLP features", student.len(), teacher.len())?;
-    let gram = |x: &Var| {
-        let rows = ops::l2_normalize(x)?;
-        ops::bmm(&rows, &rows, true)
-    };
+    let count = layers("MLP features", student, teacher)?;
+    let gram = |x: &Var| ops::l2_normalize(x).and_then(|rows| ops::bmm(&rows, &rows, true));
     let term = |(s, t): (&Var, &Var)| {
         Ok(match features {
             Features::Mse => (ops::mse(s, t)?, 1.0 / count),

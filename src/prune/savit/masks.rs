@@ -1,81 +1,65 @@
 //! Thresholds and masks as the released code makes them: candidates, inclusive thresholds, and its index misalignment.
 
 use super::{Masks, Scores, always_kept, check_scores};
+use crate::Result;
 use crate::prune::plan::{Kind, Units};
-use crate::{Error, Result};
-use serde::{Deserialize, Serialize};
+use crate::prune::require;
 
 /// Which unit a candidate's score prunes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Assignment {
     /// Its own: what is meant.
-    #[default]
     Aligned,
     /// The unit whose index is the candidate's position in [`Candidates::order`], as the released code does.
     Official,
 }
 
-/// The prunable units of every gate vector and the sorted scores of each kind, beside a copy of the scores: the
-/// released code shrinks its own list, so that a second search on it differs.
+/// The prunable units of every gate vector and a copy of the scores: the released code shrinks its own list, so that a
+/// second search on it differs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Candidates {
-    order: Units<usize>,
-    sorted: [Vec<f64>; 3],
+    /// Unit indices per gate vector, in the order of [`candidate_order`] (in index order without protection).
+    pub order: Units<usize>,
     scores: Scores,
 }
 
 impl Candidates {
-    /// Sets aside `max(⌊0.05·n⌋, 1)` units of every gate vector if `protect`. Refuses scores that are not finite and a
-    /// kind without a candidate. SAViT, official code.
+    /// Sets aside [`always_kept`] units of every gate vector if `protect`. Refuses scores that are not finite.
     pub fn new(scores: &Scores, protect: bool) -> Result<Self> {
-        check_scores(scores)?;
+        check_scores(scores, 0)?;
         let order = scores.map(|kind, vector| match protect {
             true => candidate_order(vector, vector.len() - always_kept(kind, vector.len(), true)),
             false => (0..vector.len()).collect(),
         });
-        let sorted = Kind::ALL.map(|kind| {
-            let values = order.of(kind).iter().zip(scores.of(kind));
-            let mut all: Vec<f64> = values.flat_map(|(order, vector)| order.iter().map(|&unit| vector[unit])).collect();
-            all.sort_by(f64::total_cmp);
-            all
-        });
-        match Kind::ALL.into_iter().find(|&kind| sorted[kind as usize].is_empty()) {
-            Some(kind) => Err(Error::invalid(kind.name(), "at least 1 unit that may be pruned", 0)),
-            None => Ok(Self { order, sorted, scores: scores.clone() }),
-        }
+        Ok(Self { order, scores: scores.clone() })
     }
 
-    /// Unit indices per gate vector, in the order of [`candidate_order`] (in index order without protection).
-    pub fn order(&self) -> &Units<usize> {
-        &self.order
-    }
-
-    /// The largest admissible index of each kind: candidates − 1.
+    /// The largest admissible index of each kind: candidates − 1; index `k` prunes `k + 1` units.
     pub fn limits(&self) -> [usize; 3] {
-        [0, 1, 2].map(|kind| self.sorted[kind].len() - 1)
+        self.order.totals().map(|candidates| candidates.saturating_sub(1))
     }
 
-    /// The score at each index; index `k` prunes `k + 1` units and all that tie with the last.
-    pub fn thresholds(&self, index: [usize; 3]) -> Result<[f64; 3]> {
-        for (kind, limit) in self.limits().into_iter().enumerate() {
-            if index[kind] > limit {
-                return Err(Error::invalid(Kind::ALL[kind].name(), format!("an index up to {limit}"), index[kind]));
-            }
-        }
-        Ok([0, 1, 2].map(|kind| self.sorted[kind][index[kind]]))
+    /// The highest of the `counts[kind]` lowest scores, −∞ of none; all units that tie with it go, too.
+    pub fn thresholds(&self, counts: [usize; 3]) -> Result<[f64; 3]> {
+        let [heads, hidden, embed] = Kind::ALL.map(|kind| {
+            let vectors = self.order.of(kind).iter().zip(self.scores.of(kind));
+            let mut scores: Vec<f64> = vectors.flat_map(|(order, v)| order.iter().map(|&unit| v[unit])).collect();
+            scores.sort_by(f64::total_cmp);
+            let (all, count) = (scores.len(), counts[kind as usize]);
+            require(count <= all, kind.name(), format!("at most {all} to prune"), count)?;
+            Ok(scores[..count].last().copied().unwrap_or(f64::NEG_INFINITY))
+        });
+        Ok([heads?, hidden?, embed?])
     }
 
     /// Prunes every candidate at or below its kind's threshold.
     pub fn masks(&self, thresholds: [f64; 3], assignment: Assignment) -> Masks {
         let mut masks = self.scores.map(|_, vector| vec![true; vector.len()]);
-        for kind in Kind::ALL {
-            let vectors = self.order.of(kind).iter().zip(self.scores.of(kind)).zip(masks.of_mut(kind));
-            for ((order, vector), mask) in vectors {
-                for (position, &unit) in order.iter().enumerate() {
-                    if vector[unit] <= thresholds[kind as usize] {
-                        mask[if assignment == Assignment::Aligned { unit } else { position }] = false;
-                    }
+        for (kind, block, order) in self.order.vectors() {
+            let (vector, mask) = (&self.scores.of(kind)[block], &mut masks.of_mut(kind)[block]);
+            for (position, &unit) in order.iter().enumerate() {
+                if vector[unit] <= thresholds[kind as usize] {
+                    mask[if assignment == Assignment::Aligned { unit } else { position }] = false;
                 }
             }
         }
@@ -83,22 +67,12 @@ impl Candidates {
     }
 }
 
-/// Iterative pruning without protection: per kind, everything at or below the `pruned[kind]`-th smallest criterion of
-/// all vectors goes (0: nothing), where `pruned` is cumulative and units that are gone count as 0. Returns the masks
-/// and the thresholds. SAViT's ancestor Taylor_pruning, iterative loop.
+/// Masks and thresholds of iterative pruning, without protection: all at or below the `pruned[kind]`-th smallest
+/// criterion of a kind goes (0: nothing); `pruned` is cumulative, units that are gone count as 0. Taylor_pruning.
 pub fn iterative(criteria: &Scores, pruned: [usize; 3]) -> Result<(Masks, [f64; 3])> {
-    check_scores(criteria)?;
-    let mut thresholds = [f64::NEG_INFINITY; 3];
-    for kind in Kind::ALL {
-        let mut all = criteria.of(kind).concat();
-        all.sort_by(f64::total_cmp);
-        if let Some(position) = pruned[kind as usize].checked_sub(1) {
-            let expected = || Error::invalid(kind.name(), format!("at most {} to prune", all.len()), position + 1);
-            thresholds[kind as usize] = *all.get(position).ok_or_else(expected)?;
-        }
-    }
-    let bit = |kind: Kind, vector: &[f64]| vector.iter().map(|&s| s > thresholds[kind as usize]).collect();
-    Ok((criteria.map(bit), thresholds))
+    let candidates = Candidates::new(criteria, false)?;
+    let thresholds = candidates.thresholds(pruned)?;
+    Ok((candidates.masks(thresholds, Assignment::Aligned), thresholds))
 }
 
 /// The indices of the `kth` smallest of `values` in the order that a scalar introselect leaves them (what the released
@@ -106,28 +80,24 @@ pub fn iterative(criteria: &Scores, pruned: [usize; 3]) -> Result<(Masks, [f64; 
 /// `2·log₂ n` bad pivots. SAViT, official code, protection.
 pub fn candidate_order(values: &[f64], kth: usize) -> Vec<usize> {
     let mut v: Vec<usize> = (0..values.len()).collect();
-    if kth < values.len() {
-        partition(values, &mut v, kth);
+    let less = |v: &[usize], i: usize, j: usize| values[v[i]] < values[v[j]];
+    if kth < 3.min(v.len()) {
+        for i in 0..=kth {
+            let smallest = (i + 1..v.len()).fold(i, |best, k| if less(&v, k, best) { k } else { best });
+            v.swap(i, smallest);
+        }
+    } else if kth + 1 == v.len() {
+        let largest = (1..v.len()).fold(0, |best, k| if less(&v, k, best) { best } else { k });
+        v.swap(kth, largest);
+    } else if kth < v.len() {
+        partition(&mut v, kth, less);
     }
     v.truncate(kth);
     v
 }
 
-fn partition(values: &[f64], v: &mut [usize], kth: usize) {
-    let less = |v: &[usize], i: usize, j: usize| values[v[i]] < values[v[j]];
+fn partition(v: &mut [usize], kth: usize, less: impl Fn(&[usize], usize, usize) -> bool) {
     let (mut low, mut high) = (0, v.len() - 1);
-    if kth < 3 {
-        for i in 0..=kth {
-            let smallest = (i + 1..v.len()).fold(i, |best, k| if less(v, k, best) { k } else { best });
-            v.swap(i, smallest);
-        }
-        return;
-    }
-    if kth == high {
-        let largest = (1..v.len()).fold(0, |best, k| if less(v, k, best) { best } else { k });
-        v.swap(kth, largest);
-        return;
-    }
     while low + 1 < high {
         let middle = low + (high - low) / 2;
         for (i, j) in [(high, middle), (high, low), (low, middle)] {

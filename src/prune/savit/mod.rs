@@ -7,8 +7,8 @@
 //! 4. [`masks`] and [`official`]: the released code's thresholds, masks and searches, for parity;
 //! 5. [`losses`]: what the smaller model is fine-tuned on.
 //!
-//! [`run`] is all of it, from a model and images to a [`Plan`]; [`choose`] finds the plan of another
-//! target from the same scores; [`apply`](super::apply()) makes the smaller model.
+//! From images to a plan: [`calibrate()`], then [`search::plan`] (or [`official::plan`]), whose result another target gets
+//! from the same [`Calibration`] in seconds; [`apply`](super::apply()) makes the smaller model.
 
 pub mod calibrate;
 pub mod gated;
@@ -23,10 +23,9 @@ pub use calibrate::{calibrate, iterate};
 pub use gated::Gated;
 pub use scores::Calibration;
 
-use super::plan::{Kind, Plan, Units};
-use crate::models::Model;
+use super::plan::{Kind, Units};
+use super::require;
 use crate::{Error, Result};
-use serde::{Deserialize, Serialize};
 
 /// One importance per unit, larger is more important.
 pub type Scores = Units<f64>;
@@ -57,29 +56,29 @@ pub fn check_hessian(hessian: &Hessian, allow_zero: bool) -> Result<Vec<String>>
     }
     let largest = upper.into_iter().map(|(i, j)| hessian[i][j].abs()).fold(0.0, f64::max);
     if largest == 0.0 {
-        let zero = || Error::invalid("hessian", "an entry other than 0 (was it accumulated?)", 0);
-        return if allow_zero { Ok(vec!["the Hessian is zero: all choices tie".into()]) } else { Err(zero()) };
+        require(allow_zero, "hessian", "an entry other than 0 (was it accumulated?)", 0)?;
+        return Ok(vec!["the Hessian is zero: all choices tie".into()]);
     }
     let h = |i: usize, j: usize| hessian[i.min(j)][i.max(j)] / largest;
     let minor = |i, j| h(i, i) * h(j, j) - h(i, j) * h(i, j);
     let det = h(0, 0) * minor(1, 2) - h(0, 1) * (h(0, 1) * h(2, 2) - h(1, 2) * h(0, 2))
         + h(0, 2) * (h(0, 1) * h(1, 2) - h(1, 1) * h(0, 2));
     let minors = [h(0, 0), h(1, 1), h(2, 2), minor(0, 1), minor(0, 2), minor(1, 2), det];
-    let indefinite = minors.into_iter().any(|minor| minor < -1e-9);
-    Ok(indefinite.then(|| "the Hessian is indefinite: the objective rewards pruning".into()).into_iter().collect())
+    let indefinite = minors.into_iter().find(|&minor| minor < -1e-9);
+    Ok(indefinite.map(|_| "the Hessian is indefinite: the objective rewards pruning".into()).into_iter().collect())
 }
 
-/// Refuses a NaN or an infinity, naming the unit.
-pub fn check_scores(scores: &Scores) -> Result<()> {
-    for kind in Kind::ALL {
-        for (vector, values) in scores.of(kind).iter().enumerate() {
-            if let Some(unit) = values.iter().position(|value| !value.is_finite()) {
-                let layer = format!("score of {}[{vector}][{unit}]", kind.name());
-                return Err(Error::NonFinite { step: 0, layer, value: values[unit] });
-            }
-        }
+/// Refuses a NaN or an infinity, naming the unit and the mini-batch `step`.
+pub fn check_scores(scores: &Scores, step: usize) -> Result<()> {
+    match scores.find(|score| !score.is_finite()) {
+        Some((unit, &value)) => Err(Error::NonFinite { step, layer: format!("score of {unit}"), value }),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// The choice of least value; of equals the first.
+fn least<T>(choices: impl Iterator<Item = (T, f64)>) -> Option<(T, f64)> {
+    choices.min_by(|a, b| a.1.partial_cmp(&b.1).unwrap_or(std::cmp::Ordering::Equal))
 }
 
 /// Units of a gate vector of length `n` that are always kept: `max(⌊0.05·n⌋, 1)` when protected, else none but the
@@ -90,71 +89,4 @@ pub fn always_kept(kind: Kind, n: usize, protect: bool) -> usize {
         (false, Kind::Embed) => 1.min(n),
         (false, _) => 0,
     }
-}
-
-/// How the units that go are chosen from the scores.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Search {
-    /// This crate's: exact on real multiply-accumulates, every unit by its own score.
-    Exact(search::Options),
-    /// The released code's.
-    Official {
-        /// Target, protection, unit assignment.
-        options: official::Options,
-        /// The seed of the evolution; the exhaustive optimum of the same problem without.
-        evolve: Option<u64>,
-    },
-}
-
-/// Settings of a whole run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Options {
-    /// The scoring pass.
-    pub calibrate: calibrate::Options,
-    /// The choice.
-    pub search: Search,
-}
-
-/// What a run found.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Outcome {
-    /// Scores and Hessian, to keep: another target takes seconds.
-    pub calibration: Calibration,
-    /// What goes.
-    pub plan: Plan,
-    /// Counts and cost of the exact search.
-    pub found: Option<search::Found>,
-    /// What the user should know.
-    pub warnings: Vec<String>,
-}
-
-/// One-shot pruning of `model`: the scoring pass over `data`, then [`choose`].
-pub fn run(
-    model: &Model,
-    data: impl IntoIterator<Item = Result<passes::Batch>>,
-    options: &Options,
-    progress: calibrate::Progress,
-) -> Result<Outcome> {
-    choose(calibrate(model, data, &options.calibrate, progress)?, &options.search)
-}
-
-/// The plan that `search` finds in a calibration. No image is needed.
-pub fn choose(calibration: Calibration, search: &Search) -> Result<Outcome> {
-    let Calibration { model, scores, hessian } = &calibration;
-    let (plan, found, warnings) = match search {
-        Search::Exact(options) => {
-            let (plan, found) = search::plan(model, scores, hessian, options)?;
-            let warnings = found.warnings.clone();
-            (plan, Some(found), warnings)
-        }
-        Search::Official { options, evolve } => {
-            let mut draws = evolve.map(|seed| official::Uniforms(super::uniforms(seed)));
-            let draws = draws.as_mut().map(|draws| draws as &mut dyn official::Draws);
-            let (plan, warnings) = official::plan(model, scores, hessian, options, draws)?;
-            (plan, None, warnings)
-        }
-    };
-    Ok(Outcome { calibration, plan, found, warnings })
 }

@@ -3,12 +3,12 @@
 
 use super::masks::{Assignment, Candidates};
 use super::search::fractions;
-use super::{Hessian, Scores, check_hessian};
+use super::{Calibration, Hessian, check_hessian, least};
 use crate::models::Architecture;
 use crate::models::cost::SAVIT_TOKENS;
 use crate::prune::plan::{Plan, every_unit, kept};
+use crate::prune::{require, uniforms};
 use crate::{Error, Result};
-use serde::{Deserialize, Serialize};
 
 /// Individuals of the evolution.
 pub const POPULATION: usize = 100;
@@ -16,18 +16,19 @@ pub const POPULATION: usize = 100;
 pub const CHILDREN: usize = 50;
 /// Generations of the official run.
 pub const GENERATIONS: usize = 100;
+/// Tolerance of the official bisection.
+pub const TOLERANCE: f64 = 1e-4;
 
-/// The cost model of the search, in 1e9: `C(a, b, c) = 2·N·D·L·(N·r_a + 2·r_a·r_c·D + 4·r_b·r_c·D)`, `r = 1 − fraction`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// The cost model of the search, in 1e9: `C(a, b, c) = 2·N·D·L·(N·r_a + 2·r_a·r_c·D + 4·r_b·r_c·D)`, `r = 1 − fraction`,
+/// for a dense model of width `D` and `L` blocks.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Surrogate {
     /// Tokens `N`; 197 in the official code whatever the image.
     pub tokens: usize,
-    /// Dense width `D`.
-    pub embed_dim: usize,
-    /// Blocks `L`.
-    pub depth: usize,
     /// All units: heads, hidden units, channels.
     pub units: [usize; 3],
+    width: f64,
+    depth: f64,
 }
 
 impl Surrogate {
@@ -39,14 +40,15 @@ impl Surrogate {
             let expected = format!("heads of total width {dim} and {} hidden units", 4 * dim);
             return Err(Error::invalid("block for the official savit search", expected, format!("{block:?}")));
         }
-        Ok(Self { tokens, embed_dim: dim, depth: model.blocks.len(), units: every_unit(model).totals() })
+        let (units, depth) = (every_unit(model).totals(), model.blocks.len() as f64);
+        Ok(Self { tokens, units, width: dim as f64, depth })
     }
 
     /// `C` in 1e9 with `pruned` units gone.
     pub fn gflops(&self, pruned: [usize; 3]) -> f64 {
         let [a, b, c] = fractions(pruned, self.units).map(|fraction| 1.0 - fraction);
-        let (n, d) = (self.tokens as f64, self.embed_dim as f64);
-        2.0 * n * d * self.depth as f64 * (n * a + 2.0 * a * c * d + 4.0 * b * c * d) / 1e9
+        let (n, d) = (self.tokens as f64, self.width);
+        2.0 * n * d * self.depth * (n * a + 2.0 * a * c * d + 4.0 * b * c * d) / 1e9
     }
 
     /// `(C(0) − C) / C(0)`.
@@ -56,86 +58,43 @@ impl Surrogate {
     }
 }
 
+/// The random numbers of an evolution, recorded or [`random`](Self::random).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Draws {
+    /// The first [`POPULATION`] of heads and of the embedding: gene and mutation strength, in [0, 1).
+    pub population: [Vec<(f64, f64)>; 2],
+    /// Of every generation [`CHILDREN`] of heads, then of the embedding.
+    pub children: Vec<Child>,
+}
+
 /// The random numbers of one child.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Child {
-    /// Two different individuals.
-    pub parents: [usize; 2],
-    /// Inherit from the first, else from the second.
-    pub first: bool,
+    /// One of two different individuals.
+    pub parent: usize,
     /// `u` in [0, 1): the strength moves by `u − 0.5`.
     pub uniform: f64,
     /// Standard normal `z`: the gene moves by `strength·z`.
     pub normal: f64,
 }
 
-/// Where the evolution gets its random numbers, asked in the official order; `None` when a record ends.
-pub trait Draws {
-    /// The first gene (`kind` 0 heads, 1 embedding) of the whole population, in [0, 1).
-    fn gene(&mut self, kind: usize) -> Option<f64>;
-    /// The first mutation strength of an individual, in [0, 1).
-    fn strength(&mut self, kind: usize, individual: usize) -> Option<f64>;
-    /// A child's numbers.
-    fn child(&mut self, generation: usize, kind: usize, child: usize) -> Option<Child>;
-}
-
-/// Recorded draws, row-major with the shapes in brackets.
-#[derive(Debug, Clone, Copy)]
-pub struct Recorded<'a> {
-    /// `[2]`.
-    pub genes: &'a [f64],
-    /// `[2, 100]`.
-    pub strengths: &'a [f64],
-    /// `[generations, 2, 50, 2]`.
-    pub parents: &'a [i32],
-    /// `[generations, 2, 50]`, 1 takes the first parent.
-    pub take_first: &'a [i32],
-    /// `[generations, 2, 50]`.
-    pub uniforms: &'a [f64],
-    /// `[generations, 2, 50]`.
-    pub normals: &'a [f64],
-}
-
-impl Draws for Recorded<'_> {
-    fn gene(&mut self, kind: usize) -> Option<f64> {
-        self.genes.get(kind).copied()
-    }
-
-    fn strength(&mut self, kind: usize, individual: usize) -> Option<f64> {
-        self.strengths.get(kind * POPULATION + individual).copied()
-    }
-
-    fn child(&mut self, generation: usize, kind: usize, child: usize) -> Option<Child> {
-        let at = (generation * 2 + kind) * CHILDREN + child;
-        let parent = |which| self.parents.get(2 * at + which).and_then(|&parent| usize::try_from(parent).ok());
-        Some(Child {
-            parents: [parent(0)?, parent(1)?],
-            first: *self.take_first.get(at)? == 1,
-            uniform: *self.uniforms.get(at)?,
-            normal: *self.normals.get(at)?,
-        })
-    }
-}
-
-/// Draws from a stream of uniforms in [0, 1); normals by Box and Muller.
-pub struct Uniforms<F>(pub F);
-
-impl<F: FnMut() -> f64> Draws for Uniforms<F> {
-    fn gene(&mut self, _: usize) -> Option<f64> {
-        Some((self.0)())
-    }
-
-    fn strength(&mut self, _: usize, _: usize) -> Option<f64> {
-        Some((self.0)())
-    }
-
-    fn child(&mut self, _: usize, _: usize, _: usize) -> Option<Child> {
-        let mut uniform = || (self.0)();
-        let first = (uniform() * POPULATION as f64) as usize;
-        let second = (first + 1 + (uniform() * (POPULATION - 1) as f64) as usize) % POPULATION;
-        let (bit, step, radius, angle) = (uniform() < 0.5, uniform(), 1.0 - uniform(), uniform());
-        let normal = libm::sqrt(-2.0 * libm::log(radius)) * libm::cos(std::f64::consts::TAU * angle);
-        Some(Child { parents: [first, second], first: bit, uniform: step, normal })
+impl Draws {
+    /// Draws for `generations` from a stream of uniforms in [0, 1), in the official order; normals by Box and Muller.
+    pub fn random(generations: usize, mut uniform: impl FnMut() -> f64) -> Self {
+        let mut draws = Self::default();
+        for population in &mut draws.population {
+            let gene = uniform(); // of all
+            population.extend((0..POPULATION).map(|_| (gene, uniform())));
+        }
+        for _ in 0..generations * 2 * CHILDREN {
+            let first = (uniform() * POPULATION as f64) as usize;
+            let second = (first + 1 + (uniform() * (POPULATION - 1) as f64) as usize) % POPULATION;
+            let parent = if uniform() < 0.5 { first } else { second };
+            let (step, radius, angle) = (uniform(), 1.0 - uniform(), uniform());
+            let normal = libm::sqrt(-2.0 * libm::log(radius)) * libm::cos(std::f64::consts::TAU * angle);
+            draws.children.push(Child { parent, uniform: step, normal });
+        }
+        draws
     }
 }
 
@@ -187,128 +146,94 @@ impl Problem {
         middle
     }
 
+    fn index(&self, head: usize, embed: usize) -> [usize; 3] {
+        [head, self.hidden_index(head, embed), embed]
+    }
+
     /// The best of all head and embedding indices; ties to the lowest head index, then the lowest embedding index.
     pub fn exhaustive(&self) -> ([usize; 3], f64) {
-        let mut best = ([0; 3], f64::INFINITY);
-        for head in 0..=self.limits[0] {
-            for embed in 0..=self.limits[2] {
-                let index = [head, self.hidden_index(head, embed), embed];
-                let j = self.objective(index);
-                if j < best.1 {
-                    best = (index, j);
-                }
-            }
-        }
-        best
+        let [heads, _, embeds] = self.limits;
+        let all = (0..=heads).flat_map(|head| (0..=embeds).map(move |embed| self.index(head, embed)));
+        least(all.map(|index| (index, self.objective(index)))).unwrap_or(([0; 3], f64::INFINITY))
     }
 
     /// The best individual of every generation of the official evolution (the last is the result). SAViT,
     /// collaborative pruning by an evolutionary algorithm.
-    pub fn evolve(&self, draws: &mut dyn Draws, generations: usize) -> Result<Vec<[usize; 3]>> {
-        let ended = || {
-            Error::invalid(
-                "random draws of the savit search",
-                format!("{generations} generations"),
-                "fewer, or unknown parents",
-            )
-        };
-        let mut genes = [Vec::new(), Vec::new()];
-        for (kind, population) in genes.iter_mut().enumerate() {
-            let gene = draws.gene(kind).ok_or_else(ended)?;
-            for individual in 0..POPULATION {
-                population.push((gene, draws.strength(kind, individual).ok_or_else(ended)?));
-            }
-        }
-        let mut best = Vec::with_capacity(generations);
-        for generation in 0..generations {
-            for (kind, population) in genes.iter_mut().enumerate() {
-                for child in 0..CHILDREN {
-                    let drawn = draws.child(generation, kind, child).ok_or_else(ended)?;
-                    let parent = population[..POPULATION].get(drawn.parents[usize::from(!drawn.first)]);
-                    let &(gene, strength): &(f64, f64) = parent.ok_or_else(ended)?;
-                    let strength = (strength + (drawn.uniform - 0.5)).max(0.0);
-                    population.push(((gene + strength * drawn.normal).clamp(0.0, 1.0), strength));
+    pub fn evolve(&self, draws: &Draws) -> Result<Vec<[usize; 3]>> {
+        let (mut populations, children) = (draws.population.clone(), &draws.children);
+        let whole = populations.iter().all(|population| population.len() == POPULATION)
+            && children.iter().all(|child| child.parent < POPULATION)
+            && children.len().is_multiple_of(2 * CHILDREN);
+        let found = format!("{} children, or unknown parents", children.len());
+        require(whole, "random draws of the savit search", "whole generations", found)?;
+        let mut best = Vec::new();
+        for generation in children.chunks(2 * CHILDREN) {
+            for (population, children) in populations.iter_mut().zip(generation.chunks(CHILDREN)) {
+                for child in children {
+                    let (gene, strength) = population[child.parent];
+                    let strength = (strength + (child.uniform - 0.5)).max(0.0);
+                    population.push(((gene + strength * child.normal).clamp(0.0, 1.0), strength));
                 }
             }
-            best.push(self.survive(&mut genes));
+            best.push(self.survive(&mut populations));
         }
         Ok(best)
     }
 
     /// Keeps the fittest, least fit first (a stable sort: ties stay in order); returns the best individual's indices.
-    fn survive(&self, genes: &mut [Vec<(f64, f64)>; 2]) -> [usize; 3] {
-        let [head, embed] = [0, 1].map(|kind| genes[kind].iter().map(|gene| gene.0));
+    fn survive(&self, populations: &mut [Vec<(f64, f64)>; 2]) -> [usize; 3] {
         let at = |gene: f64, kind: usize| (self.limits[kind] as f64 * gene) as usize;
-        let indices: Vec<[usize; 3]> = head
-            .zip(embed)
-            .map(|(head, embed)| (at(head, 0), at(embed, 2)))
-            .map(|(head, embed)| [head, self.hidden_index(head, embed), embed])
-            .collect();
-        let fitness: Vec<f64> = indices.iter().map(|&index| -self.objective(index)).collect();
-        let best = (0..indices.len()).fold(0, |best, i| if fitness[i] > fitness[best] { i } else { best });
-        let mut order: Vec<usize> = (0..indices.len()).collect();
-        order.sort_by(|&a, &b| fitness[a].total_cmp(&fitness[b]));
-        for population in genes {
-            *population = order[CHILDREN..].iter().map(|&i| population[i]).collect();
+        let individuals = populations[0].iter().zip(&populations[1]);
+        let indices: Vec<_> = individuals.map(|(head, embed)| self.index(at(head.0, 0), at(embed.0, 2))).collect();
+        let mut order: Vec<_> = indices.iter().map(|&index| self.objective(index)).enumerate().collect();
+        let best = least(order.iter().copied()).map_or([0; 3], |(individual, _)| indices[individual]);
+        order.sort_by(|a, b| (-a.1).total_cmp(&-b.1));
+        for population in populations {
+            *population = order[CHILDREN..].iter().map(|&(individual, _)| population[individual]).collect();
         }
-        indices[best]
+        best
     }
 }
 
 /// Settings of a run that repeats the released code.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// Fraction of the surrogate to REMOVE: 0.5 base, 0.3 small, 0.235 tiny.
     pub target: f64,
-    /// Tolerance, 1e-4.
-    pub tolerance: f64,
-    /// Tokens of the surrogate, 197.
-    pub tokens: usize,
     /// Protection, on.
     pub protect: bool,
     /// Which unit a score prunes.
     pub assignment: Assignment,
-    /// Go on with a Hessian of zeros.
-    pub allow_zero_hessian: bool,
+    /// The seed of the evolution; the exhaustive optimum of the same problem without.
+    pub evolve: Option<u64>,
 }
 
 impl Options {
     /// The published settings at a target.
     pub fn removing(target: f64) -> Self {
-        let assignment = Assignment::Official;
-        Self { target, tolerance: 1e-4, tokens: SAVIT_TOKENS, protect: true, assignment, allow_zero_hessian: false }
+        Self { target, protect: true, assignment: Assignment::Official, evolve: Some(0) }
     }
 }
 
-/// The whole official step from scores to a plan, by evolution with `draws` or exhaustively without; returns what the
-/// released code does not say: an indefinite Hessian, a reduction that misses the target by more than the tolerance.
-pub fn plan(
-    model: &Architecture,
-    scores: &Scores,
-    hessian: &Hessian,
-    options: &Options,
-    draws: Option<&mut dyn Draws>,
-) -> Result<(Plan, Vec<String>)> {
-    if !(options.target > 0.0 && options.target < 1.0) {
-        return Err(Error::invalid("fraction of the surrogate to remove", "between 0 and 1", options.target));
-    }
-    if options.tolerance.is_nan() || options.tolerance <= 0.0 {
-        return Err(Error::invalid("tolerance of the savit search", "above 0", options.tolerance));
-    }
-    let mut warnings = check_hessian(hessian, options.allow_zero_hessian)?;
-    scores.check_lengths("savit scores", model)?;
-    let surrogate = Surrogate::of(model, options.tokens)?;
+/// The whole official step from scores to a plan. Returns what the released code does not say, too: an indefinite
+/// Hessian, a reduction that misses the target by more than the tolerance.
+pub fn plan(calibration: &Calibration, options: &Options) -> Result<(Plan, Vec<String>)> {
+    let (Calibration { model, scores, hessian }, target) = (calibration, options.target);
+    require(target > 0.0 && target < 1.0, "fraction of the surrogate to remove", "between 0 and 1", target)?;
+    let mut warnings = check_hessian(hessian, false)?;
+    scores.check_like("savit scores", &every_unit(model))?;
+    let surrogate = Surrogate::of(model, SAVIT_TOKENS)?;
     let candidates = Candidates::new(scores, options.protect)?;
-    let (target, tolerance) = (options.target, options.tolerance);
-    let problem = Problem { surrogate, hessian: *hessian, limits: candidates.limits(), target, tolerance };
-    let index = match draws {
-        Some(draws) => problem.evolve(draws, GENERATIONS)?.last().copied().unwrap_or_default(),
+    let limits = candidates.limits();
+    let problem = Problem { surrogate, hessian: *hessian, limits, target, tolerance: TOLERANCE };
+    let index = match options.evolve {
+        Some(seed) => problem.evolve(&Draws::random(GENERATIONS, uniforms(seed)))?.last().copied().unwrap_or_default(),
         None => problem.exhaustive().0,
     };
     let reached = surrogate.reduction(index);
-    if (reached - target).abs() > tolerance {
+    if (reached - target).abs() > TOLERANCE {
         warnings.push(format!("the surrogate falls by {reached:.4}, not by the target {target}"));
     }
-    let masks = candidates.masks(candidates.thresholds(index)?, options.assignment);
+    let masks = candidates.masks(candidates.thresholds(index.map(|k| k + 1))?, options.assignment);
     Ok((Plan::keeping("savit", model, kept(&masks))?, warnings))
 }

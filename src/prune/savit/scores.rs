@@ -1,23 +1,22 @@
 //! What a scoring pass accumulates: averaged Taylor scores and the normalised Hessian between the kinds.
 
-use super::{Hessian, Scores};
+use super::gated::Gates;
+use super::{Hessian, Scores, check_hessian, check_scores};
 use crate::models::Architecture;
-use crate::prune::plan::{Kind, Units};
+use crate::prune::plan::{Kind, every_unit};
+use crate::prune::require;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::array::from_fn;
 
-/// `(w·G)²` per unit of a gate vector, with `G = dL/dw` of one mini-batch, already summed over all uses of the gate:
-/// the square of a sum, not a sum of squares. SAViT, importance, method 2.
-pub fn taylor(gate: &[f64], gradient: &[f64]) -> Result<Vec<f64>> {
-    if gate.len() != gradient.len() {
-        return Err(Error::shape("savit scores", format!("{} gate gradients", gate.len()), gradient.len()));
-    }
-    Ok(gate.iter().zip(gradient).map(|(&w, &g)| (w * g).powi(2)).collect())
+/// `(w·G)²` per unit, with `G = dL/dw` of one mini-batch, already summed over all uses of a gate: the square of a sum,
+/// not a sum of squares. SAViT, importance, method 2.
+pub fn taylor(gates: &Gates, gradients: &Scores) -> Result<Scores> {
+    gates.zip(gradients, |w, g| (w * g).powi(2))
 }
 
 /// A norm to divide each gate vector by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Norm {
     /// `Σ|s|`.
     L1,
@@ -36,31 +35,19 @@ pub fn normalised(scores: &Scores, norm: Norm) -> Scores {
     })
 }
 
-/// How many mini-batches of a scoring pass enter what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Batches {
-    /// For the scores: `⌊p·M⌋`.
-    pub scores: usize,
-    /// For the Hessian, and in all: one more, if the epoch has it.
-    pub hessian: usize,
-}
-
-/// The batches of a pass over the fraction `p` of an epoch of `M`; refuses `p` outside (0, 1] and `p·M < 2`.
-pub fn batches(fraction: f64, per_epoch: usize) -> Result<Batches> {
-    if !(fraction > 0.0 && fraction <= 1.0) {
-        return Err(Error::invalid("fraction of an epoch to score", "above 0, at most 1", fraction));
-    }
+/// The mini-batches of a pass over the fraction `p` of an epoch of `M`: `⌊p·M⌋` for the scores, and in all, for the
+/// Hessian, one more if the epoch has it. Refuses `p` outside (0, 1] and `p·M < 2`.
+pub fn batches(fraction: f64, per_epoch: usize) -> Result<(usize, usize)> {
+    let what = "fraction of an epoch to score";
+    require(fraction > 0.0 && fraction <= 1.0, what, "above 0, at most 1", fraction)?;
     let scores = (fraction * per_epoch as f64) as usize;
-    if scores < 2 {
-        let expected = format!("at least 2 of the {per_epoch} mini-batches");
-        return Err(Error::invalid("fraction of an epoch to score", expected, fraction));
-    }
-    Ok(Batches { scores, hessian: (scores + 1).min(per_epoch) })
+    require(scores >= 2, what, format!("at least 2 of the {per_epoch} mini-batches"), fraction)?;
+    Ok((scores, (scores + 1).min(per_epoch)))
 }
 
 /// Scores averaged within a window of batches and, with momentum 0.9, over windows:
 /// `avg ← contribution` at first, then `avg ← 0.9·avg + 0.1·contribution`. SAViT, official code.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default)]
 pub struct Windows {
     sum: Option<Scores>,
     count: usize,
@@ -70,50 +57,27 @@ pub struct Windows {
 impl Windows {
     /// Adds the scores of a mini-batch to the open window.
     pub fn add(&mut self, batch: &Scores) -> Result<()> {
-        super::check_scores(batch)?;
-        self.sum = Some(match &self.sum {
-            Some(sum) => combine(sum, batch, |a, b| a + b)?,
-            None => batch.clone(),
-        });
+        check_scores(batch, 0)?;
+        self.sum = Some(self.sum.as_ref().map_or_else(|| Ok(batch.clone()), |sum| sum.zip(batch, |a, b| a + b))?);
         self.count += 1;
         Ok(())
     }
 
-    /// Mini-batches in the open window.
-    pub fn count(&self) -> usize {
-        self.count
-    }
-
-    /// Closes the window; the criteria are the average times the current gates (all 1 if absent).
-    pub fn close(&mut self, gates: Option<&Units<f64>>) -> Result<Scores> {
+    /// Closes the window; the average.
+    pub fn close(&mut self) -> Result<Scores> {
         let count = std::mem::take(&mut self.count) as f64;
         let sum = self.sum.take().ok_or_else(|| Error::invalid("scoring window", "at least 1 mini-batch", 0))?;
         let contribution = sum.map(|_, vector| vector.iter().map(|s| s / count).collect());
         let average = match &self.average {
-            Some(average) => combine(average, &contribution, |a, b| 0.9 * a + 0.1 * b)?,
+            Some(average) => average.zip(&contribution, |a, b| 0.9 * a + 0.1 * b)?,
             None => contribution,
         };
-        let criteria = gates.map_or(Ok(average.clone()), |gates| combine(&average, gates, |a, g| a * g));
-        self.average = Some(average);
-        criteria
+        Ok(self.average.insert(average).clone())
     }
-}
-
-fn combine(a: &Scores, b: &Scores, f: impl Fn(f64, f64) -> f64) -> Result<Scores> {
-    let mut out = a.clone();
-    for kind in Kind::ALL {
-        let (left, right) = (out.of_mut(kind), b.of(kind));
-        let lengths = |vectors: &[Vec<f64>]| vectors.iter().map(Vec::len).collect::<Vec<_>>();
-        if lengths(left) != lengths(right) {
-            return Err(Error::shape("savit scores", format!("{:?}", lengths(left)), lengths(right)));
-        }
-        left.iter_mut().zip(right).for_each(|(x, y)| x.iter_mut().zip(y).for_each(|(x, y)| *x = f(*x, *y)));
-    }
-    Ok(out)
 }
 
 /// The blocks whose gate vectors a mini-batch pairs: `[l1, l2(0,0), l2(0,1), l2(1,0), l2(1,1), l2(2,0), l2(2,1)]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LayerPicks(pub [usize; 7]);
 
 impl LayerPicks {
@@ -121,7 +85,7 @@ impl LayerPicks {
     /// the embedding row, whose draws are consumed all the same). SAViT, official code.
     pub fn draw(depth: usize, mut below_or_equal: impl FnMut(usize) -> usize) -> Self {
         let l1 = below_or_equal(depth.saturating_sub(1));
-        Self(std::array::from_fn(|i| if i == 0 { l1 } else { below_or_equal(if i < 5 { l1 } else { 0 }) }))
+        Self(from_fn(|i| if i == 0 { l1 } else { below_or_equal(if i < 5 { l1 } else { 0 }) }))
     }
 
     /// Positions `(vector of kind i, vector of kind j)` of entry `[i][j]`; the embedding has the single vector 0.
@@ -132,43 +96,35 @@ impl LayerPicks {
     }
 }
 
+/// The official factor of the embedding's size in the Hessian.
+pub const HESSIAN_EMBED: f64 = 6.0;
+
 /// Sums of the normalised second derivatives `q_ij / (n_i·n_j)`, with `q_ij` the sum of all entries of the picked block
 /// of `d²L / dgate dgate`, `n = [D, F, D·L·embed]`. SAViT, collaborative optimisation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct HessianSum {
-    sizes: [f64; 3],
-    sum: Hessian,
+    /// What each block sum is divided by, `n_i·n_j`.
+    pub normaliser: Hessian,
+    /// All contributions so far.
+    pub sum: Hessian,
     count: usize,
 }
-
-/// The official factor of the embedding's size.
-pub const HESSIAN_EMBED: f64 = 6.0;
 
 impl HessianSum {
     /// An empty sum for `model`; `embed` is [`HESSIAN_EMBED`] in all published runs.
     pub fn new(model: &Architecture, embed: f64) -> Self {
         let width = model.embed_dim as f64;
         let hidden = model.blocks.iter().map(|block| block.hidden).max().unwrap_or(0).max(1) as f64;
-        Self { sizes: [width, hidden, width * model.blocks.len() as f64 * embed], sum: [[0.0; 3]; 3], count: 0 }
+        let sizes = [width, hidden, width * model.blocks.len() as f64 * embed];
+        Self { normaliser: sizes.map(|a| sizes.map(|b| a * b)), sum: [[0.0; 3]; 3], count: 0 }
     }
 
     /// Adds the block sums `q` of a mini-batch; returns its normalised contribution.
     pub fn add(&mut self, q: &Hessian) -> Hessian {
-        let contribution: Hessian =
-            std::array::from_fn(|i| std::array::from_fn(|j| q[i][j] / (self.sizes[i] * self.sizes[j])));
-        self.sum.iter_mut().zip(&contribution).for_each(|(s, c)| s.iter_mut().zip(c).for_each(|(s, c)| *s += c));
+        let contribution: Hessian = from_fn(|i| from_fn(|j| q[i][j] / self.normaliser[i][j]));
+        self.sum = from_fn(|i| from_fn(|j| self.sum[i][j] + contribution[i][j]));
         self.count += 1;
         contribution
-    }
-
-    /// What each block sum is divided by, `n_i·n_j`.
-    pub fn normaliser(&self) -> Hessian {
-        self.sizes.map(|a| self.sizes.map(|b| a * b))
-    }
-
-    /// The sum of all contributions so far.
-    pub fn sum(&self) -> &Hessian {
-        &self.sum
     }
 
     /// The matrix so far, `sum / (count + 1e-9)` rounded to float32 as in the official code.
@@ -192,8 +148,8 @@ pub struct Calibration {
 impl Calibration {
     /// As JSON.
     pub fn to_json(&self) -> Result<String> {
-        super::check_scores(&self.scores)?;
-        super::check_hessian(&self.hessian, true)?;
+        check_scores(&self.scores, 0)?;
+        check_hessian(&self.hessian, true)?;
         serde_json::to_string(self).map_err(|error| Error::invalid("calibration", "finite numbers", error))
     }
 
@@ -202,6 +158,6 @@ impl Calibration {
         let read: Self =
             serde_json::from_str(text).map_err(|error| Error::invalid("calibration", "scores in JSON", error))?;
         read.model.validate()?;
-        read.scores.check_lengths("savit scores", &read.model).map(|()| read)
+        read.scores.check_like("savit scores", &every_unit(&read.model)).map(|()| read)
     }
 }

@@ -4,17 +4,20 @@
 //! `Macs = D·(n·3P² + heads·K) + H·d·(4·N·D + 2·N²) + F·2·N·D`, so for every `(H, D)` the largest affordable `F` is a
 //! division and the whole plane takes milliseconds.
 
-use super::{Hessian, Masks, Scores, always_kept, check_hessian, check_scores, objective};
+use super::{Calibration, Hessian, Masks, Scores, always_kept, check_hessian, check_scores, least, objective};
 use crate::models::{Architecture, Reduce, cost};
-use crate::prune::plan::{Kind, Plan, Units, every_unit, kept};
+use crate::prune::plan::{Kind, Plan, every_unit, kept};
+use crate::prune::require;
 use crate::{Error, Result};
-use serde::{Deserialize, Serialize};
+use std::array::from_fn;
 
 /// How far below the target, as a fraction of the dense multiply-accumulates, a choice may fall.
 pub const WINDOW: f64 = 0.005;
 
+const TARGET: &str = "fraction of multiply-accumulates to keep";
+
 /// What to search for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// Fraction of multiply-accumulates to keep, between 0 and 1.
     pub keep: f64,
@@ -34,7 +37,7 @@ impl Options {
 }
 
 /// What was found.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Found {
     /// Units that go: `[heads, hidden, embed]`.
     pub pruned: [usize; 3],
@@ -48,127 +51,98 @@ pub struct Found {
     pub warnings: Vec<String>,
 }
 
-/// The closed form of the multiply-accumulates, `D·stem + H·(head·D + square) + F·hidden·D`.
-struct Cost {
-    stem: u128,
-    head: u128,
-    square: u128,
-    hidden: u128,
-}
-
-impl Cost {
-    fn of(model: &Architecture) -> Result<Cost> {
-        let width = model.blocks.first().map_or(0, |block| block.head_dim());
-        if model.blocks.iter().any(|block| block.head_dim() != width || block.reduce != Reduce::None) {
-            let expected = "blocks of one head width that keep all tokens";
-            return Err(Error::invalid("model to prune by savit", expected, format!("{:?}", model.blocks)));
-        }
-        let [d, n, patches] = [width, model.num_tokens(), model.num_patches()].map(|x| x as u128);
-        let [patch, classes, heads] = [model.patch_size, model.num_classes, model.extra_tokens()].map(|x| x as u128);
-        let stem = patches * 3 * patch * patch + heads * classes;
-        Ok(Cost { stem, head: 4 * n * d, square: 2 * n * n * d, hidden: 2 * n })
-    }
-
-    fn without_hidden(&self, heads: u128, embed: u128) -> u128 {
-        embed * self.stem + heads * (self.head * embed + self.square)
-    }
+/// The closed form of the multiply-accumulates that kept `[heads, hidden, embed]` cost.
+fn closed_form(model: &Architecture) -> Result<impl Fn([usize; 3]) -> u128> {
+    let width = model.blocks.first().map_or(0, |block| block.head_dim());
+    let uniform = model.blocks.iter().all(|block| block.head_dim() == width && block.reduce == Reduce::None);
+    let expected = "blocks of one head width that keep all tokens";
+    require(uniform, "model to prune by savit", expected, format!("{:?}", model.blocks))?;
+    let [d, n, patches] = [width, model.num_tokens(), model.num_patches()].map(|x| x as u128);
+    let [patch, classes, heads] = [model.patch_size, model.num_classes, model.extra_tokens()].map(|x| x as u128);
+    let stem = patches * 3 * patch * patch + heads * classes;
+    Ok(move |kept: [usize; 3]| {
+        let [heads, hidden, embed] = kept.map(|units| units as u128);
+        embed * stem + heads * d * (4 * n * embed + 2 * n * n) + hidden * 2 * n * embed
+    })
 }
 
 /// Chooses how many units of each kind go: of all `(heads, embed)` with the fewest hidden units that meet the target,
 /// those within [`WINDOW`] below it (or nearest to it, with a warning), the one of least `J`; ties to the fewest heads,
 /// then the fewest channels. An unreachable target is an error that names the least reachable fraction.
 pub fn search(model: &Architecture, hessian: &Hessian, options: &Options) -> Result<Found> {
-    if !(options.keep > 0.0 && options.keep < 1.0) {
-        return Err(Error::invalid("fraction of multiply-accumulates to keep", "between 0 and 1", options.keep));
-    }
+    require(options.keep > 0.0 && options.keep < 1.0, TARGET, "between 0 and 1", options.keep)?;
     model.validate()?;
     let mut warnings = check_hessian(hessian, options.allow_zero_hessian)?;
     let dense = cost::macs(model);
-    let budget = (options.keep * dense as f64) as u128;
+    let [budget, window] = [options.keep, WINDOW].map(|share| (share * dense as f64) as u128);
     let points = feasible(model, options, budget)?;
     let nearest = points.iter().map(|point| point.1).max().unwrap_or(0);
-    let lowest = nearest.min(budget.saturating_sub((WINDOW * dense as f64) as u128));
-    if nearest + ((WINDOW * dense as f64) as u128) < budget {
+    if nearest + window < budget {
         let share = nearest as f64 / dense as f64;
         warnings.push(format!("nothing nearer to the target {} than {share:.4} can be reached", options.keep));
     }
+    let lowest = nearest.min(budget.saturating_sub(window));
     let units = every_unit(model).totals();
-    let mut best: Option<(f64, [usize; 3], u128)> = None;
-    for (pruned, macs) in points.into_iter().filter(|point| point.1 >= lowest) {
-        let j = objective(hessian, fractions(pruned, units));
-        if best.is_none_or(|(least, ..)| j < least) {
-            best = Some((j, pruned, macs));
-        }
-    }
-    let (objective, pruned, macs) = best.ok_or_else(|| Error::invalid("search", "a feasible point", "none"))?;
+    let near = points.into_iter().filter(|point| point.1 >= lowest);
+    let best = least(near.map(|point| (point, objective(hessian, fractions(point.0, units)))));
+    let ((pruned, macs), objective) = best.ok_or_else(|| Error::invalid("search", "a feasible point", "none"))?;
     Ok(Found { pruned, macs: macs as u64, dense_macs: dense, objective, warnings })
 }
 
 /// `pruned / units` of each kind, 0 for a kind without units.
 pub fn fractions(pruned: [usize; 3], units: [usize; 3]) -> [f64; 3] {
-    std::array::from_fn(|kind| if units[kind] == 0 { 0.0 } else { pruned[kind] as f64 / units[kind] as f64 })
+    from_fn(|kind| if units[kind] == 0 { 0.0 } else { pruned[kind] as f64 / units[kind] as f64 })
 }
 
 /// For every number of pruned heads and channels, the fewest hidden units that meet `budget`, and the cost.
 fn feasible(model: &Architecture, options: &Options, budget: u128) -> Result<Vec<([usize; 3], u128)>> {
-    let (cost, everything) = (Cost::of(model)?, every_unit(model));
-    let [heads, hidden, embed] = everything.totals();
-    let most = Kind::ALL
-        .map(|kind| if options.kinds[kind as usize] { prunable(&everything, kind, options.protect) } else { 0 });
+    let (cost, all) = (closed_form(model)?, every_unit(model));
+    let units = all.totals();
+    let mut most = [0; 3];
+    for (kind, _, vector) in all.vectors().filter(|(kind, ..)| options.kinds[*kind as usize]) {
+        most[kind as usize] += vector.len() - always_kept(kind, vector.len(), options.protect);
+    }
+    let macs = |pruned: [usize; 3]| cost(from_fn(|kind| units[kind] - pruned[kind]));
     let mut points = Vec::new();
-    for (a, c) in (0..=most[0]).flat_map(|a| (0..=most[2]).map(move |c| (a, c))) {
-        let base = cost.without_hidden((heads - a) as u128, (embed - c) as u128);
-        let unit = cost.hidden * (embed - c) as u128;
-        let Some(left) = budget.checked_sub(base) else { continue };
-        let affordable = (left / unit).min(hidden as u128) as usize;
-        if hidden - affordable <= most[1] {
-            points.push(([a, hidden - affordable, c], base + affordable as u128 * unit));
+    for (heads, embed) in (0..=most[0]).flat_map(|heads| (0..=most[2]).map(move |embed| (heads, embed))) {
+        let Some(left) = budget.checked_sub(macs([heads, units[1], embed])) else { continue };
+        let unit = cost([0, 1, units[2] - embed]) - cost([0, 0, units[2] - embed]);
+        let pruned = [heads, units[1] - (left / unit).min(units[1] as u128) as usize, embed];
+        if pruned[1] <= most[1] {
+            points.push((pruned, macs(pruned)));
         }
     }
-    if points.is_empty() {
-        let embed = (embed - most[2]) as u128;
-        let base = cost.without_hidden((heads - most[0]) as u128, embed);
-        let least = (base + (hidden - most[1]) as u128 * cost.hidden * embed) as f64 / cost::macs(model) as f64;
-        let expected = format!("at least {least:.4}, the least that these kinds and this protection can reach");
-        return Err(Error::invalid("fraction of multiply-accumulates to keep", expected, options.keep));
-    }
-    Ok(points)
-}
-
-/// Units of a kind that are not always kept.
-fn prunable<T>(units: &Units<T>, kind: Kind, protect: bool) -> usize {
-    units.of(kind).iter().map(|vector| vector.len() - always_kept(kind, vector.len(), protect)).sum()
+    let least = macs(most) as f64 / cost::macs(model) as f64;
+    let expected = format!("at least {least:.4}, the least that these kinds and this protection can reach");
+    require(!points.is_empty(), TARGET, expected, options.keep).map(|()| points)
 }
 
 /// Prunes exactly `counts` units: in each gate vector the best are set aside, the rest of all vectors of a kind are
 /// ranked together by (score, block, unit), and the lowest go. SAViT, ranking within a kind.
 pub fn select(scores: &Scores, counts: [usize; 3], protect: bool) -> Result<Masks> {
-    check_scores(scores)?;
+    check_scores(scores, 0)?;
+    let by_score = |a: &(f64, usize, usize), b: &(f64, usize, usize)| a.0.total_cmp(&b.0);
     let mut masks = scores.map(|_, vector| vec![true; vector.len()]);
     for kind in Kind::ALL {
         let mut candidates = Vec::new();
         for (block, vector) in scores.of(kind).iter().enumerate() {
             let mut order: Vec<_> = vector.iter().enumerate().map(|(unit, &score)| (score, block, unit)).collect();
-            order.sort_by(rank);
+            order.sort_by(by_score);
             order.truncate(vector.len() - always_kept(kind, vector.len(), protect));
             candidates.extend(order);
         }
-        candidates.sort_by(rank);
+        candidates.sort_by(by_score); // stable, so that equals stay in order
         let count = counts[kind as usize];
-        let expected = || format!("at most {} {} to prune", candidates.len(), kind.name());
-        let pruned = candidates.get(..count).ok_or_else(|| Error::invalid("savit counts", expected(), count))?;
-        pruned.iter().for_each(|&(_, block, unit)| masks.of_mut(kind)[block][unit] = false);
+        require(count <= candidates.len(), kind.name(), format!("at most {} to prune", candidates.len()), count)?;
+        candidates[..count].iter().for_each(|&(_, block, unit)| masks.of_mut(kind)[block][unit] = false);
     }
     Ok(masks)
 }
 
-fn rank(a: &(f64, usize, usize), b: &(f64, usize, usize)) -> std::cmp::Ordering {
-    a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2)))
-}
-
 /// Search and selection: the plan of the units that stay.
-pub fn plan(model: &Architecture, scores: &Scores, hessian: &Hessian, options: &Options) -> Result<(Plan, Found)> {
-    scores.check_lengths("savit scores", model)?;
+pub fn plan(calibration: &Calibration, options: &Options) -> Result<(Plan, Found)> {
+    let Calibration { model, scores, hessian } = calibration;
+    scores.check_like("savit scores", &every_unit(model))?;
     let found = search(model, hessian, options)?;
     let masks = select(scores, found.pruned, options.protect)?;
     Ok((Plan::keeping("savit", model, kept(&masks))?, found))

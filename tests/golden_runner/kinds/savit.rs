@@ -102,7 +102,7 @@ impl Hooks for Watched<'_> {
 }
 
 pub fn gated_block(case: &Case) -> Result<Produced, String> {
-    let shared = gated::key(Kind::Embed, 0);
+    let shared = "res_gate.weight";
     let name = |name: &str| if name == shared { name.to_owned() } else { format!("blocks.0.{name}") };
     let params = params(case, name)?;
     let arch = architecture(case, &params)?;
@@ -364,7 +364,11 @@ fn loss(case: &Case, setting: &Value, leaves: &[(String, Var)]) -> Result<Var, S
     let [q, k, v, mlp] = ["q", "k", "v", "mlp"].map(student_list);
     let [tq, tk, tv, tmlp] = ["q", "k", "v", width].map(teacher_list);
     let (tq, tk, tv, tmlp) = (tq?, tk?, tv?, tmlp?);
-    let inside = [Inside { qkv: [&q, &k, &v], mlp: &mlp }, Inside { qkv: [&tq, &tk, &tv], mlp: &tmlp }];
+    let layers = |q: Vec<Var>, k: Vec<Var>, v: Vec<Var>| -> Vec<[Var; 3]> {
+        q.into_iter().zip(k).zip(v).map(|((q, k), v)| [q, k, v]).collect()
+    };
+    let [qkv, tqkv] = [layers(q, k, v), layers(tq, tk, tv)];
+    let inside = [Inside { qkv: &qkv, mlp: &mlp }, Inside { qkv: &tqkv, mlp: &tmlp }];
     let teachers = Teachers { cnn: Some(&cnn), full: Some([&full_cls, &full_dist]), inside: Some(inside) };
     settings.of(&base, cls, dist, &teachers).map_err(text)
 }

@@ -7,30 +7,38 @@ use super::savit_scores::{batches, picks};
 use espalier::models::cost::{MaskedFlops, SAVIT_TOKENS, savit_masked};
 use espalier::models::{Architecture, Model};
 use espalier::prune::plan::{Kind, every_unit};
-use espalier::prune::savit::calibrate::{Options, Picks};
+use espalier::prune::savit::calibrate::Options;
 use espalier::prune::savit::masks::{Assignment, Candidates};
-use espalier::prune::savit::official::{Problem, Recorded, Surrogate};
+use espalier::prune::savit::official::{Child, Draws, POPULATION, Problem, Surrogate};
 use espalier::prune::savit::passes::Method;
 use espalier::prune::savit::{Calibration, Hessian, Masks, always_kept, calibrate, gated, scores};
 use serde_json::{Value, json};
 
 /// The best index triple of every generation, replayed from the draws under `prefix`.
 fn evolve(case: &Case, problem: &Problem, prefix: &str) -> Result<Vec<[usize; 3]>, String> {
-    let floats = |name: &str| case.f64(&format!("{prefix}{name}"));
-    let integers = |name: &str| -> Result<Vec<i32>, String> {
+    let floats = |name: &str| case.f64(&format!("{prefix}{name}")).map(|(_, values)| values);
+    let integers = |name: &str| -> Result<Vec<usize>, String> {
         let values = case.i64s(&format!("{prefix}{name}"))?.1;
-        values.into_iter().map(|value| i32::try_from(value).map_err(|error| error.to_string())).collect()
+        values.into_iter().map(|value| usize::try_from(value).map_err(|error| error.to_string())).collect()
     };
-    let (shape, uniforms) = floats("mut_uniform")?;
-    let mut draws = Recorded {
-        genes: &floats("init_dna")?.1,
-        strengths: &floats("init_mut")?.1,
-        parents: &integers("parents")?,
-        take_first: &integers("take_first_parent")?,
-        uniforms: &uniforms,
-        normals: &floats("mut_normal")?.1,
+    let (genes, strengths) = (floats("init_dna")?, floats("init_mut")?);
+    let (parents, take_first) = (integers("parents")?, integers("take_first_parent")?);
+    let (uniforms, normals) = (floats("mut_uniform")?, floats("mut_normal")?);
+    let children = parents.chunks(2).zip(take_first).zip(uniforms.into_iter().zip(normals));
+    let draws = Draws {
+        population: [0, 1].map(|kind| {
+            let strengths = strengths.iter().skip(POPULATION * kind).take(POPULATION);
+            strengths.map(|&strength| (genes[kind], strength)).collect()
+        }),
+        children: children
+            .map(|((parents, bit), (uniform, normal))| Child {
+                parent: parents[usize::from(bit != 1)],
+                uniform,
+                normal,
+            })
+            .collect(),
     };
-    problem.evolve(&mut draws, shape[0]).map_err(text)
+    problem.evolve(&draws).map_err(text)
 }
 
 fn put_generations(out: &mut Produced, name: String, best: &[[usize; 3]]) {
@@ -96,13 +104,14 @@ pub fn prune_run(case: &Case) -> Result<Produced, String> {
         norm: None,
         hessian_embed: case.f64_at("/settings/hessian_embed")?,
         double: true,
-        picks: Picks::Recorded(picks(case)?),
+        seed: 0,
+        picks: Some(picks(case)?),
     };
-    let counts = scores::batches(options.fraction, options.per_epoch).map_err(text)?;
-    out.put_json("batches_in_scores", counts.scores);
-    out.put_json("batches_in_hessian", counts.hessian);
-    let data = batches.iter().cloned().map(Ok);
-    let calibration = calibrate(&model, data, &options, &mut |_, _| ()).map_err(text)?;
+    let (in_scores, in_hessian) = scores::batches(options.fraction, options.per_epoch).map_err(text)?;
+    out.put_json("batches_in_scores", in_scores);
+    out.put_json("batches_in_hessian", in_hessian);
+    let mut data = batches.iter().cloned().map(Ok);
+    let calibration = calibrate(&model, &mut data, &options, &mut |_, _| ()).map_err(text)?;
     put_units(&mut out, "out/criteria.", &calibration.scores);
     out.put("out/second_coef", &[3, 3], calibration.hessian.concat());
     let masks = choose(case, &model, &calibration, &mut out)?;
@@ -144,13 +153,13 @@ fn choose(case: &Case, model: &Model, calibration: &Calibration, out: &mut Produ
     let best = evolve(case, &problem, "rng/")?;
     put_generations(out, "out/best_per_generation".into(), &best);
     let selected = *best.last().ok_or("no generations")?;
-    let thresholds = candidates.thresholds(selected).map_err(text)?;
+    let thresholds = candidates.thresholds(selected.map(|k| k + 1)).map_err(text)?;
     let masks = candidates.masks(thresholds, Assignment::Official);
     out.put("out/thresholds", &[3], thresholds.to_vec());
     put_units(out, "out/mask.", &gated::from_masks(&masks));
     put_units(out, "out/mask_aligned.", &gated::from_masks(&candidates.masks(thresholds, Assignment::Aligned)));
     for kind in Kind::ALL {
-        for (index, order) in candidates.order().of(kind).iter().enumerate() {
+        for (index, order) in candidates.order.of(kind).iter().enumerate() {
             let values: Vec<i64> = order.iter().map(|&unit| unit as i64).collect();
             out.put_integers(format!("out/protect_order.{}", vector_name(kind, index)), &[values.len()], &values);
         }
@@ -194,8 +203,9 @@ fn rising(
 ) -> Result<(), String> {
     for index in 0..case.maybe("/rising_targets").and_then(Value::as_array).map_or(0, Vec::len) {
         let at = |key: &str| format!("/rising_targets/{index}/{key}");
-        let selected = case.usizes_at(&at("selected_index"))?.try_into().map_err(|_| "selected_index is not three")?;
-        let thresholds = candidates.thresholds(selected).map_err(text)?;
+        let selected = <[usize; 3]>::try_from(case.usizes_at(&at("selected_index"))?)
+            .map_err(|_| "selected_index is not three")?;
+        let thresholds = candidates.thresholds(selected.map(|k| k + 1)).map_err(text)?;
         let masks = candidates.masks(thresholds, Assignment::Official);
         put_units(out, &format!("out/target{index}.mask."), &gated::from_masks(&masks));
         let aligned = candidates.masks(thresholds, Assignment::Aligned);

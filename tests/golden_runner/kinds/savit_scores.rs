@@ -38,7 +38,7 @@ pub fn scores(case: &Case) -> Result<Produced, String> {
                 put_units(&mut out, &format!("out/gate_grad.batch{b}."), &scored.gradients);
             }
         }
-        let criteria = windows.close(None).map_err(text)?;
+        let criteria = windows.close().map_err(text)?;
         put_units(&mut out, &format!("out/m{number}.criteria."), &criteria);
         for (norm, kind) in [(1, Norm::L1), (2, Norm::L2)] {
             put_units(&mut out, &format!("out/m{number}.norm{norm}.criteria."), &normalised(&criteria, kind));
@@ -51,11 +51,11 @@ pub fn hessian(case: &Case) -> Result<Produced, String> {
     let ((model, gates), batches, mut out) = (model(case)?, batches(case)?, Produced::new());
     let mut sum = HessianSum::new(model.arch(), case.f64_at("/hessian_embed")?);
     let curvature = Curvature::new(&model, DType::F64);
-    out.put("out/num_coms", &[3, 3], sum.normaliser().concat());
+    out.put("out/num_coms", &[3, 3], sum.normaliser.concat());
     for (b, (batch, picks)) in batches.iter().zip(picks(case)?).enumerate() {
         let q = curvature.block_sums(&gates, batch, &picks, b).map_err(text)?;
         out.put(format!("out/contribution.{b}"), &[3, 3], sum.add(&q).concat());
-        out.put(format!("out/cumulative.{b}"), &[3, 3], sum.sum().concat());
+        out.put(format!("out/cumulative.{b}"), &[3, 3], sum.sum.concat());
         let name = format!("out/all_block_sums.{b}");
         if case.has(&name) {
             let table = curvature.all_block_sums(&gates, batch).map_err(text)?;
@@ -75,7 +75,7 @@ pub fn iterative_momentum(case: &Case) -> Result<Produced, String> {
         iterations: case.usize_at("/iterations")?,
         units: [heads?, hidden?, embed?],
     };
-    let rounds = iterate(&model, batches.into_iter().map(Ok), &options, &mut |_, _| ()).map_err(text)?;
+    let rounds = iterate(&model, &mut batches.into_iter().map(Ok), &options, &mut |_, _| ()).map_err(text)?;
     let dense = cost::savit_masked(model.arch(), model.arch()).total as f64;
     for (index, round) in rounds.iter().enumerate() {
         let gates = gated::from_masks(&round.masks);
