@@ -37,27 +37,15 @@ impl<'a> Cursor<'a> {
         Ok(bytes)
     }
 
-    /// The next `N` bytes.
-    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
-        let mut out = [0; N];
-        out.copy_from_slice(self.take(N as u64)?);
-        Ok(out)
+    /// The next unsigned number, of `width` ≤ 8 bytes.
+    pub fn number(&mut self, width: u64) -> Result<u64, Fault> {
+        Ok(self.take(width)?.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
     }
 
-    pub fn u8(&mut self) -> Result<u8, Fault> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-
-    pub fn u16(&mut self) -> Result<u16, Fault> {
-        self.array().map(u16::from_le_bytes)
-    }
-
-    pub fn u32(&mut self) -> Result<u32, Fault> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    pub fn u64(&mut self) -> Result<u64, Fault> {
-        self.array().map(u64::from_le_bytes)
+    /// A number of `width` bytes, and as many bytes as it says.
+    pub fn counted(&mut self, width: u64) -> Result<&'a [u8], Fault> {
+        let count = self.number(width)?;
+        self.take(count)
     }
 
     /// The bytes up to the next line feed, which is skipped.
