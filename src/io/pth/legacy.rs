@@ -31,8 +31,8 @@ fn check_byteorder(system: &pickle::Pickle) -> Result<(), Fault> {
     let Node::Dict(items) = system.node(system.root) else {
         return bad("the system information is not a dictionary");
     };
-    let little = items.iter().find(|(key, _)| matches!(system.node(*key), Node::Str("little_endian")));
-    match little.map(|(_, value)| system.node(*value)) {
+    let little = items.iter().find(|[key, _]| matches!(system.node(*key), Node::Str("little_endian")));
+    match little.map(|[_, value]| system.node(*value)) {
         Some(Node::Bool(true)) => Ok(()),
         Some(Node::Bool(false)) => fault(UnsupportedByteorder, "written on a big-endian machine"),
         _ => bad("the system information lacks little_endian"),
@@ -65,10 +65,10 @@ fn read_storages<'a>(
             return fault(BadStorage, format!("storage {key} is of unknown type"));
         };
         let found = cursor.number(8)?;
-        if found != *count {
+        if found != *count as u64 {
             return fault(BadStorage, format!("storage {key} has {found} elements, expected {count}"));
         }
-        let bytes = cursor.take(count.saturating_mul(dtype.size() as u64))?;
+        let bytes = cursor.take(found.saturating_mul(dtype.size() as u64))?;
         if storages.insert(*key, bytes).is_some() {
             return fault(BadStorage, format!("storage {key} comes twice"));
         }

@@ -29,7 +29,7 @@ pub enum Node<'a> {
     Bytes(&'a [u8]),
     List(Vec<Id>),
     Tuple(Vec<Id>),
-    Dict(Vec<(Id, Id)>),
+    Dict(Vec<[Id; 2]>),
     /// A class or function.
     Global(Rc<Global<'a>>),
     /// An object that is not built: its class.
@@ -178,10 +178,10 @@ impl<'a> Machine<'a> {
             b'0' => self.pop().map(drop),         // POP
             b'1' => self.pop_mark().map(drop),    // POP_MARK
             b'2' => self.top().map(|id| self.stack.push(id)), // DUP
-            b'a' => self.pop().and_then(|item| self.append(&[item])), // APPEND
-            b'e' | 0x90 => self.pop_mark().and_then(|items| self.append(&items)), // APPENDS, ADDITEMS
-            b's' => self.pop_some(2).and_then(|items| self.set_items(&items)), // SETITEM
-            b'u' => self.pop_mark().and_then(|items| self.set_items(&items)), // SETITEMS
+            b'a' => self.pop().and_then(|item| self.extend(&[item], false)), // APPEND
+            b'e' | 0x90 => self.pop_mark().and_then(|items| self.extend(&items, false)), // APPENDS, ADDITEMS
+            b's' => self.pop_some(2).and_then(|items| self.extend(&items, true)), // SETITEM
+            b'u' => self.pop_mark().and_then(|items| self.extend(&items, true)), // SETITEMS
             b'q' => self.input.number(1).and_then(|slot| self.put(slot)), // BINPUT
             b'r' => self.input.number(4).and_then(|slot| self.put(slot)), // LONG_BINPUT
             0x94 => self.put(self.memo.len() as u64), // MEMOIZE
@@ -257,26 +257,17 @@ impl<'a> Machine<'a> {
         self.utf8(bytes).map(Node::Str)
     }
 
-    fn append(&mut self, items: &[Id]) -> Result<(), Fault> {
-        let target = self.top()?;
-        match self.pickle.nodes.get_mut(target as usize) {
-            Some(Node::List(list)) => list.extend(items),
-            Some(Node::Opaque(_)) => {}
-            _ => return self.bad("appending to what is no list"),
-        }
-        Ok(())
-    }
-
-    fn set_items(&mut self, items: &[Id]) -> Result<(), Fault> {
-        let target = self.top()?;
+    /// Appends `items` to the list on top, or sets them as keys and values of the dictionary on top.
+    fn extend(&mut self, items: &[Id], keyed: bool) -> Result<(), Fault> {
+        let target = self.top()? as usize;
         let (pairs, rest) = items.as_chunks::<2>();
-        if !rest.is_empty() {
-            return self.bad("a key without a value");
-        }
-        match self.pickle.nodes.get_mut(target as usize) {
-            Some(Node::Dict(list)) => list.extend(pairs.iter().map(|[key, value]| (*key, *value))),
-            Some(Node::Opaque(_)) => {}
-            _ => return self.bad("setting items of what is no dictionary"),
+        match &mut self.pickle.nodes[target] {
+            _ if keyed && !rest.is_empty() => return self.bad("a key without a value"),
+            Node::List(list) if !keyed => list.extend(items),
+            Node::Dict(list) if keyed => list.extend(pairs),
+            Node::Opaque(_) => {}
+            _ if keyed => return self.bad("setting items of what is no dictionary"),
+            _ => return self.bad("appending to what is no list"),
         }
         Ok(())
     }
@@ -335,7 +326,7 @@ impl<'a> Machine<'a> {
 
     fn dict_from_pairs(&self, pairs: Id) -> Result<Node<'a>, Fault> {
         let pair = |id: &Id| match self.pickle.node(*id) {
-            Node::List(pair) | Node::Tuple(pair) if pair.len() == 2 => Some((pair[0], pair[1])),
+            Node::List(pair) | Node::Tuple(pair) if pair.len() == 2 => Some([pair[0], pair[1]]),
             _ => None,
         };
         let items = match self.pickle.node(pairs) {

@@ -3,11 +3,13 @@
 use super::bad;
 use super::pickle::{Id, Kind, Node, Pickle};
 use crate::error::FileProblem::{BadStorage, BadView, DepthLimit};
+use crate::io::blob::product;
 use crate::io::guard::{Budget, Fault, fault};
 use crate::io::{Blob, BlobType, Checkpoint, Value};
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::collections::hash_map::{Entry, HashMap};
+use std::ops::Range;
 use std::rc::Rc;
 
 /// Deeper than any checkpoint nests.
@@ -18,16 +20,13 @@ const MAX_RANK: usize = 64;
 /// A storage, or in old files a window of one, as the pickle mentions it; the bytes lie elsewhere.
 #[derive(Debug)]
 pub struct Storage<'a> {
-    /// The element type.
     pub dtype: BlobType,
     /// The name under which its bytes are found.
     pub key: &'a str,
     /// Elements of the whole storage.
-    pub total: u64,
-    /// First element of the window.
-    start: u64,
+    pub total: usize,
     /// Elements of the window.
-    count: u64,
+    window: Range<usize>,
 }
 
 /// A tensor: sizes and strides over a storage, checked to stay inside.
@@ -39,9 +38,9 @@ pub struct View<'a> {
     strides: Vec<usize>,
 }
 
-fn unsigned(pickle: &Pickle, id: Id) -> Option<u64> {
+fn unsigned(pickle: &Pickle, id: Id) -> Option<usize> {
     match pickle.node(id) {
-        Node::Int(value) => u64::try_from(*value).ok(),
+        Node::Int(value) => usize::try_from(*value).ok(),
         _ => None,
     }
 }
@@ -66,18 +65,19 @@ pub fn storage<'a>(pickle: &Pickle<'a>, id: Id) -> Result<Storage<'a>, Fault> {
     let Some(total) = unsigned(pickle, *total) else {
         return fault(BadStorage, format!("storage {key}: a bad number of elements"));
     };
-    let (start, count) = match window.first().map(|window| pickle.node(*window)) {
-        None | Some(Node::None) => (0, total),
+    let window = match window.first().map(|window| pickle.node(*window)) {
+        None | Some(Node::None) => 0..total,
         Some(Node::Tuple(window)) if window.len() == 3 => {
             let part = unsigned(pickle, window[1]).zip(unsigned(pickle, window[2]));
-            match part.filter(|(start, count)| start.checked_add(*count).is_some_and(|end| end <= total)) {
-                Some(part) => part,
+            let window = part.and_then(|(start, count)| Some(start..start.checked_add(count)?));
+            match window.filter(|window| window.end <= total) {
+                Some(window) => window,
                 None => return fault(BadView, format!("a window leaves storage {key}")),
             }
         }
         Some(_) => return bad("a persistent id with an unknown window"),
     };
-    Ok(Storage { dtype, key, total, start, count })
+    Ok(Storage { dtype, key, total, window })
 }
 
 /// The view of `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks[, metadata])`.
@@ -90,28 +90,23 @@ pub fn rebuild_tensor<'a>(pickle: &Pickle<'a>, arguments: &[Id]) -> Result<View<
     else {
         return bad("a tensor of wrong arguments");
     };
-    let numbers = |ids: &[Id]| -> Option<Vec<usize>> {
-        ids.iter().map(|id| unsigned(pickle, *id).and_then(|value| usize::try_from(value).ok())).collect()
-    };
+    let numbers = |ids: &[Id]| ids.iter().map(|id| unsigned(pickle, *id)).collect::<Option<Vec<_>>>();
     let (Some(shape), Some(strides), Some(offset)) = (numbers(size), numbers(stride), unsigned(pickle, *offset)) else {
         return fault(BadView, format!("storage {}: a negative or huge offset, size or stride", storage.key));
     };
     if shape.len() != strides.len() || shape.len() > MAX_RANK {
         return fault(BadView, format!("storage {}: {} sizes, {} strides", storage.key, shape.len(), strides.len()));
     }
-    let count = crate::io::blob::product(&shape);
-    let last = shape.iter().zip(&strides).try_fold(offset, |last, (size, stride)| {
-        (*stride as u64).checked_mul((*size as u64).saturating_sub(1)).and_then(|step| last.checked_add(step))
-    });
-    let inside = last.is_some_and(|last| last < storage.count) || count == Some(0);
-    let first = usize::try_from(offset.saturating_add(storage.start)).ok();
-    match (count, first) {
-        (Some(_), Some(offset)) if inside => Ok(View { storage: storage.clone(), offset, shape, strides }),
-        _ => {
-            let detail = format!("shape {shape:?}, strides {strides:?} at {offset} leave {} elements", storage.count);
-            fault(BadView, format!("storage {}: {detail}", storage.key))
-        }
+    let (count, start, elements) = (product(&shape), storage.window.start, storage.window.len());
+    let last = shape
+        .iter()
+        .zip(&strides)
+        .try_fold(offset, |last, (size, stride)| last.checked_add(stride.checked_mul(size.saturating_sub(1))?));
+    if count != Some(0) && (count.is_none() || last.is_none_or(|last| last >= elements)) {
+        let detail = format!("shape {shape:?}, strides {strides:?} at {offset} leave {elements} elements");
+        return fault(BadView, format!("storage {}: {detail}", storage.key));
     }
+    Ok(View { storage: storage.clone(), offset: start.saturating_add(offset), shape, strides })
 }
 
 /// Finds the bytes of the storage with a key, if there is one.
@@ -153,7 +148,7 @@ impl<'p, 'a> Collector<'p, 'a> {
         match self.pickle.node(id) {
             Node::Tensor(view) => self.tensor(view, name),
             Node::Dict(items) => self
-                .inside(id, |this| items.iter().try_for_each(|(key, value)| this.walk(*value, join(&this.key(*key)?)))),
+                .inside(id, |this| items.iter().try_for_each(|[key, value]| this.walk(*value, join(&this.key(*key)?)))),
             Node::List(items) | Node::Tuple(items) => self.inside(id, |this| {
                 items.iter().enumerate().try_for_each(|(index, value)| this.walk(*value, join(&index.to_string())))
             }),
@@ -238,7 +233,7 @@ impl<'p, 'a> Collector<'p, 'a> {
             },
         };
         let (dtype, size) = (storage.dtype, storage.dtype.size());
-        if Some(bytes.len() as u64) != storage.total.checked_mul(size as u64) {
+        if Some(bytes.len()) != storage.total.checked_mul(size) {
             let detail = format!("{} bytes, expected {} x {}", bytes.len(), storage.total, dtype.name());
             return fault(BadStorage, format!("storage {} of {name}: {detail}", storage.key));
         }

@@ -32,66 +32,50 @@ pub fn write(path: impl AsRef<Path>, tensors: &[(String, Blob)], wrapper: Option
 const ORDERED_DICT: &[u8] = b"ccollections\nOrderedDict\n)R";
 
 fn pickle(tensors: &[(String, Blob)], wrapper: Option<&str>) -> Vec<u8> {
-    let mut out = b"\x80\x02".to_vec();
-    if let Some(wrapper) = wrapper {
-        out.push(b'}');
-        text(&mut out, wrapper);
+    let items = tensors.iter().enumerate().map(|(index, (name, blob))| [text(name), tensor(index, blob)].concat());
+    let dict = [ORDERED_DICT, b"(", &items.collect::<Vec<_>>().concat(), b"u"].concat();
+    match wrapper {
+        Some(wrapper) => [b"\x80\x02}", &text(wrapper)[..], &dict, b"s."].concat(),
+        None => [b"\x80\x02", &dict[..], b"."].concat(),
     }
-    out.extend(ORDERED_DICT);
-    out.push(b'(');
-    for (index, (name, blob)) in tensors.iter().enumerate() {
-        text(&mut out, name);
-        tensor(&mut out, index, blob);
-    }
-    out.push(b'u');
-    if wrapper.is_some() {
-        out.push(b's');
-    }
-    out.push(b'.');
-    out
 }
 
 /// `_rebuild_tensor_v2(storage, 0, size, stride, False, OrderedDict())`.
-fn tensor(out: &mut Vec<u8>, index: usize, blob: &Blob) {
+fn tensor(index: usize, blob: &Blob) -> Vec<u8> {
     let class = STORAGES.iter().find(|(_, dtype)| *dtype == blob.dtype).map(|(class, _)| *class).unwrap_or_default();
-    out.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
-    text(out, "storage");
-    out.extend(format!("ctorch\n{class}\n").as_bytes());
-    text(out, &index.to_string());
-    text(out, "cpu");
-    integer(out, blob.bytes.len() / blob.dtype.size());
-    out.extend(b"tQ");
-    integer(out, 0);
     let mut strides = vec![1; blob.shape.len()];
     for dim in (1..strides.len()).rev() {
         strides[dim - 1] = usize::saturating_mul(strides[dim], blob.shape[dim].max(1));
     }
-    for numbers in [&blob.shape, &strides] {
-        out.push(b'(');
-        numbers.iter().for_each(|number| integer(out, *number));
-        out.push(b't');
-    }
-    out.push(0x89);
-    out.extend(ORDERED_DICT);
-    out.extend(b"tR");
+    [
+        b"ctorch._utils\n_rebuild_tensor_v2\n((",
+        &text("storage")[..],
+        format!("ctorch\n{class}\n").as_bytes(),
+        &text(&index.to_string()),
+        &text("cpu"),
+        &integer(blob.bytes.len() / blob.dtype.size()),
+        b"tQ",
+        &integer(0),
+        &tuple(&blob.shape),
+        &tuple(&strides),
+        b"\x89",
+        ORDERED_DICT,
+        b"tR",
+    ]
+    .concat()
 }
 
-fn text(out: &mut Vec<u8>, text: &str) {
-    out.push(b'X');
-    out.extend((text.len() as u32).to_le_bytes());
-    out.extend(text.as_bytes());
+fn text(text: &str) -> Vec<u8> {
+    [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat()
 }
 
-fn integer(out: &mut Vec<u8>, number: usize) {
+fn tuple(numbers: &[usize]) -> Vec<u8> {
+    [b"(", &numbers.iter().flat_map(|number| integer(*number)).collect::<Vec<_>>()[..], b"t"].concat()
+}
+
+fn integer(number: usize) -> Vec<u8> {
     match i32::try_from(number) {
-        Ok(number) => {
-            out.push(b'J');
-            out.extend(number.to_le_bytes());
-        }
-        Err(_) => {
-            out.extend(b"\x8a\x09");
-            out.extend((number as u64).to_le_bytes());
-            out.push(0);
-        }
+        Ok(number) => [b"J", &number.to_le_bytes()[..]].concat(),
+        Err(_) => [b"\x8a\x09", &(number as u64).to_le_bytes()[..], b"\0"].concat(),
     }
 }
