@@ -15,7 +15,6 @@ pub(super) fn fault<T>(problem: FileProblem, detail: impl Into<String>) -> Resul
 }
 
 /// Reads little-endian numbers and slices from `data`, starting at `at`.
-#[derive(Clone)]
 pub(super) struct Cursor<'a> {
     pub data: &'a [u8],
     pub at: usize,
@@ -51,12 +50,10 @@ impl<'a> Cursor<'a> {
     /// The bytes up to the next line feed, which is skipped.
     pub fn line(&mut self) -> Result<&'a [u8], Fault> {
         let rest = self.data.get(self.at..).unwrap_or_default();
-        let Some(length) = rest.iter().position(|byte| *byte == b'\n') else {
-            return fault(FileProblem::Truncated, "a line without an end");
-        };
-        let line = self.take(length as u64)?;
-        self.at += 1;
-        Ok(line)
+        match rest.iter().position(|byte| *byte == b'\n') {
+            Some(length) => self.take(length as u64 + 1).map(|line| &line[..length]),
+            None => fault(FileProblem::Truncated, "a line without an end"),
+        }
     }
 }
 
@@ -73,10 +70,10 @@ impl Budget {
 
     /// Takes `bytes` from the budget.
     pub fn spend(&mut self, bytes: u64) -> Result<(), Fault> {
-        match self.left.checked_sub(bytes) {
-            Some(left) => self.left = left,
-            None => return fault(FileProblem::BadStorage, "the contents expand to far more than the file's size"),
-        }
+        let Some(left) = self.left.checked_sub(bytes) else {
+            return fault(FileProblem::BadStorage, "the contents expand to far more than the file's size");
+        };
+        self.left = left;
         Ok(())
     }
 }

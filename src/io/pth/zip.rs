@@ -2,7 +2,7 @@
 //! because PyTorch's local headers hold zeros.
 
 use crate::error::FileProblem::{BadArchive, Checksum, Truncated, UnsupportedCompression};
-use crate::io::guard::{Budget, Fault, fault};
+use crate::io::guard::{Budget, Cursor, Fault, fault};
 use rawzip::extra_fields::ExtraFieldId;
 use rawzip::{CompressionMethod, Crc32Option, DataDescriptorOutput, ErrorKind, Header};
 use rawzip::{ZipArchiveWriter, ZipFileHeaderRecord, ZipSliceArchive, ZipVerification};
@@ -21,9 +21,14 @@ pub struct Archive<'a> {
     entries: HashMap<&'a str, ZipFileHeaderRecord<'a>>,
 }
 
-/// Finds the central directory.
+/// Finds the central directory, which must be where the archive says.
 pub fn open(data: &[u8]) -> Result<ZipSliceArchive<&[u8]>, Fault> {
-    rawzip::ZipArchive::from_slice(data).or_else(|error| refuse("the archive", &error))
+    let zip = rawzip::ZipArchive::from_slice(data).or_else(|error| refuse("the archive", &error))?;
+    let (found, declared) = (zip.directory_offset(), Cursor::new(data, zip.eocd_offset() as usize + 16).number(4)?);
+    if found != declared && declared != u64::from(u32::MAX) {
+        return fault(BadArchive, format!("central directory at {found}, expected at {declared}"));
+    }
+    Ok(zip)
 }
 
 fn refuse<T>(name: &str, error: &rawzip::Error) -> Result<T, Fault> {
