@@ -1,9 +1,10 @@
 //! Reading and writing files: atomic writes, element types, names, both formats, and what hostile files may not do.
 
-use espalier::io::keys::{self, Rule, Stage};
-use espalier::io::{self, Blob, BlobType, Checkpoint, Value, safetensors, write_atomic};
-use espalier::models::architecture::Family;
-use espalier::{Error, Result};
+use espalier::io::{self, Blob, BlobType, Checkpoint, Value, keys, safetensors, write_atomic};
+use espalier::models::Architecture;
+use espalier::nn::Params;
+use espalier::prune::savit::gated;
+use espalier::{DType, Error, Result, Tensor};
 use rawzip::CompressionMethod;
 use std::io::Write;
 use std::path::Path;
@@ -117,42 +118,31 @@ fn named(list: &[(&str, &Blob)]) -> Vec<(String, Blob)> {
 
 #[test]
 fn savit_gates_round_trip_with_all_copies() -> Result<()> {
-    let (a, b, c, w) = (rows_of_two(1, 0.0), rows_of_two(2, 5.0), rows_of_two(3, 9.0), rows_of_two(1, 7.0));
-    let ours = named(&[("gates.heads.1", &a), ("norm.weight", &w), ("gates.hidden.0", &b), ("gates.embed", &c)]);
-    let rules = keys::rules(Family::Deit, Stage::SavitGated, 2);
-    let file = keys::to_file("f", ours.clone(), &rules)?;
-    let names: Vec<&str> = file.iter().map(|(name, _)| name.as_str()).collect();
+    let arch = Architecture::deit(16, 4, 12, 2, 3).with_classes(5);
+    let mut gates = gated::open(&arch);
+    (gates.heads[1][0], gates.hidden[0][3], gates.embed[7]) = (0.0, 0.5, 0.25);
+    let file = gated::to_params(&gates)?;
+    let mut names: Vec<&str> = file.iter().map(|(name, _)| name).collect();
+    names.sort();
     let expected = [
-        "blocks.1.attn.attn_gate.weight",
-        "norm.weight",
+        "blocks.0.attn.attn_gate.weight",
         "blocks.0.mlp.hidden_gate1.weight",
         "blocks.0.res_gate.weight",
+        "blocks.1.attn.attn_gate.weight",
+        "blocks.1.mlp.hidden_gate1.weight",
         "blocks.1.res_gate.weight",
         "res_gate.weight",
     ];
     assert_eq!(names, expected);
-    assert_eq!(keys::from_file("f", file.clone(), &rules)?, ours);
-    let one_copy = file[..4].to_vec();
-    assert_eq!(keys::from_file("f", one_copy, &rules)?, ours);
-    let mut unequal = file;
-    unequal[5].1 = rows_of_two(3, 1.0);
-    assert!(matches!(keys::from_file("f", unequal, &rules), Err(Error::Key { .. })));
-    Ok(())
-}
-
-#[test]
-fn rows_are_joined_and_split() -> Result<()> {
-    let rules = [
-        Rule::Rows { files: vec![("qk".into(), 2), ("v".into(), 1)], ours: "qkv".into() },
-        Rule::Ignore { file: "index".into() },
-    ];
-    let (qk, v, x) = (rows_of_two(4, 0.0), rows_of_two(2, 8.0), rows_of_two(1, 0.5));
-    let ours = keys::from_file("f", named(&[("v", &v), ("index", &x), ("qk", &qk), ("x", &x)]), &rules)?;
-    assert_eq!(ours, named(&[("qkv", &rows_of_two(6, 0.0)), ("x", &x)]));
-    assert_eq!(keys::to_file("f", ours, &rules)?, named(&[("qk", &qk), ("v", &v), ("x", &x)]));
-    assert!(keys::from_file("f", named(&[("qk", &qk)]), &rules).is_err());
-    assert!(keys::from_file("f", named(&[("qk", &qk), ("v", &qk)]), &rules).is_err());
-    assert!(keys::to_file("f", named(&[("qkv", &qk)]), &rules).is_err());
+    let read = |file: &Params| Ok::<_, Error>(gated::split_params(&arch, file, "f")?.1);
+    assert_eq!(read(&file)?, gates);
+    for one_copy in ["blocks.0.res_gate.weight", "res_gate.weight"] {
+        let kept = file.iter().filter(|(name, _)| !name.contains("res_gate") || *name == one_copy);
+        assert_eq!(read(&kept.map(|(name, tensor)| (name.to_string(), tensor.clone())).collect())?, gates);
+    }
+    let mut unequal = file.clone();
+    unequal.insert("res_gate.weight", Tensor::zeros([12], DType::F32));
+    assert!(matches!(read(&unequal), Err(Error::Key { .. })));
     Ok(())
 }
 
@@ -167,7 +157,6 @@ fn dense_weights_are_unwrapped() -> Result<()> {
     let bare = Checkpoint { tensors: named(&[("module.w", &a), ("b", &b)]), ..Checkpoint::default() };
     let tensors = keys::unwrap(bare, None)?;
     assert_eq!(tensors, named(&[("w", &a), ("b", &b)]));
-    assert_eq!(keys::from_file("f", tensors.clone(), &keys::rules(Family::Deit, Stage::Dense, 2))?, tensors);
     Ok(())
 }
 
@@ -350,6 +339,8 @@ fn archives_are_checked_before_they_are_unpacked() {
     assert_eq!(parse(&changed(central + 8, good[central + 8] | 1)), "unsupported_compression");
     assert_eq!(parse(&changed(central + 16, !good[central + 16])), "checksum");
     assert_eq!(parse(&changed(central + 45, 0x7f)), "truncated");
+    let shifted = [&good[..central], b"more", &good[central..]].concat();
+    assert_eq!(parse(&shifted), "bad_archive");
     for length in 0..good.len() {
         assert_eq!(parse(&good[..length]), "truncated", "{length}");
     }

@@ -1,4 +1,4 @@
-//! Checkpoint files: safetensors and PyTorch's `.pth` in and out, atomic writing, and the tables of key names.
+//! Checkpoint files: safetensors and PyTorch's `.pth` in and out, atomic writing, and where the weights are.
 //!
 //! Nothing in a file is trusted: nothing is executed, every length is checked against the bytes that are there before
 //! memory is taken, and what a file expands to is bounded by a small multiple of its size.

@@ -6,8 +6,7 @@
 //! ask for memory: what is listed or made is bounded by the tensors that are there.
 
 use super::{Architecture, Block, Family, Mixer, Model, Reduce, deit, interpolate};
-use crate::io::keys::{self, Stage};
-use crate::io::{self, Blob, BlobType, Checkpoint, pth, safetensors};
+use crate::io::{self, Blob, BlobType, Checkpoint, keys, pth, safetensors};
 use crate::nn::Params;
 use crate::tensor::{DType, Tensor};
 use crate::{Error, Result};
@@ -68,9 +67,7 @@ impl Model {
         let file = checkpoint.file.display().to_string();
         let own = architecture(&checkpoint)?;
         let tensors = keys::unwrap(checkpoint, options.wrapper.as_deref())?;
-        let family = options.arch.as_ref().or(own.as_ref()).map_or(Family::Deit, |arch| arch.family);
         let depth = depth(&file, &tensors)?;
-        let tensors = keys::from_file(&file, tensors, &keys::rules(family, Stage::Dense, depth))?;
         let mut weights = Weights::new(file, tensors)?;
         let arch = match options.arch.clone() {
             Some(arch) => arch,
@@ -111,9 +108,7 @@ impl Model {
     }
 
     fn blobs(&self) -> Result<Vec<(String, Blob)>> {
-        let blobs = self.params().iter().map(|(name, tensor)| Ok((name.to_string(), to_blob(tensor)?)));
-        let rules = keys::rules(self.arch().family, Stage::Dense, self.arch().blocks.len());
-        keys::to_file("model", blobs.collect::<Result<_>>()?, &rules)
+        self.params().iter().map(|(name, tensor)| Ok((name.to_string(), to_blob(tensor)?))).collect()
     }
 }
 
