@@ -147,12 +147,15 @@ impl<'p, 'a> Collector<'p, 'a> {
         let join = |key: &str| if name.is_empty() { key.into() } else { format!("{name}/{key}") };
         match self.pickle.node(id) {
             Node::Tensor(view) => self.tensor(view, name),
-            Node::Dict(items) => self
-                .inside(id, |this| items.iter().try_for_each(|[key, value]| this.walk(*value, join(&this.key(*key)?)))),
-            Node::List(items) | Node::Tuple(items) => self.inside(id, |this| {
-                items.iter().enumerate().try_for_each(|(index, value)| this.walk(*value, join(&index.to_string())))
+            Node::Dict(items) => self.inside(id, |this| {
+                let mut items = items.iter();
+                items.try_for_each(|[key, value]| this.walk(*value, join(&this.key(*key)?)))
             }),
-            _ => Ok(()),
+            Node::List(items) | Node::Tuple(items) => self.inside(id, |this| {
+                let mut items = items.iter().enumerate();
+                items.try_for_each(|(index, value)| this.walk(*value, join(&index.to_string())))
+            }),
+            _ => Ok(()), // a leaf, which has a value
         }
     }
 

@@ -1,5 +1,6 @@
 //! Writing `.pth` files that `torch.load(…, weights_only=True)` reads: a zip archive of stored entries, a pickle of
-//! protocol 2, ordered dictionaries.
+//! protocol 2, ordered dictionaries. Checked by hand with PyTorch 1.13: all ten element types, a scalar, an empty tensor
+//! and a wrapper load with equal values.
 
 use super::{STORAGES, zip};
 use crate::io::safetensors::check_names;
