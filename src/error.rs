@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a checkpoint file was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum FileProblem {
     /// Neither safetensors nor a `.pth` of a known format.
     UnknownFormat,
@@ -44,100 +45,36 @@ pub enum FileProblem {
 impl FileProblem {
     /// The problem's name in reports and golden cases, in snake case.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::UnknownFormat => "unknown_format",
-            Self::Truncated => "truncated",
-            Self::BadArchive => "bad_archive",
-            Self::Checksum => "checksum",
-            Self::UnsupportedByteorder => "unsupported_byteorder",
-            Self::UnsupportedCompression => "unsupported_compression",
-            Self::UnsafeGlobal => "unsafe_global",
-            Self::BadPickle => "bad_pickle",
-            Self::UnsupportedOpcode => "unsupported_opcode",
-            Self::DepthLimit => "depth_limit",
-            Self::BadView => "bad_view",
-            Self::BadStorage => "bad_storage",
-            Self::BadHeader => "bad_header",
-            Self::BadOffsets => "bad_offsets",
-            Self::UnsupportedDtype => "unsupported_dtype",
-        }
+        self.into()
     }
 }
 
-/// What can go wrong, as a value.
+/// What can go wrong, as a value: `expected` is what was needed, `found` what there was instead.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the fields' names and the variants' lines say it")]
 #[non_exhaustive]
 pub enum Error {
-    /// The operating system refused.
+    /// The operating system refused to "read", "write", "create" … a file or folder; `source` are its own words.
     #[error("cannot {action} {}: {source}", path.display())]
-    Io {
-        /// The verb: "read", "write", "create" ….
-        action: &'static str,
-        /// The file or folder.
-        path: PathBuf,
-        /// The system's own words.
-        source: std::io::Error,
-    },
-    /// A checkpoint file is damaged, hostile or of another kind.
+    Io { action: &'static str, path: PathBuf, source: std::io::Error },
+    /// A checkpoint file is damaged, hostile or of another kind; `detail` says what was expected and found.
     #[error("{}: {}: {detail}", file.display(), problem.name())]
-    File {
-        /// The file.
-        file: PathBuf,
-        /// The class of the problem.
-        problem: FileProblem,
-        /// What was expected and found.
-        detail: String,
-    },
-    /// A tensor of a checkpoint does not fit the model.
+    File { file: PathBuf, problem: FileProblem, detail: String },
+    /// A tensor of a checkpoint (`key`, or a list of them) does not fit the model; `file` is the source of the weights.
     #[error("{file}: key {key}: expected {expected}, found {found}")]
-    Key {
-        /// The file or other source of the weights.
-        file: String,
-        /// The tensor's name, or a list of names.
-        key: String,
-        /// What the model needs.
-        expected: String,
-        /// What the file has.
-        found: String,
-    },
+    Key { file: String, key: String, expected: String, found: String },
     /// An image cannot be used.
     #[error("{}: {detail}", file.display())]
-    Image {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong with it.
-        detail: String,
-    },
+    Image { file: PathBuf, detail: String },
     /// An op was given tensors that do not fit together.
     #[error("{op}: expected {expected}, found {found}")]
-    Shape {
-        /// The op.
-        op: &'static str,
-        /// What it needs.
-        expected: String,
-        /// What it got.
-        found: String,
-    },
+    Shape { op: &'static str, expected: String, found: String },
     /// A setting is out of range or contradicts another.
     #[error("{what}: expected {expected}, found {found}")]
-    Invalid {
-        /// The setting.
-        what: String,
-        /// Its valid range.
-        expected: String,
-        /// Its value.
-        found: String,
-    },
-    /// A NaN or an infinity appeared.
+    Invalid { what: String, expected: String, found: String },
+    /// A NaN or an infinity appeared in a layer or quantity, at a training step or mini-batch counted from 0.
     #[error("step {step}: {layer} is not finite ({value})")]
-    NonFinite {
-        /// The training step or mini-batch, counted from 0.
-        step: usize,
-        /// The layer or quantity.
-        layer: String,
-        /// The value found.
-        value: f64,
-    },
+    NonFinite { step: usize, layer: String, value: f64 },
 }
 
 impl Error {
@@ -145,6 +82,11 @@ impl Error {
     pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Error {
         let path = path.as_ref().to_path_buf();
         move |source| Error::Io { action, path, source }
+    }
+
+    /// An [`Error::Key`].
+    pub fn key(file: &str, key: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Error {
+        Error::Key { file: file.into(), key: key.into(), expected: expected.into(), found: found.into() }
     }
 
     /// An [`Error::Shape`].

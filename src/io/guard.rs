@@ -15,7 +15,6 @@ pub(super) fn fault<T>(problem: FileProblem, detail: impl Into<String>) -> Resul
 }
 
 /// Reads little-endian numbers and slices from `data`, starting at `at`.
-#[derive(Clone)]
 pub(super) struct Cursor<'a> {
     pub data: &'a [u8],
     pub at: usize,
@@ -37,38 +36,24 @@ impl<'a> Cursor<'a> {
         Ok(bytes)
     }
 
-    /// The next `N` bytes.
-    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
-        let mut out = [0; N];
-        out.copy_from_slice(self.take(N as u64)?);
-        Ok(out)
+    /// The next unsigned number, of `width` ≤ 8 bytes.
+    pub fn number(&mut self, width: u64) -> Result<u64, Fault> {
+        Ok(self.take(width)?.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
     }
 
-    pub fn u8(&mut self) -> Result<u8, Fault> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-
-    pub fn u16(&mut self) -> Result<u16, Fault> {
-        self.array().map(u16::from_le_bytes)
-    }
-
-    pub fn u32(&mut self) -> Result<u32, Fault> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    pub fn u64(&mut self) -> Result<u64, Fault> {
-        self.array().map(u64::from_le_bytes)
+    /// A number of `width` bytes, and as many bytes as it says.
+    pub fn counted(&mut self, width: u64) -> Result<&'a [u8], Fault> {
+        let count = self.number(width)?;
+        self.take(count)
     }
 
     /// The bytes up to the next line feed, which is skipped.
     pub fn line(&mut self) -> Result<&'a [u8], Fault> {
         let rest = self.data.get(self.at..).unwrap_or_default();
-        let Some(length) = rest.iter().position(|byte| *byte == b'\n') else {
-            return fault(FileProblem::Truncated, "a line without an end");
-        };
-        let line = self.take(length as u64)?;
-        self.at += 1;
-        Ok(line)
+        match rest.iter().position(|byte| *byte == b'\n') {
+            Some(length) => self.take(length as u64 + 1).map(|line| &line[..length]),
+            None => fault(FileProblem::Truncated, "a line without an end"),
+        }
     }
 }
 
@@ -85,10 +70,10 @@ impl Budget {
 
     /// Takes `bytes` from the budget.
     pub fn spend(&mut self, bytes: u64) -> Result<(), Fault> {
-        match self.left.checked_sub(bytes) {
-            Some(left) => self.left = left,
-            None => return fault(FileProblem::BadStorage, "the contents expand to far more than the file's size"),
-        }
+        let Some(left) = self.left.checked_sub(bytes) else {
+            return fault(FileProblem::BadStorage, "the contents expand to far more than the file's size");
+        };
+        self.left = left;
         Ok(())
     }
 }

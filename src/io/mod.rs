@@ -1,4 +1,4 @@
-//! Checkpoint files: safetensors and PyTorch's `.pth` in and out, atomic writing, and the tables of key names.
+//! Checkpoint files: safetensors and PyTorch's `.pth` in and out, atomic writing, and where the weights are.
 //!
 //! Nothing in a file is trusted: nothing is executed, every length is checked against the bytes that are there before
 //! memory is taken, and what a file expands to is bounded by a small multiple of its size.
@@ -20,20 +20,15 @@ use std::path::{Path, PathBuf};
 
 /// What a `.pth` file holds beside tensors.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "the plain ones are Python's own")]
 pub enum Value {
-    /// `None`.
     None,
-    /// `True` or `False`.
     Bool(bool),
-    /// An integer of up to 64 bits.
     Int(i64),
-    /// A longer integer: two's complement, little-endian.
+    /// An integer of more than 64 bits: two's complement, little-endian.
     Big(Vec<u8>),
-    /// A float.
     Float(f64),
-    /// A string.
     Str(String),
-    /// Bytes.
     Bytes(Vec<u8>),
     /// A list, tuple or set without tensors and dictionaries in it.
     List(Vec<Value>),
@@ -77,23 +72,22 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// The tensor called `name`.
     pub fn get(&self, name: &str) -> Option<&Blob> {
-        self.tensors.iter().find(|(key, _)| key == name).map(|(_, blob)| blob)
+        find(&self.tensors, name)
     }
 
     /// The tensor called `name`, or an [`Error::Key`].
     pub fn require(&self, name: &str) -> Result<&Blob> {
-        self.get(name).ok_or_else(|| Error::Key {
-            file: self.file.display().to_string(),
-            key: name.into(),
-            expected: "a tensor".into(),
-            found: "no such key".into(),
-        })
+        self.get(name).ok_or_else(|| Error::key(&self.file.display().to_string(), name, "a tensor", "no such key"))
     }
 
     /// The other leaf called `name`.
     pub fn value(&self, name: &str) -> Option<&Value> {
-        self.values.iter().find(|(key, _)| key == name).map(|(_, value)| value)
+        find(&self.values, name)
     }
+}
+
+fn find<'a, T>(list: &'a [(String, T)], name: &str) -> Option<&'a T> {
+    list.iter().find(|(key, _)| key == name).map(|(_, value)| value)
 }
 
 /// Reads a checkpoint of any known format, told apart by its first bytes (base_models 10.1).

@@ -1,8 +1,8 @@
 //! The stream that PyTorch wrote before 1.6 (base_models 10.3): five pickles, then the storages.
 
 use super::pickle::{self, Node};
-use super::tensors;
-use crate::error::FileProblem::{BadPickle, BadStorage, UnknownFormat, UnsupportedByteorder};
+use super::{bad, tensors};
+use crate::error::FileProblem::{BadStorage, UnknownFormat, UnsupportedByteorder};
 use crate::io::Checkpoint;
 use crate::io::guard::{Budget, Cursor, Fault, fault};
 use std::borrow::Cow;
@@ -15,7 +15,7 @@ const PROTOCOL: i64 = 1001;
 /// Parses a whole file.
 pub fn parse(data: &[u8]) -> Result<Checkpoint, Fault> {
     let protocol = pickle::parse(data, MAGIC.len())?;
-    if !matches!(protocol.root(), Node::Int(PROTOCOL)) {
+    if !matches!(protocol.node(protocol.root), Node::Int(PROTOCOL)) {
         return fault(UnknownFormat, format!("the version of the stream is not {PROTOCOL}"));
     }
     let system = pickle::parse(data, protocol.end)?;
@@ -23,21 +23,19 @@ pub fn parse(data: &[u8]) -> Result<Checkpoint, Fault> {
     let object = pickle::parse(data, system.end)?;
     let keys = pickle::parse(data, object.end)?;
     let storages = read_storages(data, &object, &keys)?;
-    tensors::collect(&object, &mut Budget::for_file(data.len()), |storage, _| match storages.get(storage.key) {
-        Some(bytes) => Ok(Cow::Borrowed(*bytes)),
-        None => fault(BadStorage, format!("no storage {}", storage.key)),
-    })
+    let load = |key: &str, _: &mut Budget| Ok(storages.get(key).map(|bytes| Cow::Borrowed(*bytes)));
+    tensors::collect(&object, &mut Budget::for_file(data.len()), &load)
 }
 
 fn check_byteorder(system: &pickle::Pickle) -> Result<(), Fault> {
-    let Node::Dict(items) = system.root() else {
-        return fault(BadPickle, "the system information is not a dictionary");
+    let Node::Dict(items) = system.node(system.root) else {
+        return bad("the system information is not a dictionary");
     };
-    let little = items.iter().find(|(key, _)| matches!(system.node(*key), Node::Str("little_endian")));
-    match little.map(|(_, value)| system.node(*value)) {
+    let little = items.iter().find(|[key, _]| matches!(system.node(*key), Node::Str("little_endian")));
+    match little.map(|[_, value]| system.node(*value)) {
         Some(Node::Bool(true)) => Ok(()),
         Some(Node::Bool(false)) => fault(UnsupportedByteorder, "written on a big-endian machine"),
-        _ => fault(BadPickle, "the system information lacks little_endian"),
+        _ => bad("the system information lacks little_endian"),
     }
 }
 
@@ -54,23 +52,23 @@ fn read_storages<'a>(
             return fault(BadStorage, format!("storage {} has two types or sizes", storage.key));
         }
     }
-    let Node::List(list) = keys.root() else {
-        return fault(BadPickle, "the storage keys are not a list");
+    let Node::List(list) = keys.node(keys.root) else {
+        return bad("the storage keys are not a list");
     };
     let mut cursor = Cursor::new(data, keys.end);
     let mut storages = HashMap::new();
     for key in list {
         let Node::Str(key) = keys.node(*key) else {
-            return fault(BadPickle, "a storage key is not a string");
+            return bad("a storage key is not a string");
         };
         let Some((dtype, count)) = known.get(key) else {
             return fault(BadStorage, format!("storage {key} is of unknown type"));
         };
-        let found = cursor.u64()?;
-        if found != *count {
+        let found = cursor.number(8)?;
+        if found != *count as u64 {
             return fault(BadStorage, format!("storage {key} has {found} elements, expected {count}"));
         }
-        let bytes = cursor.take(count.saturating_mul(dtype.size() as u64))?;
+        let bytes = cursor.take(found.saturating_mul(dtype.size() as u64))?;
         if storages.insert(*key, bytes).is_some() {
             return fault(BadStorage, format!("storage {key} comes twice"));
         }

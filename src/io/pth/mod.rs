@@ -15,7 +15,7 @@ pub(super) use zip::MAGIC as ZIP_MAGIC;
 
 use super::guard::{Budget, Fault, fault};
 use super::{BlobType, Checkpoint};
-use crate::error::FileProblem::{BadArchive, BadPickle, BadStorage, UnsupportedByteorder};
+use crate::error::FileProblem::{BadArchive, BadPickle, UnsupportedByteorder};
 
 /// PyTorch's name of the storage class of each element type.
 const STORAGES: [(&str, BlobType); 10] = [
@@ -31,45 +31,38 @@ const STORAGES: [(&str, BlobType); 10] = [
     ("BoolStorage", BlobType::Bool),
 ];
 
+/// A [`Fault`] of a malformed pickle.
+fn bad<T>(detail: impl Into<String>) -> Result<T, Fault> {
+    fault(BadPickle, detail)
+}
+
 /// Parses a file in the zip format.
 pub(super) fn parse_zip(data: &[u8]) -> Result<Checkpoint, Fault> {
-    let archive = zip::Archive::open(data)?;
+    let zip = zip::open(data)?;
+    let archive = zip::Archive::new(&zip)?;
     let mut budget = Budget::for_file(data.len());
     let root = find_root(&archive)?;
-    if let Some(entry) = archive.find(&format!("{root}byteorder")) {
-        let order = archive.read(entry, &mut budget)?;
-        if order.trim_ascii() != b"little" {
-            return fault(UnsupportedByteorder, format!("byte order {:?}", order.escape_ascii().to_string()));
-        }
+    if let Some(order) = archive.read(&format!("{root}byteorder"), &mut budget)?
+        && order.trim_ascii() != b"little"
+    {
+        return fault(UnsupportedByteorder, format!("byte order {:?}", order.escape_ascii().to_string()));
     }
-    let Some(entry) = archive.find(&format!("{root}data.pkl")) else {
-        return fault(BadArchive, "no data.pkl");
-    };
-    let stream = archive.read(entry, &mut budget)?;
+    let stream = archive.read(&format!("{root}data.pkl"), &mut budget)?.unwrap_or_default();
     let pickle = pickle::parse(&stream, 0)?;
     if pickle.end != stream.len() {
-        return fault(BadPickle, format!("{} bytes after the end of data.pkl", stream.len() - pickle.end));
+        return bad(format!("{} bytes after the end of data.pkl", stream.len() - pickle.end));
     }
-    tensors::collect(&pickle, &mut budget, |storage, budget| {
-        let Some(entry) = archive.find(&format!("{root}data/{}", storage.key)) else {
-            return fault(BadStorage, format!("no storage {}", storage.key));
-        };
-        archive.read(entry, budget)
-    })
+    tensors::collect(&pickle, &mut budget, &|key, budget| archive.read(&format!("{root}data/{key}"), budget))
 }
 
-/// The folder in the archive, with its slash.
-fn find_root(archive: &zip::Archive) -> Result<String, Fault> {
+/// The folder in the archive that has a `data.pkl`, with its slash.
+fn find_root<'a>(archive: &zip::Archive<'a>) -> Result<&'a str, Fault> {
     let mut roots = archive.names().filter_map(|name| name.strip_suffix("data.pkl"));
-    let root = roots.find(|root| root.ends_with('/') && root.matches('/').count() == 1);
-    let Some(root) = root else {
+    let Some(root) = roots.find(|root| root.ends_with('/') && root.matches('/').count() == 1) else {
         return fault(BadArchive, "no data.pkl: not a file of torch.save");
     };
-    if archive.find(&format!("{root}constants.pkl")).is_some() {
+    if archive.names().any(|name| name.strip_prefix(root) == Some("constants.pkl")) {
         return fault(BadArchive, "a TorchScript archive: save the state_dict instead");
     }
-    Ok(root.into())
+    Ok(root)
 }
-
-#[cfg(test)]
-mod tests;

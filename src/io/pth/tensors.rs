@@ -1,11 +1,16 @@
 //! From the values of a pickle to named contiguous tensors.
 
-use super::pickle::{Id, Node, Pickle, bad};
+use super::bad;
+use super::pickle::{Id, Kind, Node, Pickle};
 use crate::error::FileProblem::{BadStorage, BadView, DepthLimit};
+use crate::io::blob::product;
 use crate::io::guard::{Budget, Fault, fault};
 use crate::io::{Blob, BlobType, Checkpoint, Value};
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::collections::hash_map::{Entry, HashMap};
+use std::ops::Range;
+use std::rc::Rc;
 
 /// Deeper than any checkpoint nests.
 const MAX_DEPTH: usize = 500;
@@ -15,30 +20,27 @@ const MAX_RANK: usize = 64;
 /// A storage, or in old files a window of one, as the pickle mentions it; the bytes lie elsewhere.
 #[derive(Debug)]
 pub struct Storage<'a> {
-    /// The element type.
     pub dtype: BlobType,
     /// The name under which its bytes are found.
     pub key: &'a str,
     /// Elements of the whole storage.
-    pub total: u64,
-    /// First element of the window.
-    start: u64,
+    pub total: usize,
     /// Elements of the window.
-    count: u64,
+    window: Range<usize>,
 }
 
 /// A tensor: sizes and strides over a storage, checked to stay inside.
 #[derive(Debug)]
-pub struct View {
-    storage: Id,
+pub struct View<'a> {
+    storage: Rc<Storage<'a>>,
     offset: usize,
     shape: Vec<usize>,
     strides: Vec<usize>,
 }
 
-fn unsigned(pickle: &Pickle, id: Id) -> Option<u64> {
+fn unsigned(pickle: &Pickle, id: Id) -> Option<usize> {
     match pickle.node(id) {
-        Node::Int(value) => u64::try_from(*value).ok(),
+        Node::Int(value) => usize::try_from(*value).ok(),
         _ => None,
     }
 }
@@ -52,87 +54,80 @@ pub fn storage<'a>(pickle: &Pickle<'a>, id: Id) -> Result<Storage<'a>, Fault> {
     let [tag, class, key, _, total, window @ ..] = &items[..] else {
         return bad("a persistent id that is too short");
     };
-    let dtype = match pickle.node(*class) {
-        Node::Global(index) => pickle.global(*index).and_then(|global| global.storage()),
-        _ => None,
-    };
-    let (Node::Str("storage"), Some(dtype), Node::Str(key)) = (pickle.node(*tag), dtype, pickle.node(*key)) else {
+    let (Node::Str("storage"), Node::Global(class), Node::Str(key)) =
+        (pickle.node(*tag), pickle.node(*class), pickle.node(*key))
+    else {
         return bad("a persistent id that is no storage");
+    };
+    let Kind::Storage(dtype) = class.kind else {
+        return bad(format!("storage {key}: {}.{} is no element type", class.module, class.name));
     };
     let Some(total) = unsigned(pickle, *total) else {
         return fault(BadStorage, format!("storage {key}: a bad number of elements"));
     };
-    let (start, count) = match window.first().map(|window| pickle.node(*window)) {
-        None | Some(Node::None) => (0, total),
+    let window = match window.first().map(|window| pickle.node(*window)) {
+        None | Some(Node::None) => 0..total,
         Some(Node::Tuple(window)) if window.len() == 3 => {
             let part = unsigned(pickle, window[1]).zip(unsigned(pickle, window[2]));
-            match part.filter(|(start, count)| start.checked_add(*count).is_some_and(|end| end <= total)) {
-                Some(part) => part,
+            let window = part.and_then(|(start, count)| Some(start..start.checked_add(count)?));
+            match window.filter(|window| window.end <= total) {
+                Some(window) => window,
                 None => return fault(BadView, format!("a window leaves storage {key}")),
             }
         }
         Some(_) => return bad("a persistent id with an unknown window"),
     };
-    Ok(Storage { dtype, key, total, start, count })
+    Ok(Storage { dtype, key, total, window })
 }
 
 /// The view of `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks[, metadata])`.
-pub fn rebuild_tensor(pickle: &Pickle, arguments: &[Id]) -> Result<View, Fault> {
-    let [id, offset, size, stride, _, _, ..] = arguments else {
+pub fn rebuild_tensor<'a>(pickle: &Pickle<'a>, arguments: &[Id]) -> Result<View<'a>, Fault> {
+    let [storage, offset, size, stride, _, _, ..] = arguments else {
         return bad("a tensor with too few arguments");
     };
     let (Node::Storage(storage), Node::Tuple(size), Node::Tuple(stride)) =
-        (pickle.node(*id), pickle.node(*size), pickle.node(*stride))
+        (pickle.node(*storage), pickle.node(*size), pickle.node(*stride))
     else {
         return bad("a tensor of wrong arguments");
     };
-    let numbers = |ids: &[Id]| -> Option<Vec<usize>> {
-        ids.iter().map(|id| unsigned(pickle, *id).and_then(|value| usize::try_from(value).ok())).collect()
-    };
+    let numbers = |ids: &[Id]| ids.iter().map(|id| unsigned(pickle, *id)).collect::<Option<Vec<_>>>();
     let (Some(shape), Some(strides), Some(offset)) = (numbers(size), numbers(stride), unsigned(pickle, *offset)) else {
         return fault(BadView, format!("storage {}: a negative or huge offset, size or stride", storage.key));
     };
     if shape.len() != strides.len() || shape.len() > MAX_RANK {
         return fault(BadView, format!("storage {}: {} sizes, {} strides", storage.key, shape.len(), strides.len()));
     }
-    let count = crate::io::blob::product(&shape);
-    let last = shape.iter().zip(&strides).try_fold(offset, |last, (size, stride)| {
-        (*stride as u64).checked_mul((*size as u64).saturating_sub(1)).and_then(|step| last.checked_add(step))
-    });
-    let inside = last.is_some_and(|last| last < storage.count) || count == Some(0);
-    let first = usize::try_from(offset.saturating_add(storage.start)).ok();
-    match (count, first) {
-        (Some(_), Some(offset)) if inside => Ok(View { storage: *id, offset, shape, strides }),
-        _ => {
-            let detail = format!("shape {shape:?}, strides {strides:?} at {offset} leave {} elements", storage.count);
-            fault(BadView, format!("storage {}: {detail}", storage.key))
-        }
+    let (count, start, elements) = (product(&shape), storage.window.start, storage.window.len());
+    let last = shape
+        .iter()
+        .zip(&strides)
+        .try_fold(offset, |last, (size, stride)| last.checked_add(stride.checked_mul(size.saturating_sub(1))?));
+    if count != Some(0) && (count.is_none() || last.is_none_or(|last| last >= elements)) {
+        let detail = format!("shape {shape:?}, strides {strides:?} at {offset} leave {elements} elements");
+        return fault(BadView, format!("storage {}: {detail}", storage.key));
     }
+    Ok(View { storage: storage.clone(), offset: start.saturating_add(offset), shape, strides })
 }
 
+/// Finds the bytes of the storage with a key, if there is one.
+type Load<'p, 'a> = &'p dyn Fn(&str, &mut Budget) -> Result<Option<Cow<'a, [u8]>>, Fault>;
+
 /// Names every leaf of the pickle and copies the tensors out of their storages, which `load` finds.
-pub fn collect<'a>(
-    pickle: &Pickle<'a>,
-    budget: &mut Budget,
-    load: impl Fn(&Storage<'a>, &mut Budget) -> Result<Cow<'a, [u8]>, Fault>,
+pub fn collect<'p, 'a>(
+    pickle: &'p Pickle<'a>,
+    budget: &'p mut Budget,
+    load: Load<'p, 'a>,
 ) -> Result<Checkpoint, Fault> {
-    let mut collector = Collector {
-        pickle,
-        budget,
-        load,
-        loaded: HashMap::new(),
-        path: Vec::new(),
-        names: HashSet::new(),
-        out: Checkpoint::default(),
-    };
-    collector.walk(pickle.root_id(), String::new())?;
+    let (loaded, names, out) = (HashMap::new(), HashSet::new(), Checkpoint::default());
+    let mut collector = Collector { pickle, budget, load, loaded, path: Vec::new(), names, out };
+    collector.walk(pickle.root, String::new())?;
     Ok(collector.out)
 }
 
-struct Collector<'p, 'a, F> {
+struct Collector<'p, 'a> {
     pickle: &'p Pickle<'a>,
     budget: &'p mut Budget,
-    load: F,
+    load: Load<'p, 'a>,
     /// Key to bytes and the first tensor that used them.
     loaded: HashMap<&'p str, (Cow<'a, [u8]>, String)>,
     /// The containers that are being walked.
@@ -141,38 +136,31 @@ struct Collector<'p, 'a, F> {
     out: Checkpoint,
 }
 
-impl<'p, 'a, F: Fn(&Storage<'a>, &mut Budget) -> Result<Cow<'a, [u8]>, Fault>> Collector<'p, 'a, F> {
+impl<'p, 'a> Collector<'p, 'a> {
     fn walk(&mut self, id: Id, name: String) -> Result<(), Fault> {
         self.budget.spend(64 + name.len() as u64)?;
-        let pickle = self.pickle;
-        match pickle.node(id) {
-            Node::Tensor(view) => return self.tensor(view, name),
-            Node::Dict(items) => {
-                self.enter(id)?;
-                for (key, value) in items {
-                    self.walk(*value, join(&name, &self.key(*key)?))?;
-                }
-                self.path.pop();
-                return Ok(());
-            }
-            Node::List(items) | Node::Tuple(items) if !self.is_plain(id)? => {
-                self.enter(id)?;
-                for (index, value) in items.iter().enumerate() {
-                    self.walk(*value, join(&name, &index.to_string()))?;
-                }
-                self.path.pop();
-                return Ok(());
-            }
-            _ => {}
+        if let Some(value) = self.value(id)? {
+            self.claim(&name)?;
+            self.out.values.push((name, value));
+            return Ok(());
         }
-        let value = self.value(id)?;
-        self.claim(&name)?;
-        self.out.values.push((name, value));
-        Ok(())
+        let join = |key: &str| if name.is_empty() { key.into() } else { format!("{name}/{key}") };
+        match self.pickle.node(id) {
+            Node::Tensor(view) => self.tensor(view, name),
+            Node::Dict(items) => self.inside(id, |this| {
+                let mut items = items.iter();
+                items.try_for_each(|[key, value]| this.walk(*value, join(&this.key(*key)?)))
+            }),
+            Node::List(items) | Node::Tuple(items) => self.inside(id, |this| {
+                let mut items = items.iter().enumerate();
+                items.try_for_each(|(index, value)| this.walk(*value, join(&index.to_string())))
+            }),
+            _ => Ok(()), // a leaf, which has a value
+        }
     }
 
-    /// Notes that the inside of a container is walked; a container inside of itself is refused.
-    fn enter(&mut self, id: Id) -> Result<(), Fault> {
+    /// Walks the inside of a container; one inside of itself is refused.
+    fn inside<T>(&mut self, id: Id, walk: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
         if self.path.contains(&id) {
             return bad("a container that contains itself");
         }
@@ -180,7 +168,9 @@ impl<'p, 'a, F: Fn(&Storage<'a>, &mut Budget) -> Result<Cow<'a, [u8]>, Fault>> C
             return fault(DepthLimit, format!("nested deeper than {MAX_DEPTH}"));
         }
         self.path.push(id);
-        Ok(())
+        let result = walk(self);
+        self.path.pop();
+        result
     }
 
     fn claim(&mut self, name: &str) -> Result<(), Fault> {
@@ -202,121 +192,82 @@ impl<'p, 'a, F: Fn(&Storage<'a>, &mut Budget) -> Result<Cow<'a, [u8]>, Fault>> C
         })
     }
 
-    /// Whether a value holds neither tensor nor dictionary.
-    fn is_plain(&mut self, id: Id) -> Result<bool, Fault> {
-        self.budget.spend(1)?;
-        let pickle = self.pickle;
-        match pickle.node(id) {
-            Node::Tensor(_) | Node::Dict(_) => Ok(false),
-            Node::List(items) | Node::Tuple(items) => {
-                self.enter(id)?;
-                for item in items {
-                    if !self.is_plain(*item)? {
-                        self.path.pop();
-                        return Ok(false);
-                    }
-                }
-                self.path.pop();
-                Ok(true)
-            }
-            _ => Ok(true),
-        }
-    }
-
-    /// A plain value.
-    fn value(&mut self, id: Id) -> Result<Value, Fault> {
-        let pickle = self.pickle;
-        let class = |index: u32| pickle.global(index).map(|global| global.path()).unwrap_or_default();
-        let value = match pickle.node(id) {
+    /// A leaf that is no tensor, lists of such leaves included; `None` for what has a tensor or a dictionary in it.
+    fn value(&mut self, id: Id) -> Result<Option<Value>, Fault> {
+        let node = self.pickle.node(id);
+        let size = match node {
+            Node::Big(bytes) | Node::Bytes(bytes) => bytes.len(),
+            Node::Str(text) => text.len(),
+            Node::Global(class) | Node::Opaque(class) => class.module.len() + class.name.len(),
+            _ => 0,
+        };
+        self.budget.spend(16 + size as u64)?;
+        Ok(Some(match node {
+            Node::None => Value::None,
             Node::Bool(value) => Value::Bool(*value),
             Node::Int(value) => Value::Int(*value),
             Node::Float(value) => Value::Float(*value),
             Node::Big(bytes) => Value::Big(bytes.to_vec()),
             Node::Bytes(bytes) => Value::Bytes(bytes.to_vec()),
             Node::Str(text) => Value::Str((*text).into()),
-            Node::Global(index) | Node::Opaque(index) => Value::Opaque(class(*index)),
+            Node::Global(class) | Node::Opaque(class) => Value::Opaque(format!("{}.{}", class.module, class.name)),
             Node::Storage(_) => Value::Opaque("torch.Storage".into()),
             Node::List(items) | Node::Tuple(items) => {
-                Value::List(items.iter().map(|item| self.value(*item)).collect::<Result<_, Fault>>()?)
+                let values = |this: &mut Self| items.iter().map(|item| this.value(*item)).collect();
+                return self.inside(id, values).map(|values: Option<_>| values.map(Value::List));
             }
-            Node::None | Node::Dict(_) | Node::Tensor(_) => Value::None,
-        };
-        let size = match &value {
-            Value::Big(bytes) | Value::Bytes(bytes) => bytes.len(),
-            Value::Str(text) | Value::Opaque(text) => text.len(),
-            _ => 0,
-        };
-        self.budget.spend(16 + size as u64)?;
-        Ok(value)
+            Node::Dict(_) | Node::Tensor(_) => return Ok(None),
+        }))
     }
 
-    fn tensor(&mut self, view: &'p View, name: String) -> Result<(), Fault> {
-        let pickle = self.pickle;
-        let Node::Storage(storage) = pickle.node(view.storage) else {
-            return bad(format!("{name}: a tensor without a storage"));
-        };
+    fn tensor(&mut self, view: &'p View<'a>, name: String) -> Result<(), Fault> {
+        let storage = &view.storage;
         self.claim(&name)?;
-        if !self.loaded.contains_key(storage.key) {
-            let bytes = (self.load)(storage, self.budget)?;
-            self.loaded.insert(storage.key, (bytes, name.clone()));
-        } else if let Some((_, first)) = self.loaded.get(storage.key) {
-            self.budget.spend(64 + (name.len() + first.len()) as u64)?;
-            self.out.tied.push((name.clone(), first.clone()));
-        }
-        let source = self.loaded.get(storage.key).map(|(bytes, _)| &bytes[..]).unwrap_or_default();
+        let (bytes, _) = match self.loaded.entry(storage.key) {
+            Entry::Occupied(entry) => {
+                let loaded = entry.into_mut();
+                self.budget.spend(64 + (name.len() + loaded.1.len()) as u64)?;
+                self.out.tied.push((name.clone(), loaded.1.clone()));
+                loaded
+            }
+            Entry::Vacant(entry) => match (self.load)(storage.key, self.budget)? {
+                Some(bytes) => entry.insert((bytes, name.clone())),
+                None => return fault(BadStorage, format!("no storage {}", storage.key)),
+            },
+        };
         let (dtype, size) = (storage.dtype, storage.dtype.size());
-        if Some(source.len() as u64) != storage.total.checked_mul(size as u64) {
-            let detail = format!("{} bytes, expected {} x {}", source.len(), storage.total, dtype.name());
+        if Some(bytes.len()) != storage.total.checked_mul(size) {
+            let detail = format!("{} bytes, expected {} x {}", bytes.len(), storage.total, dtype.name());
             return fault(BadStorage, format!("storage {} of {name}: {detail}", storage.key));
         }
         let count: usize = view.shape.iter().product();
-        self.budget.spend(count as u64 * size as u64)?;
-        let Some(bytes) = gather(view, source, size, count) else {
+        let length = count.saturating_mul(size);
+        self.budget.spend(length as u64)?;
+        let mut out = Vec::with_capacity(length);
+        if count > 0 && gather(&view.shape, &view.strides, view.offset, bytes, size, &mut out).is_none() {
             return fault(BadView, format!("{name} leaves its storage"));
-        };
-        if dtype == BlobType::Bool && bytes.iter().any(|byte| *byte > 1) {
+        }
+        if dtype == BlobType::Bool && out.iter().any(|byte| *byte > 1) {
             return fault(BadStorage, format!("{name}: a boolean that is neither 0 nor 1"));
         }
-        self.out.tensors.push((name, Blob { dtype, shape: view.shape.clone(), bytes }));
+        self.out.tensors.push((name, Blob { dtype, shape: view.shape.clone(), bytes: out }));
         Ok(())
     }
 }
 
-fn join(name: &str, key: &str) -> String {
-    if name.is_empty() { key.into() } else { format!("{name}/{key}") }
-}
-
-/// The `count` elements of `view` in row-major order; `None` when one lies outside of `source`.
-fn gather(view: &View, source: &[u8], size: usize, count: usize) -> Option<Vec<u8>> {
-    if count == 0 {
-        return Some(Vec::new());
-    }
-    let mut expected = 1;
-    let contiguous = view.shape.iter().zip(&view.strides).rev().all(|(extent, stride)| {
-        let fits = *extent == 1 || *stride == expected;
-        expected *= extent;
+/// Appends the elements, of `size` bytes, of a view that starts at element `at` of `source`, in row-major order; `None`
+/// when one lies outside. What is contiguous is copied as a whole.
+fn gather(shape: &[usize], strides: &[usize], at: usize, source: &[u8], size: usize, out: &mut Vec<u8>) -> Option<()> {
+    let mut count = 1;
+    let contiguous = shape.iter().zip(strides).rev().all(|(extent, stride)| {
+        let fits = *extent == 1 || *stride == count;
+        count *= extent;
         fits
     });
     if contiguous {
-        let begin = view.offset.checked_mul(size)?;
-        return source.get(begin..begin.checked_add(count.checked_mul(size)?)?).map(<[u8]>::to_vec);
-    }
-    let mut out = Vec::with_capacity(count.checked_mul(size)?);
-    let mut index = vec![0; view.shape.len()];
-    let mut at = view.offset;
-    for _ in 0..count {
         let begin = at.checked_mul(size)?;
-        out.extend_from_slice(source.get(begin..begin.checked_add(size)?)?);
-        for dim in (0..index.len()).rev() {
-            index[dim] += 1;
-            // A size of 1 leaves any stride, even one that overflows; what is added is taken away again.
-            at = at.wrapping_add(view.strides[dim]);
-            if index[dim] < view.shape[dim] {
-                break;
-            }
-            at = at.wrapping_sub(view.strides[dim].wrapping_mul(index[dim]));
-            index[dim] = 0;
-        }
+        out.extend_from_slice(source.get(begin..begin.checked_add(count * size)?)?);
+        return Some(());
     }
-    Some(out)
+    (0..shape[0]).try_for_each(|index| gather(&shape[1..], &strides[1..], at + index * strides[0], source, size, out))
 }
