@@ -6,6 +6,6 @@ mod groups;
 mod schedule;
 
 pub use adamw::{AdamW, AdamwConfig, clip_factor};
-pub use ema::Ema;
+pub use ema::ema;
 pub use groups::{GroupRule, default_rules, group_of};
 pub use schedule::Cosine;

@@ -35,10 +35,7 @@ impl Cosine {
         if let Some((what, rate)) = rates.into_iter().find(|(_, rate)| !rate.is_finite() || *rate < 0.0) {
             return Err(Error::invalid(what, "a finite rate, at least 0", rate));
         }
-        if self.length == 0 {
-            return Err(Error::invalid("length of the schedule", "at least 1", 0));
-        }
-        Ok(())
+        if self.length > 0 { Ok(()) } else { Err(Error::invalid("length of the schedule", "at least 1", 0)) }
     }
 
     /// The rate at `t`, without the lag.
@@ -56,10 +53,5 @@ impl Cosine {
     /// The rate that is used at `t`: `lr(max(t - lag, 0))`.
     pub fn used_at(&self, t: usize) -> f64 {
         self.at(t.saturating_sub(self.lag))
-    }
-
-    /// The rate before the first step: `warmup_lr` with a warm-up, else `lr`.
-    pub fn at_construction(&self) -> f64 {
-        if self.warmup > 0 { self.warmup_lr } else { self.lr }
     }
 }

@@ -1,8 +1,8 @@
 //! Distillation from a teacher's logits.
 //!
-//! `L = (1 - α) base + α KD(z, teacher)` with `z` the distillation head's logits. Soft: `KD` of [`ops::kd`](crate::ops::kd()) at
-//! temperature `τ`; hard: cross entropy against the teacher's most likely class. Source: DeiT, section 5 and its code,
-//! which divides the soft term by samples and classes ([`Reduction::PerElement`]).
+//! `L = (1 - α) base + α KD(z, teacher)` with `z` the distillation head's logits. Soft: `KD` of
+//! [`ops::kd`](crate::ops::kd()) at temperature `τ`; hard: cross entropy against the teacher's most likely class. Source:
+//! DeiT, section 5 and its code, which divides the soft term by samples and classes ([`Reduction::PerElement`]).
 
 use crate::ops::{self, Reduction};
 use crate::tensor::Tensor;
@@ -41,8 +41,8 @@ pub struct Distillation {
 impl Default for Distillation {
     /// DeiT's defaults, with no teacher.
     fn default() -> Self {
-        let reduction = Reduction::PerElement;
-        Self { kind: DistillKind::None, alpha: 0.5, tau: 1.0, reduction, single_head: false }
+        let (kind, reduction) = (DistillKind::None, Reduction::PerElement);
+        Self { kind, alpha: 0.5, tau: 1.0, reduction, single_head: false }
     }
 }
 

@@ -8,7 +8,6 @@ mod nonfinite;
 mod teacher;
 mod trainer;
 
-pub use checkpoint::State;
 pub use config::TrainConfig;
 pub use distill::{DistillKind, Distillation};
 pub use evaluate::{Accuracy, Evaluation, evaluate};
