@@ -13,7 +13,8 @@ mod source;
 mod zoo;
 
 use clap::{Parser, Subcommand};
-use espalier::{Error, Result};
+use espalier::Error;
+use espalier::report::table::one_line;
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
@@ -35,24 +36,21 @@ enum Command {
     Bench(bench::Args),
 }
 
-fn run(command: Command) -> Result<()> {
-    match command {
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
         Command::Doctor(args) => doctor::run(&args),
         Command::Zoo(args) => zoo::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Classify(args) => classify::run(&args),
         Command::Prune(args) => prune::run(*args),
         Command::Bench(args) => bench::run(&args),
-    }
-}
-
-fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         // The reader of a pipe has what it wanted.
         Err(Error::Io { source, .. }) if source.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", show::one_line(&error.to_string()));
+            eprintln!("error: {}", one_line(&error.to_string()));
             ExitCode::FAILURE
         }
     }

@@ -1,6 +1,6 @@
 //! `espalier prune METHOD`: the main job, the same steps as the example `prune_deit_small`.
 
-use super::show;
+use crate::show::print;
 use clap::Subcommand;
 use espalier::Result;
 use espalier::prune::job::{Job, JobOptions};
@@ -21,7 +21,6 @@ enum Method {
 pub fn run(args: Args) -> Result<()> {
     let Method::Savit(options) = args.method;
     let job = Job::open(options)?;
-    let folder = job.folder().display().to_string();
-    let table = job.run()?;
-    show::print(&format!("{table}\nreport, checkpoints and plan: {folder}\n"))
+    let folder = job.folder().to_path_buf();
+    print(format!("{}\nreport, checkpoints and plan: {}", job.run()?, folder.display()))
 }
