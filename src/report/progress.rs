@@ -31,7 +31,7 @@ impl Show {
     }
 }
 
-/// How far a loop over images has come, how fast it is and when it ends; it ends the display when dropped.
+/// How far a loop over images has come, how fast it is and when it ends; the last state stays readable.
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
@@ -70,14 +70,6 @@ impl Progress {
         self.bar.set_message(text.into());
     }
 
-    /// Ends the display; the last state stays readable.
-    pub fn finish(&self) {
-        if self.show == Show::Lines && !self.bar.is_finished() {
-            eprintln!("{}", self.line());
-        }
-        self.bar.abandon();
-    }
-
     /// The present state as one plain line.
     pub fn line(&self) -> String {
         let (done, total) = (self.bar.position(), self.bar.length().unwrap_or(0));
@@ -87,7 +79,10 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.finish();
+        if self.show == Show::Lines {
+            eprintln!("{}", self.line());
+        }
+        self.bar.abandon();
     }
 }
 

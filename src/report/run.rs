@@ -1,15 +1,13 @@
 //! The folder of one run: configuration, log as JSON lines, curves, results. Nothing in it is ever half written.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::path::{Component, Path, PathBuf};
-
-use serde::Serialize;
-use serde_json::Value;
-
 use super::svg::{Lines, document};
 use crate::io::write_atomic;
 use crate::{Error, Result};
+use serde::Serialize;
+use serde_json::Value;
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::{Component, Path, PathBuf};
 
 /// The folder's log, one JSON object a line.
 pub const LOG: &str = "log.jsonl";
@@ -28,7 +26,7 @@ impl RunFolder {
         let Some(name) = wanted.file_name() else {
             return Err(Error::invalid("run folder", "a path that ends in a name", wanted.display()));
         };
-        if let Some(parent) = wanted.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        if let Some(parent) = wanted.parent() {
             fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
         }
         let mut path = wanted.to_path_buf();
@@ -113,17 +111,13 @@ fn not_json(name: &str, error: serde_json::Error) -> Error {
 pub fn read_log(path: impl AsRef<Path>) -> Result<Vec<Value>> {
     let path = path.as_ref();
     let text = fs::read(path).map_err(Error::io("read", path))?;
-    let mut records = Vec::new();
-    for (number, line) in text.split_inclusive(|&byte| byte == b'\n').enumerate() {
-        match serde_json::from_slice(line) {
-            Ok(record) => records.push(record),
-            Err(_) if line.trim_ascii().is_empty() || !line.ends_with(b"\n") => {}
-            Err(error) => {
-                return Err(Error::invalid(format!("{} line {}", path.display(), number + 1), "a JSON value", error));
-            }
-        }
-    }
-    Ok(records)
+    let lines = text.split_inclusive(|&byte| byte == b'\n').enumerate();
+    let record = |(at, line): (usize, &[u8])| match serde_json::from_slice(line) {
+        Ok(record) => Some(Ok(record)),
+        Err(_) if line.trim_ascii().is_empty() || !line.ends_with(b"\n") => None,
+        Err(error) => Some(Err(Error::invalid(format!("{} line {}", path.display(), at + 1), "a JSON value", error))),
+    };
+    lines.filter_map(record).collect()
 }
 
 /// Panels of loss, accuracy and learning rate: every number of the records whose key says which it is.

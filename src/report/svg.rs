@@ -4,7 +4,7 @@ use super::table::one_line;
 use std::collections::BTreeSet;
 
 /// The width of every picture.
-pub const WIDTH: f64 = 720.0;
+const WIDTH: f64 = 720.0;
 /// Where plots begin and end.
 pub(super) const LEFT: f64 = 76.0;
 pub(super) const RIGHT: f64 = WIDTH - 24.0;
@@ -59,7 +59,7 @@ impl Panel {
 
     /// One line of text.
     pub(super) fn text(&mut self, class: &str, x: f64, y: f64, text: &str) {
-        let text = one_line(text).replace('&', "&amp;").replace('<', "&lt;");
+        let text = one_line(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
         self.body += &format!("<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">{text}</text>\n");
     }
 
@@ -122,10 +122,8 @@ impl Panel {
 /// Curves over one pair of axes. A value that cannot be drawn breaks its curve and leaves a cross on the axis.
 #[derive(Debug, Clone)]
 pub struct Lines {
-    /// Above the plot.
-    pub title: String,
-    /// The name of the horizontal axis.
-    pub x: String,
+    title: String,
+    x: String,
     /// A logarithmic vertical axis; values from 0 down cannot be drawn on it.
     pub log_y: bool,
     /// Name and points of each curve.
@@ -133,7 +131,7 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// A plot without curves.
+    /// A plot without curves; `x` names its horizontal axis.
     pub fn new(title: &str, x: &str) -> Lines {
         Lines { title: title.into(), x: x.into(), log_y: false, series: Vec::new() }
     }

@@ -3,18 +3,16 @@
 use std::time::Duration;
 
 /// A table of text cells; a column whose cells all begin like numbers is aligned to the right.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Table {
-    /// The names of the columns.
-    pub header: Vec<String>,
-    /// The rows; a short one ends in empty cells.
-    pub rows: Vec<Vec<String>>,
+    /// The names of the columns, then the rows; a short one ends in empty cells.
+    rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// A table without rows.
     pub fn new(header: &[&str]) -> Table {
-        Table { header: header.iter().map(|name| name.to_string()).collect(), rows: Vec::new() }
+        Table { rows: vec![header.iter().map(|name| name.to_string()).collect()] }
     }
 
     /// Adds a row.
@@ -47,11 +45,10 @@ impl Table {
         rule: impl Fn(usize, bool) -> String,
         [open, between, close]: [&str; 3],
     ) -> String {
-        let mut lines = vec![open.to_string(); self.rows.len() + 2];
-        let columns = self.rows.iter().map(Vec::len).chain([self.header.len()]).max().unwrap_or(0);
-        for column in 0..columns {
-            let rows = [&self.header].into_iter().chain(&self.rows);
-            let mut cells: Vec<_> = rows.map(|row| row.get(column).map_or("".into(), |cell| clean(cell))).collect();
+        let mut lines = vec![open.to_string(); self.rows.len() + 1];
+        for column in 0..self.rows.iter().map(Vec::len).max().unwrap_or(0) {
+            let cell = |row: &Vec<String>| row.get(column).map_or(String::new(), |cell| clean(cell));
+            let mut cells: Vec<String> = self.rows.iter().map(cell).collect();
             let mut filled = cells[1..].iter().filter(|cell| !is_blank(cell)).peekable();
             let right = filled.peek().is_some() && filled.all(|cell| is_number(cell));
             cells.insert(1, rule(cells.iter().map(|cell| cell.chars().count()).max().unwrap_or(0), right));

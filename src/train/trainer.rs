@@ -129,12 +129,9 @@ impl<'a> Trainer<'a> {
         let (loss, grads) = self.gradients(&x, &target, taught.as_ref(), mode)?;
         let norm = ops::global_norm(grads.iter().map(|(_, grad)| grad))?;
         if !loss.is_finite() || !norm.is_finite() {
-            let (value, layer) = match loss.is_finite() {
-                true => (norm, nonfinite::named("gradient of", &grads)),
-                false => (loss, None),
-            };
-            let layer = layer.map_or_else(|| first_nonfinite(self.model, &x, mode), Ok)?;
-            return Err(Error::NonFinite { step, layer, value });
+            let gradient = nonfinite::named("gradient of", &grads).filter(|_| loss.is_finite());
+            let layer = gradient.map_or_else(|| first_nonfinite(self.model, &x, mode), Ok)?;
+            return Err(Error::NonFinite { step, layer, value: if loss.is_finite() { norm } else { loss } });
         }
         let lr = config.schedule.used_at(if config.schedule_in_steps { step } else { self.epoch });
         let scale = config.clip_norm.map_or(1.0, |limit| clip_factor(norm, limit));

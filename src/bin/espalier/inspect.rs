@@ -37,19 +37,13 @@ struct Contents {
 pub fn run(args: &Args) -> Result<()> {
     let size = std::fs::metadata(&args.file).map_err(Error::io("read", &args.file))?.len();
     let (checkpoint, file) = (io::read(&args.file)?, args.file.display().to_string());
-    let model = Model::load(&args.file, &LoadOptions::default());
+    let floats = |blob: &Blob| if blob.dtype.is_float() { blob.count().unwrap_or(0) as u64 } else { 0 };
+    let parameters = keys::unwrap(checkpoint.clone(), None)?.iter().map(|(_, blob)| floats(blob)).sum();
     let stage = checkpoint.metadata.iter().find(|(key, _)| key == STAGE).map(|(_, value)| value.clone());
+    let model = Model::from_checkpoint(checkpoint.clone(), &LoadOptions::default());
     let next = model.is_ok().then(|| format!("espalier classify --weights {file} PATH…"));
-    let contents = Contents { parameters: parameters(&checkpoint)?, file, size, checkpoint, stage, model, next };
+    let contents = Contents { file, size, checkpoint, parameters, stage, model, next };
     print(if args.json { contents.json().to_string() } else { contents.text() })
-}
-
-fn parameters(checkpoint: &Checkpoint) -> Result<u64> {
-    let shape = |blob: &Blob| Blob { dtype: blob.dtype, shape: blob.shape.clone(), bytes: Vec::new() };
-    let tensors = checkpoint.tensors.iter().map(|(name, blob)| (name.clone(), shape(blob))).collect();
-    let weights = keys::unwrap(Checkpoint { tensors, ..Checkpoint::default() }, None)?;
-    let floats = weights.iter().filter(|(_, blob)| blob.dtype.is_float());
-    Ok(floats.map(|(_, blob)| blob.count().unwrap_or(0) as u64).sum())
 }
 
 impl Contents {
