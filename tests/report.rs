@@ -162,23 +162,20 @@ fn long_curves_are_thinned_but_keep_their_extremes() {
 #[test]
 fn a_structure_shows_every_block() {
     let hidden = [1067, 980, 1200, 1400, 1536, 700, 640, 900, 512, 400, 80, 0];
-    let svg = structure_svg(&[6; 12], &[3, 4, 6, 5, 5, 4, 4, 3, 3, 2, 1, 0], &[1536; 12], &hidden, 384, 300);
+    let svg = structure_svg([&[6; 12], &[3, 4, 6, 5, 5, 4, 4, 3, 3, 2, 1, 0]], [&[1536; 12], &hidden], [384, 300]);
     check("structure_demo.svg", &svg);
     assert!(svg.contains("Heads: 40 of 72 kept (56 %)") && svg.contains("300 of 384 kept (78 %)"));
     assert_eq!(tags(&svg, "class=\"cell\""), 40 + 11 + 1);
     check(
         "structure_swin.svg",
         &structure_svg(
-            &[3, 3, 6, 6, 12, 12, 12, 12, 24, 24],
-            &[2, 3, 5, 6, 9, 8, 12, 11, 20, 1],
-            &[384; 24],
-            &[200; 24],
-            96,
-            96,
+            [&[3, 3, 6, 6, 12, 12, 12, 12, 24, 24], &[2, 3, 5, 6, 9, 8, 12, 11, 20, 1]],
+            [&[384; 24], &[200; 24]],
+            [96, 96],
         ),
     );
-    check("structure_odd.svg", &structure_svg(&[], &[2], &[0, 0], &[], 0, 0));
-    check("structure_wide.svg", &structure_svg(&[16; 60], &[9; 60], &[4096; 60], &[1000; 60], 1024, 2000));
+    check("structure_odd.svg", &structure_svg([&[], &[2]], [&[0, 0], &[]], [0, 0]));
+    check("structure_wide.svg", &structure_svg([&[16; 60], &[9; 60]], [&[4096; 60], &[1000; 60]], [1024, 2000]));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! AdamW over a model's parameters.
+//! AdamW over a model's parameters, clipping, and the moving average.
 
 use super::groups::{GroupRule, default_rules, group_of};
 use crate::nn::Params;
@@ -67,4 +67,10 @@ impl AdamW {
 /// `min(1, max_norm / (norm + 1e-6))`: the factor that clips gradients of global norm `norm`.
 pub fn clip_factor(norm: f64, max_norm: f64) -> f64 {
     (max_norm / (norm + 1e-6)).min(1.0)
+}
+
+/// `average ← decay · average + (1 - decay) · parameter`, of each parameter by its place; begins as a clone of them.
+pub fn ema(average: &mut Params, params: &Params, decay: f64) -> Result<()> {
+    let mut pairs = average.iter_mut().zip(params.iter());
+    pairs.try_for_each(|((_, average), (_, param))| ops::ema(average, param, decay))
 }

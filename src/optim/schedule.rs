@@ -8,7 +8,7 @@ use std::f64::consts::PI;
 /// `min_lr + (lr - min_lr) (1 + cos(π t' / length)) / 2`, `min_lr` from `t' = length` on.
 ///
 /// `t' = t - warmup` when the warm-up is a prefix (Swin), else `t' = t`: the cosine runs under the warm-up (DeiT).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cosine {
     /// Highest rate.
@@ -23,8 +23,7 @@ pub struct Cosine {
     pub warmup: usize,
     /// Whether the cosine starts after the warm-up.
     pub warmup_prefix: bool,
-    /// Steps by which the rate in use lags behind: DeiT's and SAViT's loops set the rate of `e` after epoch `e`, so
-    /// epoch `e` runs at `lr(e - 1)` and epochs 0 and 1 at `lr(0)`: lag 1.
+    /// Steps by which the rate in use lags: 1 for DeiT and SAViT, whose loops set the rate of `e` after epoch `e`.
     pub lag: usize,
 }
 

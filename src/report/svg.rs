@@ -1,6 +1,6 @@
 //! Pictures as SVG text: the same input gives the same bytes, readable on light and dark pages.
 
-use super::table::one_line;
+use super::table::{one_line, shorten};
 use std::collections::BTreeSet;
 
 /// The width of every picture.
@@ -84,8 +84,7 @@ impl Panel {
     fn legend<'a>(&mut self, names: impl Iterator<Item = &'a String>) -> f64 {
         let (mut x, mut y) = (LEFT, 46.0);
         for (index, name) in names.enumerate() {
-            let short = name.chars().count() <= 40;
-            let name = if short { name.clone() } else { name.chars().take(39).chain(['…']).collect() };
+            let name = shorten(name, 40);
             let width = 32.0 + name.chars().count() as f64 * 6.8;
             if x > LEFT && x + width > RIGHT {
                 (x, y) = (LEFT, y + 18.0);
@@ -99,18 +98,18 @@ impl Panel {
 
     /// A line through the points that have a height; a point alone is a dot, one without height a cross on the axis.
     fn curve(&mut self, points: &[(f64, Option<f64>)], index: usize, floor: f64) {
-        let (color, mut line) = (COLORS[index % COLORS.len()], String::new());
-        for run in points.chunk_by(|a, b| a.1.is_some() == b.1.is_some()) {
-            let dot = run.len() == 1;
-            for (at, &(x, y)) in run.iter().enumerate() {
-                match y {
-                    Some(y) if dot => {
-                        self.body += &format!("<circle fill=\"{color}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2.6\"/>\n");
-                    }
-                    Some(y) => line += &format!("{}{x:.1} {y:.1}", if at == 0 { 'M' } else { 'L' }),
-                    None => self.path("bad", &format!("M{:.1} {:.1}l7 7m0 -7l-7 7", x - 3.5, floor - 3.5)),
+        let (color, mut line, mut before) = (COLORS[index % COLORS.len()], String::new(), None);
+        for (at, &(x, y)) in points.iter().enumerate() {
+            let after = points.get(at + 1).and_then(|point| point.1);
+            match (before, y, after) {
+                (_, None, _) => self.path("bad", &format!("M{:.1} {:.1}l7 7m0 -7l-7 7", x - 3.5, floor - 3.5)),
+                (None, Some(y), None) => {
+                    self.body += &format!("<circle fill=\"{color}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2.6\"/>\n");
                 }
+                (None, Some(y), _) => line += &format!("M{x:.1} {y:.1}"),
+                (Some(_), Some(y), _) => line += &format!("L{x:.1} {y:.1}"),
             }
+            before = y;
         }
         if !line.is_empty() {
             let dash = if index < COLORS.len() { "" } else { " stroke-dasharray=\"6 3\"" };

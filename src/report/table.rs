@@ -68,6 +68,14 @@ pub fn one_line(cell: &str) -> String {
     cell.chars().map(|c| if forbidden(c) { ' ' } else { c }).collect()
 }
 
+/// At most `most` characters of a text, the last of them `…` when there are more.
+pub fn shorten(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most.saturating_sub(1)) {
+        Some((end, last)) if end + last.len_utf8() < text.len() => format!("{}…", &text[..end]),
+        _ => text.into(),
+    }
+}
+
 fn is_blank(cell: &str) -> bool {
     matches!(cell, "" | "-" | "–" | "—" | "n/a")
 }

@@ -5,8 +5,8 @@ use crate::optim::Cosine;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// Everything that decides a run besides model and data. Kept in the run folder and in every checkpoint.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// Everything that decides a run besides model and data, kept in every checkpoint. The default trains nothing.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
     /// What the run is for: `dense`, `finetune` ….
@@ -40,7 +40,7 @@ pub struct TrainConfig {
 }
 
 impl TrainConfig {
-    /// A short run of `steps` steps: warm-up over a tenth, cosine to a hundredth of `lr`, no smoothing.
+    /// A short run of `steps` steps: warm-up over a tenth, cosine to a hundredth of `lr`, all else off.
     pub fn short(stage: &str, epochs: usize, steps: usize, lr: f64) -> Self {
         let (warmup, low) = (steps / 10, lr / 100.0);
         let length = steps.saturating_sub(warmup).max(1);
@@ -53,13 +53,7 @@ impl TrainConfig {
             schedule_in_steps: true,
             weight_decay: 0.05,
             clip_norm: Some(1.0),
-            smoothing: 0.0,
-            drop_path: 0.0,
-            ema_decay: None,
-            distillation: Distillation::default(),
-            seed: 0,
-            eval_every: 0,
-            checkpoint_every: 0,
+            ..Self::default()
         }
     }
 

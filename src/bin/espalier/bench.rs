@@ -61,9 +61,9 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// Grey images; an error rather than an abort for what no machine holds.
 fn images(model: &Model, batch: usize) -> Result<Tensor> {
-    let shape = [batch, 3, model.arch().img_size, model.arch().img_size];
-    match shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n)) {
-        Some(elements) if elements <= 1 << 32 => Ok(Tensor::full(shape, DType::F32, 0.1)),
-        _ => Err(Error::invalid("--batch", "a batch that fits memory", batch)),
+    let side = model.arch().img_size;
+    if batch > (1 << 32) / (3 * side * side) {
+        return Err(Error::invalid("--batch", "a batch that fits memory", batch));
     }
+    Ok(Tensor::full([batch, 3, side, side], DType::F32, 0.1))
 }

@@ -6,7 +6,7 @@ use espalier::io::{self, Blob, Checkpoint, Value, keys};
 use espalier::models::file::{LoadOptions, STAGE};
 use espalier::models::{Model, cost};
 use espalier::report::Table;
-use espalier::report::table::bytes;
+use espalier::report::table::{bytes, shorten};
 use espalier::{Error, Result};
 use serde_json::{Map, Value as Json, json};
 use std::path::PathBuf;
@@ -20,6 +20,9 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 }
+
+/// Characters of a value that are shown at the most.
+const MOST: usize = 161;
 
 /// What is in a file.
 struct Contents {
@@ -55,14 +58,14 @@ impl Contents {
         ];
         rows.extend(self.stage.clone().map(|stage| ("stage", stage)));
         let other = metadata.iter().filter(|(key, _)| key != STAGE);
-        rows.extend(other.map(|(key, value)| ("metadata", format!("{key} = {}", short(value)))));
+        rows.extend(other.map(|(key, value)| ("metadata", format!("{key} = {}", shorten(value, MOST)))));
         match self.model.as_ref().map(Model::arch) {
             Ok(arch) => {
                 let [params, macs] = [cost::params(arch), cost::macs(arch)].map(grouped);
                 rows.push(("model", source::describe(arch)));
                 rows.push(("cost", format!("{params} parameters, {macs} MACs an image")));
             }
-            Err(error) => rows.push(("model", format!("none recognised: {}", short(&error.to_string())))),
+            Err(error) => rows.push(("model", format!("none recognised: {}", shorten(&error.to_string(), MOST)))),
         }
         let next = self.next.as_deref().unwrap_or("nothing: espalier has no use for the file");
         rows.push(("next", next.into()));
@@ -75,7 +78,7 @@ impl Contents {
         if !values.is_empty() {
             let mut table = Table::new(&["value", "content"]);
             for (name, value) in values {
-                table.row([name.clone(), short(&json_of(value).to_string())]);
+                table.row([name.clone(), shorten(&json_of(value).to_string(), MOST)]);
             }
             text += &format!("\n{}", table.text());
         }
@@ -103,14 +106,6 @@ impl Contents {
             "values": values.collect::<Map<_, _>>(),
             "tensors": tensors.collect::<Json>(),
         })
-    }
-}
-
-/// The beginning of a long text.
-fn short(text: &str) -> String {
-    match text.char_indices().nth(160) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.into(),
     }
 }
 

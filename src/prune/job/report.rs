@@ -157,5 +157,6 @@ fn table(rows: &[Row]) -> Table {
 fn structure(dense: &Architecture, small: &Architecture) -> String {
     let heads = |arch: &Architecture| arch.blocks.iter().map(|block| block.heads()).collect::<Vec<_>>();
     let hidden = |arch: &Architecture| arch.blocks.iter().map(|block| block.hidden).collect::<Vec<_>>();
-    structure_svg(&heads(dense), &heads(small), &hidden(dense), &hidden(small), dense.embed_dim, small.embed_dim)
+    let (heads, hidden) = ([dense, small].map(heads), [dense, small].map(hidden));
+    structure_svg([&heads[0], &heads[1]], [&hidden[0], &hidden[1]], [dense.embed_dim, small.embed_dim])
 }
