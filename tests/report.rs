@@ -9,7 +9,7 @@ use espalier::report::progress::{Progress, Show, state_line};
 use espalier::report::run::{LOG, RunFolder, curves_svg, read_log};
 use espalier::report::structure_svg;
 use espalier::report::svg::{Lines, document};
-use espalier::report::table::{Table, bytes, count, duration, spread};
+use espalier::report::table::{Table, bytes, count, duration, shorten, spread};
 use espalier::{Error, Result};
 use serde_json::{Value, json};
 
@@ -87,6 +87,11 @@ fn a_table_is_aligned_and_escaped() {
     assert_eq!(lines[3], "| a\\|b &lt;c> |    640 |  12.5 |");
     assert!(lines.iter().all(|line| line.chars().count() == lines[0].chars().count()));
     assert_eq!((Table::new(&["a"]).text().as_str(), Table::new(&["a"]).markdown().lines().count()), ("a\n─\n", 2));
+}
+
+#[test]
+fn long_texts_are_cut_between_characters() {
+    assert_eq!(["größer", "größe", "gr", ""].map(|text| shorten(text, 5)), ["größ…", "größe", "gr", ""]);
 }
 
 #[test]

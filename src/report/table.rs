@@ -38,7 +38,7 @@ impl Table {
         self.render(escaped, rule, ["| ", " | ", " |"])
     }
 
-    /// The lines: cells through `clean`, `rule(width, right)` under the header, three texts before, between and after columns.
+    /// Cells through `clean`, `rule(width, right)` under the header; the texts before, between and after the columns.
     fn render(
         &self,
         clean: impl Fn(&str) -> String,

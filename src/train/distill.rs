@@ -1,7 +1,7 @@
 //! Distillation from a teacher's logits.
 //!
 //! `L = (1 - α) base + α KD(z, teacher)` with `z` the distillation head's logits. Soft: `KD` of
-//! [`ops::kd`](crate::ops::kd()) at temperature `τ`; hard: cross entropy against the teacher's most likely class. Source:
+//! [`ops::kd`](crate::ops::kd()) at temperature `τ`; hard: cross entropy against the teacher's most likely class. From
 //! DeiT, section 5 and its code, which divides the soft term by samples and classes ([`Reduction::PerElement`]).
 
 use crate::models::Model;

@@ -1,10 +1,10 @@
 //! `espalier zoo`: the published models, counted here and beside their published figures.
 
 use crate::show::{grouped, print};
+use espalier::Result;
 use espalier::models::cost::{self, Counting};
 use espalier::models::zoo::{self, ZooEntry};
 use espalier::report::Table;
-use espalier::{Error, Result};
 use serde_json::{Map, Value, json};
 
 /// List the published models: parameters and multiply-accumulates counted here, beside the published figures
@@ -19,10 +19,9 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let entries = zoo::zoo()?;
     let mut table = Table::new(&["model", "params", "MACs", "counting", "published", "counted here", "top-1", "top-5"]);
-    for entry in &entries {
-        let counts = counts(entry, &entries)?;
+    for entry in &zoo::zoo()? {
+        let counts = counts(entry)?;
         if args.json {
             print(object(entry, counts))?;
         } else {
@@ -33,14 +32,8 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// The countings that say something about the model, computed.
-fn counts(entry: &ZooEntry, entries: &[ZooEntry]) -> Result<Map<String, Value>> {
-    let dense = match &entry.dense {
-        None => entry,
-        Some(name) => {
-            let found = entries.iter().find(|other| other.name == *name);
-            found.ok_or_else(|| Error::invalid("dense", "a model of the zoo", name))?
-        }
-    };
+fn counts(entry: &ZooEntry) -> Result<Map<String, Value>> {
+    let dense = entry.dense.as_deref().map_or_else(|| Ok(entry.clone()), zoo::find)?;
     let wanted = |counting: &Counting| entry.dense.is_some() || !counting.name().starts_with("savit");
     let count = |counting: Counting| counting.count(&entry.architecture, &dense.architecture);
     Ok(Counting::ALL.into_iter().filter(wanted).map(|c| (c.name().into(), count(c).into())).collect())
