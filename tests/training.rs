@@ -4,6 +4,7 @@ use espalier::data::dataset::{Dataset, Sample};
 use espalier::data::generated::{GeneratedDataset, Split};
 use espalier::data::loader::{Loader, LoaderOptions};
 use espalier::models::{Architecture, Model};
+use espalier::optim::{GroupRule, default_rules, group_of};
 use espalier::report::{Progress, RunFolder, Show, read_log};
 use espalier::train::{DistillKind, Distillation, Teacher, TrainConfig, Trainer, evaluate};
 use espalier::{DType, Error, Result, Tensor};
@@ -138,4 +139,17 @@ fn a_nan_stops_with_step_and_layer() {
         .and_then(|trainer| trainer.run(&loader(Split::Train, 64, 16), None, None))
         .expect_err("overflow");
     assert!(matches!(&error, Error::NonFinite { layer, .. } if layer.contains("(")), "{error}");
+}
+
+#[test]
+fn the_first_matching_group_rule_decides() {
+    let decay =
+        |name: &str, shape: &[usize]| group_of(&default_rules(), name, &Tensor::zeros(shape, DType::F32), 0.05).0;
+    assert_eq!(decay("head.weight", &[3, 2]), 0.05);
+    for (name, shape) in [("head.bias", &[3][..]), ("norm.weight", &[3]), ("pos_embed", &[1, 2, 3])] {
+        assert_eq!(decay(name, shape), 0.0, "{name}");
+    }
+    let mut rules = default_rules();
+    rules.insert(0, GroupRule { names: vec!["head*".into()], max_rank: None, weight_decay: None, lr_scale: 0.0 });
+    assert_eq!(group_of(&rules, "head.bias", &Tensor::zeros([3], DType::F32), 0.1), (0.1, 0.0));
 }

@@ -1,11 +1,10 @@
-//! AdamW over a model's parameters.
+//! AdamW over a model's parameters, clipping, and the moving average.
 
 use super::groups::{GroupRule, default_rules, group_of};
 use crate::nn::Params;
 use crate::ops::{self, AdamwStep, AdamwTensor};
 use crate::tensor::Tensor;
 use crate::{Error, Result};
-use std::collections::HashMap;
 
 /// Settings of [`AdamW`].
 #[derive(Debug, Clone, PartialEq)]
@@ -42,30 +41,23 @@ pub struct AdamW {
 impl AdamW {
     /// Moments of zero for every parameter.
     pub fn new(config: AdamwConfig, params: &Params) -> Self {
-        let zeros = |(name, t): (&str, &Tensor)| (name.to_string(), Tensor::zeros(t.shape(), t.dtype()));
-        Self { config, m: params.iter().map(zeros).collect(), v: params.iter().map(zeros).collect(), steps: 0 }
+        let zeros = || params.iter().map(|(name, t)| (name.into(), Tensor::zeros(t.shape(), t.dtype()))).collect();
+        Self { config, m: zeros(), v: zeros(), steps: 0 }
     }
 
-    /// One step at rate `lr` on gradients by name, each multiplied by `grad_scale`. Parameters without a gradient, and
+    /// One step at rate `lr` on gradients by name, each multiplied by `scale`. Parameters without a gradient, and
     /// those whose group has a rate factor of 0, stay as they are.
-    pub fn step(
-        &mut self,
-        params: &mut Params,
-        grads: &HashMap<String, Tensor>,
-        lr: f64,
-        grad_scale: f64,
-    ) -> Result<()> {
+    pub fn step(&mut self, params: &mut Params, grads: &Params, lr: f64, scale: f64) -> Result<()> {
         if self.m.len() != params.len() || self.v.len() != params.len() {
             return Err(Error::shape("adamw", format!("{} moments", params.len()), self.m.len()));
         }
         self.steps += 1;
-        let AdamwConfig { betas, eps, weight_decay, rules } = &self.config;
+        let &AdamwConfig { betas, eps, weight_decay, ref rules } = &self.config;
         let mut list = Vec::new();
         for (((name, param), (_, m)), (_, v)) in params.iter_mut().zip(self.m.iter_mut()).zip(self.v.iter_mut()) {
-            let (decay, lr_scale) = group_of(rules, name, param, *weight_decay);
-            let Some(grad) = grads.get(name).filter(|_| lr_scale != 0.0) else { continue };
-            let (betas, eps, step) = (*betas, *eps, self.steps);
-            let step = AdamwStep { lr: lr * lr_scale, betas, eps, weight_decay: decay, step, grad_scale };
+            let (weight_decay, lr_scale) = group_of(rules, name, param, weight_decay);
+            let Some(grad) = grads.find(name).filter(|_| lr_scale != 0.0) else { continue };
+            let step = AdamwStep { lr: lr * lr_scale, betas, eps, weight_decay, step: self.steps, grad_scale: scale };
             list.push(AdamwTensor { param, m, v, grad, step });
         }
         ops::adamw(list)
@@ -75,4 +67,10 @@ impl AdamW {
 /// `min(1, max_norm / (norm + 1e-6))`: the factor that clips gradients of global norm `norm`.
 pub fn clip_factor(norm: f64, max_norm: f64) -> f64 {
     (max_norm / (norm + 1e-6)).min(1.0)
+}
+
+/// `average ← decay · average + (1 - decay) · parameter`, of each parameter by its place; begins as a clone of them.
+pub fn ema(average: &mut Params, params: &Params, decay: f64) -> Result<()> {
+    let mut pairs = average.iter_mut().zip(params.iter());
+    pairs.try_for_each(|((_, average), (_, param))| ops::ema(average, param, decay))
 }

@@ -25,44 +25,19 @@ impl GroupRule {
         let by_name = self.names.is_empty() || self.names.iter().any(fits);
         by_name && self.max_rank.is_none_or(|rank| tensor.shape().len() <= rank)
     }
-
-    fn no_decay(names: &[&str], max_rank: Option<usize>) -> Self {
-        let names = names.iter().map(ToString::to_string).collect();
-        Self { names, max_rank, weight_decay: Some(0.0), lr_scale: 1.0 }
-    }
 }
 
 /// DeiT's groups (its training code with timm): no decay for tensors of one dimension, biases, tokens and positions.
 pub fn default_rules() -> Vec<GroupRule> {
-    let everything = GroupRule { names: vec![], max_rank: None, weight_decay: None, lr_scale: 1.0 };
-    vec![
-        GroupRule::no_decay(&["*.bias", "pos_embed", "cls_token", "dist_token"], None),
-        GroupRule::no_decay(&[], Some(1)),
-        everything,
-    ]
+    let no_decay = |names: &[&str], max_rank: Option<usize>| {
+        let names = names.iter().map(ToString::to_string).collect();
+        GroupRule { names, max_rank, weight_decay: Some(0.0), lr_scale: 1.0 }
+    };
+    vec![no_decay(&["*.bias", "pos_embed", "cls_token", "dist_token"], None), no_decay(&[], Some(1))]
 }
 
 /// `(weight decay, learning-rate factor)` of a parameter; `decay` where no rule says otherwise.
 pub fn group_of(rules: &[GroupRule], name: &str, tensor: &Tensor, decay: f64) -> (f64, f64) {
     let rule = rules.iter().find(|rule| rule.matches(name, tensor));
     rule.map_or((decay, 1.0), |rule| (rule.weight_decay.unwrap_or(decay), rule.lr_scale))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::DType;
-
-    #[test]
-    fn the_first_matching_rule_decides() {
-        let decay =
-            |name: &str, shape: &[usize]| group_of(&default_rules(), name, &Tensor::zeros(shape, DType::F32), 0.05).0;
-        assert_eq!(decay("head.weight", &[3, 2]), 0.05);
-        for (name, shape) in [("head.bias", &[3][..]), ("norm.weight", &[3]), ("pos_embed", &[1, 2, 3])] {
-            assert_eq!(decay(name, shape), 0.0, "{name}");
-        }
-        let mut rules = default_rules();
-        rules.insert(0, GroupRule { names: vec!["head*".into()], max_rank: None, weight_decay: None, lr_scale: 0.0 });
-        assert_eq!(group_of(&rules, "head.bias", &Tensor::zeros([3], DType::F32), 0.1), (0.1, 0.0));
-    }
 }

@@ -8,7 +8,7 @@ use std::f64::consts::PI;
 /// `min_lr + (lr - min_lr) (1 + cos(π t' / length)) / 2`, `min_lr` from `t' = length` on.
 ///
 /// `t' = t - warmup` when the warm-up is a prefix (Swin), else `t' = t`: the cosine runs under the warm-up (DeiT).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cosine {
     /// Highest rate.
@@ -23,8 +23,7 @@ pub struct Cosine {
     pub warmup: usize,
     /// Whether the cosine starts after the warm-up.
     pub warmup_prefix: bool,
-    /// Steps by which the rate in use lags behind: DeiT's and SAViT's loops set the rate of `e` after epoch `e`, so
-    /// epoch `e` runs at `lr(e - 1)` and epochs 0 and 1 at `lr(0)`: lag 1.
+    /// Steps by which the rate in use lags: 1 for DeiT and SAViT, whose loops set the rate of `e` after epoch `e`.
     pub lag: usize,
 }
 
@@ -35,10 +34,7 @@ impl Cosine {
         if let Some((what, rate)) = rates.into_iter().find(|(_, rate)| !rate.is_finite() || *rate < 0.0) {
             return Err(Error::invalid(what, "a finite rate, at least 0", rate));
         }
-        if self.length == 0 {
-            return Err(Error::invalid("length of the schedule", "at least 1", 0));
-        }
-        Ok(())
+        if self.length > 0 { Ok(()) } else { Err(Error::invalid("length of the schedule", "at least 1", 0)) }
     }
 
     /// The rate at `t`, without the lag.
@@ -56,10 +52,5 @@ impl Cosine {
     /// The rate that is used at `t`: `lr(max(t - lag, 0))`.
     pub fn used_at(&self, t: usize) -> f64 {
         self.at(t.saturating_sub(self.lag))
-    }
-
-    /// The rate before the first step: `warmup_lr` with a warm-up, else `lr`.
-    pub fn at_construction(&self) -> f64 {
-        if self.warmup > 0 { self.warmup_lr } else { self.lr }
     }
 }

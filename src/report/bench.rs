@@ -1,13 +1,11 @@
 //! Latency of rivals measured in turn, so that a machine that slows down slows all of them, and the machine's ceilings.
 
-use std::time::Instant;
-
-use rayon::prelude::*;
-use serde::Serialize;
-
 use super::table::spread;
 use crate::cpu::{Mat, gemm};
 use crate::{Error, Result};
+use rayon::prelude::*;
+use serde::Serialize;
+use std::time::Instant;
 
 /// A name and what to time.
 pub type Rival<'a> = (&'a str, Box<dyn FnMut() -> Result<()> + 'a>);
@@ -81,9 +79,8 @@ pub fn gemm_peak(seconds: f64) -> f64 {
     const SIDE: usize = 1024;
     let (a, b) = (vec![0.5f32; SIDE * SIDE], vec![0.25f32; SIDE * SIDE]);
     let mut c = vec![0f32; SIDE * SIDE];
-    let time = fastest(seconds, || {
-        gemm(1.0, Mat::new(&a, SIDE, SIDE), Mat::new(&b, SIDE, SIDE), 0.0, &mut c, SIDE);
-    });
+    let (a, b) = (Mat::new(&a, SIDE, SIDE), Mat::new(&b, SIDE, SIDE));
+    let time = fastest(seconds, || gemm(1.0, a, b, 0.0, &mut c, SIDE));
     2.0 * (SIDE as f64).powi(3) / time / 1e9
 }
 

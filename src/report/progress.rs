@@ -1,12 +1,10 @@
 //! Progress on standard error: a bar on a terminal, plain lines elsewhere, nothing when quiet.
 
+use super::table::duration;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
-
-use indicatif::{ProgressBar, ProgressState, ProgressStyle};
-
-use super::table::duration;
 
 /// How long plain lines wait for each other.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -33,49 +31,35 @@ impl Show {
     }
 }
 
-/// How far a loop over images has come, how fast it is and when it ends; it ends the display when dropped.
+/// How far a loop over images has come, how fast it is and when it ends; the last state stays readable.
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
-    what: String,
     show: Show,
     printed: Mutex<Instant>,
 }
 
 impl Progress {
-    /// Progress over `total` images, shown as standard error allows.
-    pub fn new(total: u64, what: &str) -> Progress {
-        Progress::with(total, what, Show::detect(false))
-    }
-
-    /// Progress shown in a chosen way.
+    /// Progress over `total` images.
     pub fn with(total: u64, what: &str, show: Show) -> Progress {
-        let bar = if show == Show::Bar { ProgressBar::new(total) } else { ProgressBar::hidden() };
-        bar.set_length(total);
-        let template = "{prefix} [{bar:24}] {pos}/{len} {speed} {left} {msg}";
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let speed = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-            let _ = write!(out, "{:.0} img/s", state.per_sec());
+        let target = if show == Show::Bar { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(total), target).with_prefix(what.to_string());
+        let name = what.to_string();
+        let state = move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let line = state_line(&name, state.pos(), state.len().unwrap_or(0), state.elapsed(), "");
+            let _ = out.write_str(&line);
         };
-        let left = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-            let _ = match state.pos() < state.len().unwrap_or(0) {
-                true => write!(out, "{} left", duration(Duration::from_secs(state.eta().as_secs()))),
-                false => write!(out, "took {}", duration(state.elapsed())),
-            };
-        };
-        bar.set_style(style.with_key("speed", speed).with_key("left", left).progress_chars("━╸─"));
-        bar.set_prefix(what.to_string());
-        Progress { bar, what: what.to_string(), show, printed: Mutex::new(Instant::now()) }
+        let style = ProgressStyle::with_template("[{bar:24}] {state} {msg}");
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).with_key("state", state);
+        bar.set_style(style.progress_chars("━╸─"));
+        Progress { bar, show, printed: Mutex::new(Instant::now()) }
     }
 
     /// `n` more images are done.
     pub fn inc(&self, n: u64) {
         self.bar.inc(n);
-        if self.show != Show::Lines {
-            return;
-        }
         let mut printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner);
-        if printed.elapsed() >= LINE_EVERY {
+        if self.show == Show::Lines && printed.elapsed() >= LINE_EVERY {
             *printed = Instant::now();
             eprintln!("{}", self.line());
         }
@@ -86,36 +70,19 @@ impl Progress {
         self.bar.set_message(text.into());
     }
 
-    /// A line of text that does not tear the bar; quiet mode drops it.
-    pub fn println(&self, text: &str) {
-        match self.show {
-            Show::Bar => self.bar.println(text),
-            Show::Lines => eprintln!("{text}"),
-            Show::Quiet => {}
-        }
-    }
-
-    /// Ends the display; the last state stays readable.
-    pub fn finish(&self) {
-        if self.bar.is_finished() {
-            return;
-        }
-        if self.show == Show::Lines {
-            eprintln!("{}", self.line());
-        }
-        self.bar.abandon();
-    }
-
     /// The present state as one plain line.
     pub fn line(&self) -> String {
         let (done, total) = (self.bar.position(), self.bar.length().unwrap_or(0));
-        state_line(&self.what, done, total, self.bar.elapsed(), &self.bar.message())
+        state_line(&self.bar.prefix(), done, total, self.bar.elapsed(), &self.bar.message())
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.finish();
+        if self.show == Show::Lines {
+            eprintln!("{}", self.line());
+        }
+        self.bar.abandon();
     }
 }
 
@@ -123,14 +90,15 @@ impl Drop for Progress {
 pub fn state_line(what: &str, done: u64, total: u64, elapsed: Duration, message: &str) -> String {
     let speed = done as f64 / elapsed.as_secs_f64().max(1e-9);
     let percent = done.saturating_mul(100).checked_div(total).unwrap_or(100);
-    let mut line = format!("{what}: {done}/{total} ({percent} %)");
+    let mut parts = vec![format!("{what}: {done}/{total} ({percent} %)")];
     if done > 0 {
-        line += &format!(", {speed:.0} img/s");
+        parts.push(format!("{speed:.0} img/s"));
     }
     if done >= total {
-        line += &format!(", took {}", duration(elapsed));
+        parts.push(format!("took {}", duration(elapsed)));
     } else if let Ok(left) = Duration::try_from_secs_f64((total - done) as f64 / speed) {
-        line += &format!(", {} left", duration(left));
+        parts.push(format!("{} left", duration(left)));
     }
-    if message.is_empty() { line } else { format!("{line}, {message}") }
+    parts.extend((!message.is_empty()).then(|| message.to_string()));
+    parts.join(", ")
 }

@@ -1,15 +1,13 @@
 //! The folder of one run: configuration, log as JSON lines, curves, results. Nothing in it is ever half written.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::path::{Component, Path, PathBuf};
-
-use serde::Serialize;
-use serde_json::Value;
-
 use super::svg::{Lines, document};
 use crate::io::write_atomic;
 use crate::{Error, Result};
+use serde::Serialize;
+use serde_json::Value;
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::{Component, Path, PathBuf};
 
 /// The folder's log, one JSON object a line.
 pub const LOG: &str = "log.jsonl";
@@ -28,23 +26,22 @@ impl RunFolder {
         let Some(name) = wanted.file_name() else {
             return Err(Error::invalid("run folder", "a path that ends in a name", wanted.display()));
         };
-        if let Some(parent) = wanted.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        if let Some(parent) = wanted.parent() {
             fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
         }
         let mut path = wanted.to_path_buf();
-        let mut number = 1;
-        loop {
+        for number in 2.. {
             match fs::create_dir(&path) {
-                Ok(()) => return RunFolder::with_log(path),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                    number += 1;
                     let mut sibling = name.to_os_string();
                     sibling.push(format!("-{number}"));
-                    path = wanted.with_file_name(sibling);
+                    path.set_file_name(sibling);
                 }
                 Err(error) => return Err(Error::io("create", path)(error)),
+                Ok(()) => break,
             }
         }
+        RunFolder::with_log(path)
     }
 
     /// An existing folder, to resume its run; a last log line that a killed process cut short is removed.
@@ -114,17 +111,13 @@ fn not_json(name: &str, error: serde_json::Error) -> Error {
 pub fn read_log(path: impl AsRef<Path>) -> Result<Vec<Value>> {
     let path = path.as_ref();
     let text = fs::read(path).map_err(Error::io("read", path))?;
-    let mut records = Vec::new();
-    for (number, line) in text.split_inclusive(|&byte| byte == b'\n').enumerate() {
-        match serde_json::from_slice(line) {
-            Ok(record) => records.push(record),
-            Err(_) if line.trim_ascii().is_empty() || !line.ends_with(b"\n") => {}
-            Err(error) => {
-                return Err(Error::invalid(format!("{} line {}", path.display(), number + 1), "a JSON value", error));
-            }
-        }
-    }
-    Ok(records)
+    let lines = text.split_inclusive(|&byte| byte == b'\n').enumerate();
+    let record = |(at, line): (usize, &[u8])| match serde_json::from_slice(line) {
+        Ok(record) => Some(Ok(record)),
+        Err(_) if line.trim_ascii().is_empty() || !line.ends_with(b"\n") => None,
+        Err(error) => Some(Err(Error::invalid(format!("{} line {}", path.display(), at + 1), "a JSON value", error))),
+    };
+    lines.filter_map(record).collect()
 }
 
 /// Panels of loss, accuracy and learning rate: every number of the records whose key says which it is.
@@ -132,34 +125,36 @@ pub fn read_log(path: impl AsRef<Path>) -> Result<Vec<Value>> {
 /// The axis is `step` where every record of a panel has it, else `epoch`, else the record's index; a text field
 /// `stage` splits a key into one curve a stage.
 pub fn curves_svg(records: &[Value]) -> String {
-    let panels: [(&str, &[&str]); 3] = [
+    let quantities: [(&str, &[&str]); 3] = [
         ("loss", &["loss"]),
         ("accuracy", &["top1", "top5", "top-1", "top-5", "acc"]),
         ("learning rate", &["lr", "learning_rate"]),
     ];
-    let plots = panels.iter().filter_map(|(title, words)| curve(records, title, words));
-    let panels: Vec<_> = plots.map(|plot| plot.panel()).collect();
-    if panels.is_empty() { document(&[Lines::new("curves", "step", "").panel()]) } else { document(&panels) }
+    let mut plots: Vec<Lines> = quantities.iter().map(|(title, words)| curves(records, title, words)).collect();
+    plots.retain(|plot| !plot.series.is_empty());
+    if plots.is_empty() {
+        plots.push(Lines::new("curves", "step"));
+    }
+    document(&plots.iter().map(Lines::panel).collect::<Vec<_>>())
 }
 
-fn curve(records: &[Value], title: &str, words: &[&str]) -> Option<Lines> {
+fn curves(records: &[Value], title: &str, words: &[&str]) -> Lines {
     let wanted = |key: &str| words.iter().any(|word| key == *word || (*word != "lr" && key.contains(word)));
-    let fields = |record: &Value| -> Vec<(String, f64)> {
-        let stage = record.get("stage").and_then(Value::as_str).map_or(String::new(), |stage| format!(" ({stage})"));
-        let numbers = record
-            .as_object()
-            .into_iter()
-            .flatten()
-            .filter(|(key, value)| wanted(key) && (value.is_number() || value.is_null()));
-        numbers.map(|(key, value)| (format!("{key}{stage}"), value.as_f64().unwrap_or(f64::NAN))).collect()
-    };
-    let rows: Vec<_> = records.iter().map(|record| (record, fields(record))).filter(|row| !row.1.is_empty()).collect();
-    let everywhere = |axis: &&&str| rows.iter().all(|(record, _)| record.get(**axis).is_some_and(Value::is_number));
-    let axis = ["step", "epoch"].iter().find(everywhere).copied();
-    let mut plot = Lines::new(title, axis.unwrap_or("record"), "");
-    for (index, (record, fields)) in rows.iter().enumerate() {
-        let x = axis.and_then(|axis| record.get(axis)).and_then(Value::as_f64).unwrap_or(index as f64);
-        fields.iter().for_each(|(name, y)| plot.push(name, x, *y));
+    let mut points = Vec::new();
+    for (at, record) in records.iter().enumerate() {
+        let stage = record["stage"].as_str().map_or(String::new(), |stage| format!(" ({stage})"));
+        for (key, value) in record.as_object().into_iter().flatten() {
+            if wanted(key) && (value.is_number() || value.is_null()) {
+                points.push((at, format!("{key}{stage}"), value.as_f64().unwrap_or(f64::NAN)));
+            }
+        }
     }
-    (!rows.is_empty()).then_some(plot)
+    let everywhere = |axis: &&str| points.iter().all(|point| records[point.0][*axis].is_number());
+    let axis = ["step", "epoch"].into_iter().find(everywhere);
+    let mut plot = Lines::new(title, axis.unwrap_or("record"));
+    for (at, name, y) in &points {
+        let x = axis.and_then(|axis| records[*at][axis].as_f64()).unwrap_or(*at as f64);
+        plot.push(name, x, *y);
+    }
+    plot
 }

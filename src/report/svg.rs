@@ -1,16 +1,21 @@
-//! Line plots and grouped bars as SVG text: the same input gives the same bytes, readable on light and dark pages.
+//! Pictures as SVG text: the same input gives the same bytes, readable on light and dark pages.
 
-use std::fmt::Write;
+use super::table::{one_line, shorten};
+use std::collections::BTreeSet;
 
 /// The width of every picture.
-pub const WIDTH: f64 = 720.0;
+const WIDTH: f64 = 720.0;
+/// Where plots begin and end.
 pub(super) const LEFT: f64 = 76.0;
-pub(super) const RIGHT: f64 = 24.0;
+pub(super) const RIGHT: f64 = WIDTH - 24.0;
+const MIDDLE: f64 = (LEFT + RIGHT) / 2.0;
+/// The height of a plot.
 const PLOT: f64 = 220.0;
 /// Beyond this a curve has more points than the picture has pixels.
 const MOST_POINTS: usize = 1600;
 /// Mid-tones that stand out from white and from black.
-pub const COLORS: [&str; 8] = ["#2f7fd1", "#d9700f", "#239a60", "#cf4a8d", "#8a66d6", "#a8851a", "#1d97a3", "#d2504a"];
+pub(super) const COLORS: [&str; 8] =
+    ["#2f7fd1", "#d9700f", "#239a60", "#cf4a8d", "#8a66d6", "#a8851a", "#1d97a3", "#d2504a"];
 
 const STYLE: &str = "
 .paper{fill:#ffffff} text{fill:#24292f} .title{font-size:14px;font-weight:600} .small{font-size:11px}
@@ -23,71 +28,101 @@ const STYLE: &str = "
 }
 ";
 
+/// A whole SVG file: the panels under one another.
+pub fn document(panels: &[Panel]) -> String {
+    let (mut height, mut body) = (0.0, String::new());
+    for panel in panels {
+        body += &format!("<g transform=\"translate(0 {height})\">\n{}</g>\n", panel.body);
+        height += panel.height;
+    }
+    let height = height.max(1.0);
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" width=\"{WIDTH}\" height=\"{height}\" \
+         viewBox=\"0 0 {WIDTH} {height}\" font-family=\"system-ui, Helvetica, Arial, sans-serif\" font-size=\"12\">\n\
+         <style>{STYLE}</style>\n<rect class=\"paper\" width=\"{WIDTH}\" height=\"{height}\"/>\n{body}</svg>\n"
+    )
+}
+
 /// A part of a picture over its full width.
 #[derive(Debug, Clone)]
 pub struct Panel {
     pub(super) height: f64,
-    pub(super) body: String,
+    body: String,
 }
 
-/// A whole SVG file: the panels under one another.
-pub fn document(panels: &[Panel]) -> String {
-    let height: f64 = panels.iter().map(|panel| panel.height).sum::<f64>().max(1.0);
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" width=\"{WIDTH}\" height=\"{height}\" \
-         viewBox=\"0 0 {WIDTH} {height}\" font-family=\"system-ui, Helvetica, Arial, sans-serif\" font-size=\"12\">\n\
-         <style>{STYLE}</style>\n<rect class=\"paper\" width=\"{WIDTH}\" height=\"{height}\"/>\n"
-    );
-    let mut top = 0.0;
-    for Panel { height, body } in panels {
-        let _ = write!(svg, "<g transform=\"translate(0 {top})\">\n{body}</g>\n");
-        top += height;
+impl Panel {
+    pub(super) fn new(title: &str) -> Panel {
+        let mut panel = Panel { height: 0.0, body: String::new() };
+        panel.text("title", LEFT, 24.0, title);
+        panel
     }
-    svg + "</svg>\n"
-}
 
-/// Text as XML may hold it: markup escaped, forbidden characters replaced.
-pub fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out += "&amp;",
-            '<' => out += "&lt;",
-            '>' => out += "&gt;",
-            '"' => out += "&quot;",
-            '\'' => out += "&#39;",
-            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push(' '),
-            c => out.push(c),
+    /// One line of text.
+    pub(super) fn text(&mut self, class: &str, x: f64, y: f64, text: &str) {
+        let text = one_line(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+        self.body += &format!("<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">{text}</text>\n");
+    }
+
+    /// A rectangle by its upper left corner and size.
+    pub(super) fn rect(&mut self, class: &str, fill: &str, [x, y]: [f64; 2], [width, height]: [f64; 2]) {
+        let place = format!("x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"");
+        self.body += &format!("<rect class=\"{class}\" fill=\"{fill}\" {place}/>\n");
+    }
+
+    fn path(&mut self, class: &str, steps: &str) {
+        self.body += &format!("<path class=\"{class}\" d=\"{steps}\"/>\n");
+    }
+
+    /// A horizontal axis at the height `floor` with its name, which ends the panel.
+    pub(super) fn floor(&mut self, floor: f64, name: &str) {
+        self.path("axis", &format!("M{LEFT} {floor}H{RIGHT}"));
+        self.text("mid", MIDDLE, floor + 35.0, name);
+        self.height = floor + 46.0;
+    }
+
+    /// The names of the curves on as many lines as they need; where the legend ends.
+    fn legend<'a>(&mut self, names: impl Iterator<Item = &'a String>) -> f64 {
+        let (mut x, mut y) = (LEFT, 46.0);
+        for (index, name) in names.enumerate() {
+            let name = shorten(name, 40);
+            let width = 32.0 + name.chars().count() as f64 * 6.8;
+            if x > LEFT && x + width > RIGHT {
+                (x, y) = (LEFT, y + 18.0);
+            }
+            self.rect("key", COLORS[index % COLORS.len()], [x, y - 6.0], [12.0, 4.0]);
+            self.text("", x + 17.0, y, &name);
+            x += width;
+        }
+        y + 16.0
+    }
+
+    /// A line through the points that have a height; a point alone is a dot, one without height a cross on the axis.
+    fn curve(&mut self, points: &[(f64, Option<f64>)], index: usize, floor: f64) {
+        let (color, mut line, mut before) = (COLORS[index % COLORS.len()], String::new(), None);
+        for (at, &(x, y)) in points.iter().enumerate() {
+            let after = points.get(at + 1).and_then(|point| point.1);
+            match (before, y, after) {
+                (_, None, _) => self.path("bad", &format!("M{:.1} {:.1}l7 7m0 -7l-7 7", x - 3.5, floor - 3.5)),
+                (None, Some(y), None) => {
+                    self.body += &format!("<circle fill=\"{color}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2.6\"/>\n");
+                }
+                (None, Some(y), _) => line += &format!("M{x:.1} {y:.1}"),
+                (Some(_), Some(y), _) => line += &format!("L{x:.1} {y:.1}"),
+            }
+            before = y;
+        }
+        if !line.is_empty() {
+            let dash = if index < COLORS.len() { "" } else { " stroke-dasharray=\"6 3\"" };
+            self.body += &format!("<path class=\"line\" stroke=\"{color}\"{dash} d=\"{line}\"/>\n");
         }
     }
-    out
-}
-
-/// One line of text.
-pub(super) fn text(class: &str, x: f64, y: f64, text: &str) -> String {
-    format!("<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">{}</text>\n", escape(text))
-}
-
-/// A rectangle by its upper left corner and size.
-pub(super) fn rect(class: &str, fill: &str, [x, y]: [f64; 2], [width, height]: [f64; 2]) -> String {
-    let place = format!("x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"");
-    format!("<rect class=\"{class}\" {place} {fill}/>\n")
-}
-
-/// A colour as the `fill` of a shape.
-pub(super) fn fill(index: usize) -> String {
-    format!("fill=\"{}\"", COLORS[index % COLORS.len()])
 }
 
 /// Curves over one pair of axes. A value that cannot be drawn breaks its curve and leaves a cross on the axis.
 #[derive(Debug, Clone)]
 pub struct Lines {
-    /// Above the plot.
-    pub title: String,
-    /// The name of the horizontal axis.
-    pub x: String,
-    /// The name of the vertical axis.
-    pub y: String,
+    title: String,
+    x: String,
     /// A logarithmic vertical axis; values from 0 down cannot be drawn on it.
     pub log_y: bool,
     /// Name and points of each curve.
@@ -95,9 +130,9 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// A plot without curves.
-    pub fn new(title: &str, x: &str, y: &str) -> Lines {
-        Lines { title: title.into(), x: x.into(), y: y.into(), log_y: false, series: Vec::new() }
+    /// A plot without curves; `x` names its horizontal axis.
+    pub fn new(title: &str, x: &str) -> Lines {
+        Lines { title: title.into(), x: x.into(), log_y: false, series: Vec::new() }
     }
 
     /// Adds a point to the curve of that name, which begins with its first point.
@@ -110,79 +145,36 @@ impl Lines {
 
     /// The plot as a part of a picture.
     pub fn panel(&self) -> Panel {
-        let drawable = |y: f64| usable(y) && (!self.log_y || y > 0.0);
+        let height = |y: f64| if self.log_y { y.log10() } else { y };
         let points = || self.series.iter().flat_map(|series| &series.1).filter(|point| usable(point.0));
-        let x = Axis::new(points().map(|point| point.0), false, false, 8);
-        let y = Axis::new(points().map(|point| point.1).filter(|&y| drawable(y)), self.log_y, true, 5);
-        let mut frame = Frame::new(&self.title, self.series.iter().map(|series| series.0.as_str()));
-        frame.y_axis(&y, &self.y);
-        let floor = frame.floor();
+        let (xs, ys) = (points().map(|point| point.0), points().map(|point| height(point.1)));
+        let x = Axis::new(xs.clone(), 8, xs.clone().all(|x| x.fract() == 0.0), false);
+        let y = Axis::new(ys.filter(|&y| usable(y)), 5, self.log_y, true);
+        let mut panel = Panel::new(&self.title);
+        let top = panel.legend(self.series.iter().map(|series| &series.0));
+        let floor = top + PLOT;
+        for &tick in &y.ticks {
+            let (at, label) = (y.at(tick, floor, top), if self.log_y { format!("1e{tick}") } else { y.label(tick) });
+            panel.path("grid", &format!("M{LEFT} {at:.1}H{RIGHT}"));
+            panel.text("small end", LEFT - 8.0, at + 4.0, &label);
+        }
         for &tick in &x.ticks {
-            frame.x_tick(x.at(tick, LEFT, WIDTH - RIGHT), &x.label(tick), true);
+            let at = x.at(tick, LEFT, RIGHT);
+            panel.path("axis", &format!("M{at:.1} {floor}v4"));
+            panel.text("small mid", at, floor + 18.0, &x.label(tick));
         }
-        frame.x_name(&self.x, points().next().is_none());
+        panel.floor(floor, &self.x);
+        if xs.count() == 0 {
+            panel.text("mid", MIDDLE, floor - PLOT / 2.0, "no data");
+        }
         for (index, (_, points)) in self.series.iter().enumerate() {
-            let place = |&(px, py): &(f64, f64)| {
-                let height = drawable(py).then(|| y.at(py, floor, frame.top));
-                (x.at(px, LEFT, WIDTH - RIGHT), height)
+            let place = |(px, py): (f64, f64)| {
+                (x.at(px, LEFT, RIGHT), Some(height(py)).filter(|&py| usable(py)).map(|py| y.at(py, floor, top)))
             };
-            let points: Vec<_> = thin(points).iter().filter(|point| usable(point.0)).map(place).collect();
-            frame.body += &curve(&points, index, floor);
+            let points: Vec<_> = thin(points).into_iter().filter(|point| usable(point.0)).map(place).collect();
+            panel.curve(&points, index, floor);
         }
-        frame.panel()
-    }
-
-    /// The plot as an SVG file.
-    pub fn svg(&self) -> String {
-        document(&[self.panel()])
-    }
-}
-
-/// Bars in groups: one group a category, one bar a series.
-#[derive(Debug, Clone)]
-pub struct Bars {
-    /// Above the plot.
-    pub title: String,
-    /// The name of the horizontal axis.
-    pub x: String,
-    /// The name of the vertical axis.
-    pub y: String,
-    /// The names under the groups.
-    pub categories: Vec<String>,
-    /// Name and values of each series, one value a category.
-    pub series: Vec<(String, Vec<f64>)>,
-}
-
-impl Bars {
-    /// The plot as a part of a picture.
-    pub fn panel(&self) -> Panel {
-        let groups = self.series.iter().map(|series| series.1.len()).chain([self.categories.len()]).max().unwrap_or(0);
-        let values = || self.series.iter().flat_map(|series| &series.1).copied().filter(|&value| usable(value));
-        let y = Axis::new(values().chain([0.0]), false, true, 5);
-        let mut frame = Frame::new(&self.title, self.series.iter().map(|series| series.0.as_str()));
-        frame.y_axis(&y, &self.y);
-        let (floor, top, zero) = (frame.floor(), frame.top, y.at(0.0, frame.floor(), frame.top));
-        let band = (WIDTH - LEFT - RIGHT) / groups.max(1) as f64;
-        let longest = self.categories.iter().map(|name| text_width(&shorten(name))).fold(14.0, f64::max);
-        let every = ((longest + 6.0) / band).ceil() as usize;
-        for (group, name) in self.categories.iter().enumerate().step_by(every) {
-            frame.x_tick(LEFT + band * (group as f64 + 0.5), &shorten(name), false);
-        }
-        let width = band * 0.8 / self.series.len().max(1) as f64;
-        for (index, (_, values)) in self.series.iter().enumerate() {
-            for (group, &value) in values.iter().enumerate().filter(|(_, value)| usable(**value)) {
-                let (x, end) = (LEFT + band * (group as f64 + 0.1) + width * index as f64, y.at(value, floor, top));
-                let size = [width, (end - zero).abs()];
-                frame.body += &rect("cell", &fill(index), [x, end.min(zero)], size);
-            }
-        }
-        frame.x_name(&self.x, values().next().is_none());
-        frame.panel()
-    }
-
-    /// The plot as an SVG file.
-    pub fn svg(&self) -> String {
-        document(&[self.panel()])
+        panel
     }
 }
 
@@ -191,185 +183,61 @@ fn usable(value: f64) -> bool {
     value.abs() < 1e300
 }
 
-/// At most [`MOST_POINTS`] points or so: of each run of points the lowest, the highest and one that cannot be drawn.
+/// Of each run of points the lowest, the highest and one that cannot be drawn: about [`MOST_POINTS`] at the most.
 fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    if points.len() <= MOST_POINTS {
-        return points.to_vec();
-    }
     let pick = |run: &[(f64, f64)]| {
-        let finite = || (0..run.len()).filter(|&at| usable(run[at].1));
-        let by = |a: &usize, b: &usize| run[*a].1.total_cmp(&run[*b].1);
-        let mut kept: Vec<usize> =
-            [finite().min_by(by), finite().max_by(by), (0..run.len()).find(|&at| !usable(run[at].1))]
-                .into_iter()
-                .flatten()
-                .collect();
-        kept.sort_unstable();
-        kept.dedup();
-        kept.into_iter().map(|at| run[at]).collect::<Vec<_>>()
+        let (fine, bad): (Vec<usize>, Vec<usize>) = (0..run.len()).partition(|&at| usable(run[at].1));
+        let by_height = |a: &&usize, b: &&usize| run[**a].1.total_cmp(&run[**b].1);
+        let kept = [fine.iter().min_by(by_height), fine.iter().max_by(by_height), bad.first()];
+        let kept: BTreeSet<&usize> = kept.into_iter().flatten().collect();
+        kept.into_iter().map(|&at| run[at]).collect::<Vec<_>>()
     };
-    points.chunks(points.len().div_ceil(MOST_POINTS / 2)).flat_map(pick).collect()
-}
-
-/// The path through the points that have a height; a point alone is a dot, one without height a cross on the axis.
-fn curve(points: &[(f64, Option<f64>)], index: usize, floor: f64) -> String {
-    let color = COLORS[index % COLORS.len()];
-    let (mut path, mut rest) = (String::new(), String::new());
-    for run in points.chunk_by(|a, b| a.1.is_some() == b.1.is_some()) {
-        match run {
-            [(x, Some(y))] => {
-                let _ = writeln!(rest, "<circle fill=\"{color}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2.6\"/>");
-            }
-            [(_, Some(_)), ..] => run.iter().enumerate().for_each(|(at, (x, y))| {
-                let _ = write!(path, "{}{x:.1} {:.1}", if at == 0 { 'M' } else { 'L' }, y.unwrap_or(floor));
-            }),
-            _ => run.iter().for_each(|(x, _)| {
-                let (l, t) = (x - 3.5, floor - 3.5);
-                let _ = writeln!(rest, "<path class=\"bad\" d=\"M{l:.1} {t:.1}l7 7m0 -7l-7 7\"/>");
-            }),
-        }
-    }
-    let dash = if index < COLORS.len() { "" } else { " stroke-dasharray=\"6 3\"" };
-    if !path.is_empty() {
-        path = format!("<path class=\"line\" stroke=\"{color}\"{dash} d=\"{path}\"/>\n");
-    }
-    path + &rest
+    points.chunks(points.len().div_ceil(MOST_POINTS / 2).max(1)).flat_map(pick).collect()
 }
 
 /// A range, what is marked on it and where a value lies.
 struct Axis {
     lo: f64,
     hi: f64,
-    log: bool,
     step: f64,
     ticks: Vec<f64>,
 }
 
 impl Axis {
-    /// About `wanted` round ticks over the values; `round` lets the range end on ticks.
-    fn new(values: impl Iterator<Item = f64> + Clone, log: bool, round: bool, wanted: usize) -> Axis {
-        let whole = !round && values.clone().all(|value| value.fract() == 0.0);
+    /// About `wanted` ticks over the values, `whole` numbers if so asked; a `round` axis begins and ends with a tick.
+    fn new(values: impl Iterator<Item = f64>, wanted: usize, whole: bool, round: bool) -> Axis {
         let (mut lo, mut hi) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), v| (lo.min(v), hi.max(v)));
-        if lo > hi {
-            (lo, hi) = if log { (0.1, 1.0) } else { (0.0, 1.0) };
-        }
         let size = lo.abs().max(hi.abs());
-        if size < 1e-280 {
-            (lo, hi) = if log { (1e-280, 1e-279) } else { (0.0, 1.0) };
+        if lo > hi || size < 1e-280 {
+            (lo, hi) = (0.0, 1.0);
         } else if hi - lo < 1e-9 * size {
             (lo, hi) = (lo - 0.1 * size, hi + 0.1 * size);
-        }
-        let decades = (hi / lo).log10();
-        if log && decades > 0.7 {
-            return Axis::decades(lo, hi);
         }
         let raw = (hi - lo) / wanted as f64;
         let magnitude = 10f64.powf((raw.log10() + 1e-9).floor());
         let factor = [1.0, 2.0, 5.0].into_iter().find(|factor| factor * magnitude >= raw * 0.999).unwrap_or(10.0);
-        let step = if whole { (factor * magnitude).max(1.0) } else { factor * magnitude };
-        if round && !log {
+        let step = (factor * magnitude).max(if whole { 1.0 } else { 0.0 });
+        if round {
             (lo, hi) = ((lo / step + 1e-6).floor() * step, (hi / step - 1e-6).ceil() * step);
         }
         let (first, last) = ((lo / step - 1e-6).ceil() as i64, (hi / step + 1e-6).floor() as i64);
-        Axis { lo, hi, log, step, ticks: (first..=last).map(|n| n as f64 * step).collect() }
-    }
-
-    /// Powers of ten, and 2 and 5 of them over a short range.
-    fn decades(lo: f64, hi: f64) -> Axis {
-        let (first, last) = (lo.log10().floor() as i32, hi.log10().ceil() as i32);
-        let every = ((last - first) as usize / 7).max(1);
-        let factors: &[f64] = if last - first <= 3 { &[1.0, 2.0, 5.0] } else { &[1.0] };
-        let ticks = (first..=last).step_by(every).flat_map(|n| factors.iter().map(move |f| f * 10f64.powi(n)));
-        let ticks = ticks.filter(|tick| (lo * 0.999..=hi * 1.001).contains(tick)).collect();
-        Axis { lo, hi, log: true, step: 0.0, ticks }
+        Axis { lo, hi, step, ticks: (first..=last).map(|n| n as f64 * step).collect() }
     }
 
     /// Where `value` lies when `lo` lies at `from` and `hi` at `to`.
     fn at(&self, value: f64, from: f64, to: f64) -> f64 {
-        let scale = |v: f64| if self.log { v.log10() } else { v };
-        from + (to - from) * (scale(value) - scale(self.lo)) / (scale(self.hi) - scale(self.lo))
+        from + (to - from) * (value - self.lo) / (self.hi - self.lo)
     }
 
     /// A tick with the digits that tell it from its neighbours.
     fn label(&self, tick: f64) -> String {
         let power = |v: f64| (v.abs().log10() + 1e-9).floor() as i32;
-        let step = if self.step == 0.0 { tick } else { self.step };
-        let size = if self.step == 0.0 { tick } else { self.lo.abs().max(self.hi.abs()) };
-        if tick.abs() < step * 1e-6 {
+        if tick.abs() < self.step * 1e-6 {
             "0".to_string()
-        } else if size >= 1e6 || power(step) < -4 {
-            format!("{tick:.0$e}", (power(tick) - power(step)).max(0) as usize)
+        } else if self.lo.abs().max(self.hi.abs()) >= 1e6 || power(self.step) < -4 {
+            format!("{tick:.0$e}", (power(tick) - power(self.step)).max(0) as usize)
         } else {
-            format!("{tick:.0$}", (-power(step)).max(0) as usize)
+            format!("{tick:.0$}", (-power(self.step)).max(0) as usize)
         }
-    }
-}
-
-fn text_width(text: &str) -> f64 {
-    text.chars().count() as f64 * 6.8
-}
-
-/// A name that fits a legend.
-fn shorten(name: &str) -> String {
-    if name.chars().count() <= 40 { name.into() } else { name.chars().take(39).chain(['…']).collect() }
-}
-
-/// What stands around a plot.
-struct Frame {
-    body: String,
-    top: f64,
-}
-
-impl Frame {
-    /// Title and legend, the legend on as many lines as it needs.
-    fn new<'a>(title: &str, names: impl Iterator<Item = &'a str>) -> Frame {
-        let mut body = text("title", LEFT, 24.0, title);
-        let (mut x, mut y) = (LEFT, 46.0);
-        for (index, name) in names.map(shorten).enumerate() {
-            let width = 32.0 + text_width(&name);
-            if x > LEFT && x + width > WIDTH - RIGHT {
-                (x, y) = (LEFT, y + 18.0);
-            }
-            body += &rect("key", &fill(index), [x, y - 6.0], [12.0, 4.0]);
-            body += &text("", x + 17.0, y, &name);
-            x += width;
-        }
-        Frame { body, top: y + 16.0 }
-    }
-
-    fn floor(&self) -> f64 {
-        self.top + PLOT
-    }
-
-    fn y_axis(&mut self, axis: &Axis, name: &str) {
-        let (right, left, middle) = (WIDTH - RIGHT, LEFT - 8.0, self.top + PLOT / 2.0);
-        for &tick in &axis.ticks {
-            let y = axis.at(tick, self.floor(), self.top);
-            let _ = writeln!(self.body, "<path class=\"grid\" d=\"M{LEFT} {y:.1}H{right}\"/>");
-            self.body += &text("small end", left, y + 4.0, &axis.label(tick));
-        }
-        let turned = format!("transform=\"translate(14 {middle}) rotate(-90)\"");
-        let _ = writeln!(self.body, "<text class=\"mid\" {turned}>{}</text>", escape(name));
-    }
-
-    fn x_tick(&mut self, x: f64, label: &str, mark: bool) {
-        let floor = self.floor();
-        if mark {
-            let _ = writeln!(self.body, "<path class=\"axis\" d=\"M{x:.1} {floor}v4\"/>");
-        }
-        self.body += &text("small mid", x, floor + 18.0, label);
-    }
-
-    fn x_name(&mut self, name: &str, empty: bool) {
-        let (floor, right, middle) = (self.floor(), WIDTH - RIGHT, (LEFT + WIDTH - RIGHT) / 2.0);
-        let _ = writeln!(self.body, "<path class=\"axis\" d=\"M{LEFT} {floor}H{right}\"/>");
-        self.body += &text("mid", middle, floor + 36.0, name);
-        if empty {
-            self.body += &text("mid", middle, floor - PLOT / 2.0, "no data");
-        }
-    }
-
-    fn panel(self) -> Panel {
-        Panel { height: self.floor() + 48.0, body: self.body }
     }
 }

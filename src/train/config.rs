@@ -5,8 +5,8 @@ use crate::optim::Cosine;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// Everything that decides a run besides model and data. Kept in the run folder and in every checkpoint.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// Everything that decides a run besides model and data, kept in every checkpoint. The default trains nothing.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
     /// What the run is for: `dense`, `finetune` ….
@@ -40,18 +40,11 @@ pub struct TrainConfig {
 }
 
 impl TrainConfig {
-    /// A short run of `steps` steps: warm-up over a tenth, cosine to a hundredth of `lr`, no smoothing.
+    /// A short run of `steps` steps: warm-up over a tenth, cosine to a hundredth of `lr`, all else off.
     pub fn short(stage: &str, epochs: usize, steps: usize, lr: f64) -> Self {
-        let warmup = steps / 10;
-        let schedule = Cosine {
-            lr,
-            length: steps.saturating_sub(warmup).max(1),
-            min_lr: lr / 100.0,
-            warmup_lr: lr / 100.0,
-            warmup,
-            warmup_prefix: true,
-            lag: 0,
-        };
+        let (warmup, low) = (steps / 10, lr / 100.0);
+        let length = steps.saturating_sub(warmup).max(1);
+        let schedule = Cosine { lr, length, min_lr: low, warmup_lr: low, warmup, warmup_prefix: true, lag: 0 };
         Self {
             stage: stage.into(),
             epochs,
@@ -60,27 +53,19 @@ impl TrainConfig {
             schedule_in_steps: true,
             weight_decay: 0.05,
             clip_norm: Some(1.0),
-            smoothing: 0.0,
-            drop_path: 0.0,
-            ema_decay: None,
-            distillation: Distillation::default(),
-            seed: 0,
-            eval_every: 0,
-            checkpoint_every: 0,
+            ..Self::default()
         }
     }
 
     /// Refuses values that no run can have.
     pub fn validate(&self) -> Result<()> {
         self.schedule.validate()?;
-        let unit = |what: &str, value: f64| {
-            let inside = (0.0..1.0).contains(&value);
-            if inside { Ok(()) } else { Err(Error::invalid(what, "0 to below 1", value)) }
-        };
-        unit("smoothing", self.smoothing)?;
-        unit("drop_path", self.drop_path)?;
-        unit("ema_decay", self.ema_decay.unwrap_or(0.0))?;
-        if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
+        let ema_decay = self.ema_decay.unwrap_or(0.0);
+        let unit = [("smoothing", self.smoothing), ("drop_path", self.drop_path), ("ema_decay", ema_decay)];
+        if let Some((what, value)) = unit.into_iter().find(|(_, value)| !(0.0..1.0).contains(value)) {
+            return Err(Error::invalid(what, "0 to below 1", value));
+        }
+        if !(0.0..f64::INFINITY).contains(&self.weight_decay) {
             return Err(Error::invalid("weight_decay", "at least 0", self.weight_decay));
         }
         match self.clip_norm {

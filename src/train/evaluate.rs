@@ -41,47 +41,32 @@ impl Evaluation {
 
 /// Runs `model` over every image of the loader's first epoch. Broken images are an error unless the loader skips them.
 pub fn evaluate(model: &Model, loader: &Loader, progress: &Progress) -> Result<Evaluation> {
-    let (mut hits, mut loss, mut classes) = ([0usize; 2], 0.0, Vec::new());
-    let broken = for_each_row(model, loader, progress, |row, label| {
-        classes.push(ops::argmax_row(row));
-        let rank =
-            row.iter().enumerate().filter(|(i, v)| **v > row[label] || (**v == row[label] && *i < label)).count();
-        hits[0] += usize::from(rank < 1);
-        hits[1] += usize::from(rank < 5);
-        let top = row.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
-        let sum: f64 = row.iter().map(|v| f64::from(v - top).exp()).sum();
-        loss += sum.ln() - f64::from(row[label] - top);
-    })?;
-    let seen = classes.len();
-    let percent = |hits: usize| 100.0 * hits as f64 / seen.max(1) as f64;
-    let loss = loss / seen.max(1) as f64;
-    let accuracy = Accuracy { top1: percent(hits[0]), top5: percent(hits[1]), loss, images: seen };
-    Ok(Evaluation { accuracy, classes, broken })
-}
-
-/// Calls `see(logits, label)` for every image; what is wrong with the broken ones.
-fn for_each_row(
-    model: &Model,
-    loader: &Loader,
-    progress: &Progress,
-    mut see: impl FnMut(&[f32], usize),
-) -> Result<Vec<String>> {
-    let classes = model.arch().num_classes;
+    let (classes, side) = (model.arch().num_classes, model.arch().img_size);
+    let (mut predicted, mut loss, mut hits) = (Vec::new(), 0.0, [0; 2]);
     let mut epoch = loader.epoch(0)?;
-    for batch in epoch.by_ref() {
-        let batch = batch?;
-        let logits = model.predict(&images(&batch, model.arch().img_size)?)?;
-        for (i, (row, &label)) in logits.slice::<f32>()?.chunks(classes).zip(&batch.labels).enumerate() {
+    while let Some(batch) = epoch.next().transpose()? {
+        let logits = model.predict(&images(&batch, side)?)?;
+        for ((row, &label), index) in logits.slice::<f32>()?.chunks(classes).zip(&batch.labels).zip(&batch.indices) {
             if label >= classes {
                 return Err(Error::invalid("label", format!("below the model's {classes} classes"), label));
             }
-            if let Some(value) = row.iter().find(|value| !value.is_finite()) {
-                let layer = format!("logit of test image {}", batch.indices[i]);
-                return Err(Error::NonFinite { step: 0, layer, value: f64::from(*value) });
+            if let Some(&value) = row.iter().find(|value| !value.is_finite()) {
+                let layer = format!("logit of test image {index}");
+                return Err(Error::NonFinite { step: 0, layer, value: value.into() });
             }
-            see(row, label);
+            let ahead = |&(i, &v): &(usize, &f32)| v > row[label] || (v == row[label] && i < label);
+            let rank = row.iter().enumerate().filter(ahead).count();
+            hits = [hits[0] + usize::from(rank < 1), hits[1] + usize::from(rank < 5)];
+            let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let sum: f64 = row.iter().map(|v| f64::from(v - top).exp()).sum();
+            loss += sum.ln() - f64::from(row[label] - top);
+            predicted.push(ops::argmax_row(row));
         }
         progress.inc(batch.labels.len() as u64);
     }
-    Ok(epoch.broken().iter().map(|(_, error)| error.to_string()).collect())
+    let images = predicted.len();
+    let seen = images.max(1) as f64;
+    let [top1, top5] = hits.map(|hits| 100.0 * hits as f64 / seen);
+    let broken = epoch.broken().iter().map(|(_, error)| error.to_string()).collect();
+    Ok(Evaluation { accuracy: Accuracy { top1, top5, loss: loss / seen, images }, classes: predicted, broken })
 }

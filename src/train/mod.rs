@@ -5,15 +5,12 @@ mod config;
 pub mod distill;
 mod evaluate;
 mod nonfinite;
-mod teacher;
 mod trainer;
 
-pub use checkpoint::State;
 pub use config::TrainConfig;
-pub use distill::{DistillKind, Distillation};
+pub use distill::{DistillKind, Distillation, Teacher};
 pub use evaluate::{Accuracy, Evaluation, evaluate};
 pub use nonfinite::first_nonfinite;
-pub use teacher::Teacher;
 pub use trainer::{Outcome, Trainer};
 
 use crate::data::loader::Batch;

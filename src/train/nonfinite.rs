@@ -1,14 +1,14 @@
 //! Finding the layer where a NaN or an infinity first appeared.
 
 use crate::models::Model;
-use crate::nn::{Hooks, Mode, Pass, Site};
+use crate::nn::{Hooks, Mode, Params, Pass, Site};
 use crate::tensor::Tensor;
 use crate::{Result, Var};
-use std::cell::RefCell;
+use std::cell::Cell;
 
 /// Remembers the first value that is not finite.
 #[derive(Default)]
-struct Finder(RefCell<Option<Site>>);
+struct Finder(Cell<Option<Site>>);
 
 impl Hooks for Finder {
     fn taps(&self) -> bool {
@@ -16,12 +16,16 @@ impl Hooks for Finder {
     }
 
     fn tap(&self, site: Site, value: Var) -> Result<Var> {
-        let mut found = self.0.borrow_mut();
-        if found.is_none() && !value.tensor().is_finite() {
-            *found = Some(site);
+        if self.0.get().is_none() && !value.tensor().is_finite() {
+            self.0.set(Some(site));
         }
         Ok(value)
     }
+}
+
+/// `what` and the name of the first of `tensors` that is not finite.
+pub(super) fn named(what: &str, tensors: &Params) -> Option<String> {
+    tensors.iter().find(|(_, tensor)| !tensor.is_finite()).map(|(name, _)| format!("{what} {name}"))
 }
 
 /// The name of the first parameter, input or layer of a forward pass over `images` that is not finite.
@@ -29,11 +33,10 @@ pub fn first_nonfinite(model: &Model, images: &Tensor, mode: Mode) -> Result<Str
     if !images.is_finite() {
         return Ok("input images".into());
     }
-    if let Some((name, _)) = model.params().iter().find(|(_, tensor)| !tensor.is_finite()) {
-        return Ok(format!("parameter {name}"));
+    if let Some(parameter) = named("parameter", model.params()) {
+        return Ok(parameter);
     }
     let finder = Finder::default();
     model.forward(&Pass::new(model.params(), None, mode, &finder), &Var::constant(images.clone()))?;
-    let site = *finder.0.borrow();
-    Ok(site.map_or_else(|| "logits or loss".into(), |site| format!("{site:?}")))
+    Ok(finder.0.get().map_or_else(|| "logits or loss".into(), |site| format!("{site:?}")))
 }

@@ -1,8 +1,8 @@
 //! `espalier bench`: forward latency of models, measured in turn.
 
-use crate::show::{print, print_json};
+use crate::show::print;
 use crate::source;
-use espalier::models::{Model, cost};
+use espalier::models::{Model, cost, zoo};
 use espalier::report::table::count;
 use espalier::report::{Rival, Table, Timing, interleaved};
 use espalier::{DType, Error, Result, Tensor};
@@ -31,50 +31,38 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<()> {
     source::at_least_one("--rounds", args.rounds)?;
-    args.batch.iter().try_for_each(|&batch| source::at_least_one("--batch", batch).map(drop))?;
-    let models = models(args)?;
-    let header = ["model", "batch", "ms (p5–p95)", "img/s (p5–p95)", "MACs", "GFLOP/s"];
-    let mut table = Table::new(&header);
+    args.batch.iter().try_for_each(|&batch| source::at_least_one("--batch", batch))?;
+    let named = args.model.iter().map(|name| Ok((name.clone(), Model::init(zoo::find(name)?.architecture, 0)?)));
+    let files = args.weights.iter().map(|file| Ok((file.display().to_string(), source::load(None, file, None)?)));
+    let models = named.chain(files).collect::<Result<Vec<_>>>()?;
+    let mut table = Table::new(&["model", "batch", "ms (p5–p95)", "img/s (p5–p95)", "MACs", "GFLOP/s"]);
     for &batch in &args.batch {
-        for (timing, (name, model)) in measure(&models, batch, args.rounds)?.iter().zip(&models) {
+        let mut rivals: Vec<Rival> = Vec::with_capacity(models.len());
+        for (name, model) in &models {
+            let images = images(model, batch)?;
+            rivals.push((name, Box::new(move || model.predict(&images).map(drop))));
+        }
+        for (timing, (name, model)) in interleaved(&mut rivals, args.rounds, 2)?.iter().zip(&models) {
             let (speed, macs) = (timing.per_second(batch), cost::macs(model.arch()));
             let gflops = 2.0 * macs as f64 * batch as f64 / timing.median / 1e6;
             if args.json {
                 let spread = |t: &Timing| json!({ "median": t.median, "p5": t.p5, "p95": t.p95 });
-                print_json(&json!({
+                print(json!({
                     "name": name, "batch": batch, "params": cost::params(model.arch()), "macs": macs,
                     "ms": spread(timing), "images_per_second": spread(&speed), "gflops": gflops,
                 }))?;
-            } else {
-                let cells = [batch.to_string(), timing.to_string(), speed.to_string(), count(macs)];
-                table.row([name.clone()].into_iter().chain(cells).chain([format!("{gflops:.0}")]));
             }
+            let (ms, speed) = (timing.to_string(), speed.to_string());
+            table.row([name.clone(), batch.to_string(), ms, speed, count(macs), format!("{gflops:.0}")]);
         }
     }
-    if args.json { Ok(()) } else { print(&table.text()) }
-}
-
-fn models(args: &Args) -> Result<Vec<(String, Model)>> {
-    let named = args.model.iter().map(|name| Ok((name.clone(), source::random(name)?)));
-    let files = args.weights.iter().map(|file| Ok((file.display().to_string(), source::load(None, file, None)?)));
-    named.chain(files).collect()
-}
-
-/// The forward times of every model at one batch size.
-fn measure(models: &[(String, Model)], batch: usize, rounds: usize) -> Result<Vec<Timing>> {
-    let inputs = models.iter().map(|(_, model)| images(model, batch)).collect::<Result<Vec<_>>>()?;
-    let mut rivals: Vec<Rival> = Vec::with_capacity(models.len());
-    for ((name, model), images) in models.iter().zip(&inputs) {
-        rivals.push((name, Box::new(|| model.predict(images).map(drop))));
-    }
-    interleaved(&mut rivals, rounds, 2)
+    if args.json { Ok(()) } else { print(table.text()) }
 }
 
 /// Grey images; an error rather than an abort for what no machine holds.
 fn images(model: &Model, batch: usize) -> Result<Tensor> {
     let side = model.arch().img_size;
-    let elements = [batch, 3, side, side].iter().try_fold(1usize, |product, &n| product.checked_mul(n));
-    if elements.is_none_or(|n| n > 1 << 32) {
+    if batch > (1 << 32) / (3 * side * side) {
         return Err(Error::invalid("--batch", "a batch that fits memory", batch));
     }
     Ok(Tensor::full([batch, 3, side, side], DType::F32, 0.1))

@@ -1,15 +1,15 @@
 //! `espalier classify`: the most probable classes of image files.
 
-use crate::show::{one_line, print, print_json};
+use crate::show::print;
 use crate::source;
 use espalier::data::augment::Transform;
 use espalier::data::folder::{imagenet_classes, loose_files};
 use espalier::data::image;
-use espalier::models::Model;
 use espalier::noise::Philox;
+use espalier::report::table::one_line;
 use espalier::{Error, Result, Tensor};
 use rayon::prelude::*;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// Print the most probable classes of images, one file a line
@@ -45,21 +45,33 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let (batch, top) = (source::at_least_one("--batch", args.batch)?, source::at_least_one("--top", args.top)?);
+    source::at_least_one("--batch", args.batch)?;
+    source::at_least_one("--top", args.top)?;
     let files = loose_files(&args.paths)?;
     let model = source::load(args.model.as_deref(), &args.weights, args.img_size)?;
-    let transform = Transform::eval(model.arch().img_size);
+    let (side, classes) = (model.arch().img_size, model.arch().num_classes);
+    let transform = Transform::eval(side);
     transform.validate()?;
     let mut broken = 0;
-    for files in files.chunks(batch) {
-        let (files, pixels) = read(files, &transform, args.skip_broken, &mut broken)?;
-        if files.is_empty() {
+    for files in files.chunks(args.batch) {
+        let images: Vec<Result<Vec<f32>>> = files.par_iter().map(|file| read(file, &transform)).collect();
+        let (mut whole, mut pixels) = (Vec::new(), Vec::new());
+        for (file, image) in files.iter().zip(images) {
+            match image {
+                Ok(image) => {
+                    whole.push(file);
+                    pixels.extend(image);
+                }
+                Err(error) if args.skip_broken => eprintln!("skipped: {}", one_line(&error.to_string())),
+                Err(error) => return Err(error),
+            }
+        }
+        broken += files.len() - whole.len();
+        if whole.is_empty() {
             continue;
         }
-        let logits = predict(&model, files.len(), &pixels)?;
-        for (file, logits) in files.iter().zip(logits.chunks(model.arch().num_classes)) {
-            report(file, &best(file, logits, top)?, args, model.arch().num_classes)?;
-        }
+        let logits = model.predict(&Tensor::from_slice([whole.len(), 3, side, side], &pixels)?)?.to_f64s();
+        whole.iter().zip(logits.chunks(classes)).try_for_each(|(file, logits)| report(file, logits, args))?;
     }
     if broken > 0 {
         eprintln!("{broken} of {} images are broken and were left out", files.len());
@@ -70,77 +82,36 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The files that can be read and their pixels, one after the other.
-fn read<'a>(
-    files: &'a [PathBuf],
-    transform: &Transform,
-    skip_broken: bool,
-    broken: &mut usize,
-) -> Result<(Vec<&'a Path>, Vec<f32>)> {
-    let noise = Philox { seed: 0, step: 0 };
-    let load = |file: &PathBuf| transform.apply(&image::decode(file)?, &noise, 0);
-    let images: Vec<Result<Vec<f32>>> = files.par_iter().map(load).collect();
-    let (mut kept, mut pixels) = (Vec::new(), Vec::new());
-    for (file, image) in files.iter().zip(images) {
-        match image {
-            Ok(image) => {
-                kept.push(file.as_path());
-                pixels.extend(image);
-            }
-            Err(error) if skip_broken => {
-                *broken += 1;
-                eprintln!("skipped: {}", one_line(&named(error, file).to_string()));
-            }
-            Err(error) => return Err(named(error, file)),
-        }
-    }
-    Ok((kept, pixels))
-}
-
-/// The same error, naming the image.
-fn named(error: Error, file: &Path) -> Error {
-    match error {
+/// The pixels of an image as the model takes them; an error names the image.
+fn read(file: &Path, transform: &Transform) -> Result<Vec<f32>> {
+    let image = image::decode(file).and_then(|image| transform.apply(&image, &Philox { seed: 0, step: 0 }, 0));
+    image.map_err(|error| match error {
         Error::Image { .. } | Error::Io { .. } => error,
-        other => Error::Image { file: file.to_path_buf(), detail: other.to_string() },
-    }
+        other => Error::Image { file: file.into(), detail: other.to_string() },
+    })
 }
 
-fn predict(model: &Model, count: usize, pixels: &[f32]) -> Result<Vec<f64>> {
-    let size = model.arch().img_size;
-    Ok(model.predict(&Tensor::from_slice([count, 3, size, size], pixels)?)?.to_f64s())
-}
-
-/// The `top` most probable classes with their probabilities; of equals the first.
-fn best(file: &Path, logits: &[f64], top: usize) -> Result<Vec<(usize, f64)>> {
+/// Prints the most probable classes, of equals the first: ImageNet's names in a model of 1000 classes, else `class 3`.
+fn report(file: &Path, logits: &[f64], args: &Args) -> Result<()> {
     if let Some(value) = logits.iter().find(|value| !value.is_finite()) {
         let detail = format!("expected finite logits, found {value}: the weights are broken");
-        return Err(Error::Image { file: file.to_path_buf(), detail });
+        return Err(Error::Image { file: file.into(), detail });
     }
     let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let sum: f64 = logits.iter().map(|logit| (logit - largest).exp()).sum();
     let mut order: Vec<usize> = (0..logits.len()).collect();
     order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
-    Ok(order.into_iter().take(top).map(|class| (class, (logits[class] - largest).exp() / sum)).collect())
-}
-
-/// ImageNet's name in a model of 1000 classes, else `class 3`.
-fn class_name(class: usize, classes: usize) -> String {
-    let names = imagenet_classes();
-    let name = names.get(class).filter(|_| classes == names.len());
-    name.map_or_else(|| format!("class {class}"), |(_, _, name)| name.to_string())
-}
-
-fn report(file: &Path, best: &[(usize, f64)], args: &Args, classes: usize) -> Result<()> {
+    let best = order.into_iter().take(args.top).map(|index| {
+        let imagenet = imagenet_classes().get(index).filter(|_| logits.len() == imagenet_classes().len());
+        let name = imagenet.map_or_else(|| format!("class {index}"), |(_, _, name)| name.to_string());
+        (index, name, (logits[index] - largest).exp() / sum)
+    });
     let file = file.display().to_string();
-    let named = best.iter().map(|&(class, probability)| (class, class_name(class, classes), probability));
-    if !args.json {
-        let list: Vec<String> = named.map(|(_, name, p)| format!("{name} {:.1} %", 100.0 * p)).collect();
-        return print(&format!("{}: {}\n", one_line(&file), list.join(", ")));
+    if args.json {
+        let object = |(index, name, probability)| json!({ "index": index, "name": name, "probability": probability });
+        let top = format!("top{}", args.top);
+        return print(json!({ "file": file, top: best.map(object).collect::<Vec<Value>>() }));
     }
-    let list =
-        named.map(|(index, name, probability)| json!({ "index": index, "name": name, "probability": probability }));
-    let mut object = Map::new();
-    object.insert("file".into(), file.into());
-    object.insert(format!("top{}", args.top), list.collect::<Vec<Value>>().into());
-    print_json(&object.into())
+    let list: Vec<String> = best.map(|(_, name, probability)| format!("{name} {:.1} %", 100.0 * probability)).collect();
+    print(format!("{}: {}", one_line(&file), list.join(", ")))
 }

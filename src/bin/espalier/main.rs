@@ -12,47 +12,40 @@ mod show;
 mod source;
 mod zoo;
 
-use clap::{Parser, Subcommand};
-use espalier::{Error, Result};
+use clap::Parser;
+use espalier::Error;
+use espalier::report::table::one_line;
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
 /// Vision-transformer pruning on a hand-written tensor core.
 #[derive(Parser)]
 #[command(name = "espalier", version, arg_required_else_help = true, max_term_width = 110)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
 enum Command {
     Doctor(doctor::Args),
     Zoo(zoo::Args),
     Inspect(inspect::Args),
     Classify(classify::Args),
-    Prune(Box<prune::Args>),
+    #[command(subcommand)]
+    Prune(prune::Method),
     Bench(bench::Args),
 }
 
-fn run(command: Command) -> Result<()> {
-    match command {
+fn main() -> ExitCode {
+    let result = match Command::parse() {
         Command::Doctor(args) => doctor::run(&args),
         Command::Zoo(args) => zoo::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Classify(args) => classify::run(&args),
-        Command::Prune(args) => prune::run(*args),
+        Command::Prune(method) => prune::run(method),
         Command::Bench(args) => bench::run(&args),
-    }
-}
-
-fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         // The reader of a pipe has what it wanted.
         Err(Error::Io { source, .. }) if source.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", show::one_line(&error.to_string()));
+            eprintln!("error: {}", one_line(&error.to_string()));
             ExitCode::FAILURE
         }
     }

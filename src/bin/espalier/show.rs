@@ -1,39 +1,24 @@
 //! How the subcommands print.
 
+use espalier::report::table::one_line;
 use espalier::{Error, Result};
+use std::fmt::Display;
 use std::io::Write;
 
-/// Writes to standard output; a closed pipe is an error, not a panic.
-pub fn print(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Error::io("write", "standard output"))
-}
-
-/// One line of JSON.
-pub fn print_json(value: &serde_json::Value) -> Result<()> {
-    print(&format!("{value}\n"))
-}
-
-/// Control characters would break the line or drive the terminal.
-pub fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+/// Writes a text to standard output, with one newline at its end; a closed pipe is an error, not a panic.
+pub fn print(text: impl Display) -> Result<()> {
+    let text = text.to_string();
+    writeln!(std::io::stdout(), "{}", text.trim_end_matches('\n')).map_err(Error::io("write", "standard output"))
 }
 
 /// All digits, in groups of three: `5,717,416`.
 pub fn grouped(n: u64) -> String {
     let digits = n.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect::<Vec<_>>().join(",")
 }
 
 /// `name   value` lines with the values under each other.
 pub fn pairs(rows: &[(&str, String)]) -> String {
-    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     rows.iter().map(|(name, value)| format!("{name:width$}  {}\n", one_line(value))).collect()
 }

@@ -1,10 +1,10 @@
 //! `espalier zoo`: the published models, counted here and beside their published figures.
 
-use crate::show::{grouped, print, print_json};
+use crate::show::{grouped, print};
+use espalier::Result;
 use espalier::models::cost::{self, Counting};
 use espalier::models::zoo::{self, ZooEntry};
 use espalier::report::Table;
-use espalier::{Error, Result};
 use serde_json::{Map, Value, json};
 
 /// List the published models: parameters and multiply-accumulates counted here, beside the published figures
@@ -19,31 +19,30 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let entries = zoo::zoo()?;
-    if !args.json {
-        return print(&table(&entries)?.text());
+    let mut table = Table::new(&["model", "params", "MACs", "counting", "published", "counted here", "top-1", "top-5"]);
+    for entry in &zoo::zoo()? {
+        let counts = counts(entry)?;
+        if args.json {
+            print(object(entry, counts))?;
+        } else {
+            rows(&mut table, entry, &counts);
+        }
     }
-    entries.iter().try_for_each(|entry| print_json(&object(entry, &counts(entry, &entries)?)))
+    if args.json { Ok(()) } else { print(table.text()) }
 }
 
 /// The countings that say something about the model, computed.
-fn counts(entry: &ZooEntry, entries: &[ZooEntry]) -> Result<Vec<(&'static str, u64)>> {
-    let model = &entry.architecture;
-    let dense = match &entry.dense {
-        None => model,
-        Some(name) => {
-            let found = entries.iter().find(|other| other.name == *name);
-            &found.ok_or_else(|| Error::invalid("dense", "a model of the zoo", name))?.architecture
-        }
-    };
+fn counts(entry: &ZooEntry) -> Result<Map<String, Value>> {
+    let dense = entry.dense.as_deref().map_or_else(|| Ok(entry.clone()), zoo::find)?;
     let wanted = |counting: &Counting| entry.dense.is_some() || !counting.name().starts_with("savit");
-    Ok(Counting::ALL.iter().filter(|c| wanted(c)).map(|c| (c.name(), c.count(model, dense))).collect())
+    let count = |counting: Counting| counting.count(&entry.architecture, &dense.architecture);
+    Ok(Counting::ALL.into_iter().filter(wanted).map(|c| (c.name().into(), count(c).into())).collect())
 }
 
-fn object(entry: &ZooEntry, counts: &[(&str, u64)]) -> Value {
-    let figures = &entry.published;
-    let mut published: Map<String, Value> =
-        figures.count.iter().map(|count| (count.counting.name().into(), count.value.into())).collect();
+fn object(entry: &ZooEntry, counts: Map<String, Value>) -> Value {
+    let ZooEntry { architecture, published: figures, .. } = entry;
+    let mut published: Map<_, _> =
+        figures.count.iter().map(|count| (count.counting.name().to_string(), Value::from(count.value))).collect();
     published.extend(figures.params.map(|params| ("params".into(), params.into())));
     published.extend(figures.top1.map(|top1| ("top1".into(), top1.into())));
     published.extend(figures.top5.map(|top5| ("top5".into(), top5.into())));
@@ -54,37 +53,26 @@ fn object(entry: &ZooEntry, counts: &[(&str, u64)]) -> Value {
         "name": entry.name,
         "file": entry.file,
         "dense": entry.dense,
-        "img_size": entry.architecture.img_size,
-        "params": cost::params(&entry.architecture),
-        "macs": cost::macs(&entry.architecture),
-        "counts": counts.iter().map(|(name, value)| (name.to_string(), Value::from(*value))).collect::<Map<_, _>>(),
+        "img_size": architecture.img_size,
+        "params": cost::params(architecture),
+        "macs": cost::macs(architecture),
+        "counts": counts,
         "published": published,
     })
 }
 
-/// A row a model, and one more for each further published counting.
-fn table(entries: &[ZooEntry]) -> Result<Table> {
-    let header = ["model", "params", "MACs", "counting", "published", "counted here", "top-1", "top-5"];
-    let mut table = Table::new(&header);
+/// A row of the model, and one more for each further published counting.
+fn rows(table: &mut Table, entry: &ZooEntry, counts: &Map<String, Value>) {
+    let ZooEntry { architecture, published, .. } = entry;
     let percent = |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.1}"));
-    for entry in entries {
-        let counts = counts(entry, entries)?;
-        let published = entry.published.count.iter().map(|count| {
-            let name = count.counting.name();
-            let here = counts.iter().find(|(other, _)| *other == name).map(|(_, value)| grouped(*value));
-            [name.into(), grouped(count.value), here.unwrap_or_default()]
-        });
-        let mut published: Vec<[String; 3]> = published.collect();
-        if published.is_empty() {
-            published.push(["–".into(), "–".into(), "–".into()]);
-        }
-        for (at, count) in published.into_iter().enumerate() {
-            let model = &entry.architecture;
-            let first = [entry.name.clone(), grouped(cost::params(model)), grouped(cost::macs(model))];
-            let last = [percent(entry.published.top1), percent(entry.published.top5)];
-            let (first, last) = if at == 0 { (first, last) } else { Default::default() };
-            table.row(first.into_iter().chain(count).chain(last));
-        }
+    let mut first = [entry.name.clone(), grouped(cost::params(architecture)), grouped(cost::macs(architecture))];
+    let mut last = [published.top1, published.top5].map(percent);
+    let figures = published.count.iter().map(|count| {
+        let here = counts.get(count.counting.name()).and_then(Value::as_u64).map(grouped);
+        [count.counting.name().into(), grouped(count.value), here.unwrap_or_default()]
+    });
+    let none = published.count.is_empty().then(|| ["–"; 3].map(String::from));
+    for figure in figures.chain(none) {
+        table.row(std::mem::take(&mut first).into_iter().chain(figure).chain(std::mem::take(&mut last)));
     }
-    Ok(table)
 }

@@ -163,7 +163,7 @@ impl Job {
         });
         let progress = Progress::with((batch * (self.options.score_batches + 1)) as u64, "score", self.show);
         let calibration = calibrate::calibrate(dense, &mut batches, &options, &mut |_, _| progress.inc(batch as u64))?;
-        progress.finish();
+        drop(progress);
         self.folder.write_text("calibration.json", &calibration.to_json()?)?;
         Ok(calibration)
     }

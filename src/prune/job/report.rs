@@ -96,5 +96,5 @@ fn structure(dense: &Architecture, small: &Architecture) -> String {
     let each = |arch: &Architecture, f: fn(&Block) -> usize| arch.blocks.iter().map(f).collect::<Vec<_>>();
     let [heads, kept_heads] = [dense, small].map(|arch| each(arch, Block::heads));
     let [hidden, kept_hidden] = [dense, small].map(|arch| each(arch, |block| block.hidden));
-    structure_svg(&heads, &kept_heads, &hidden, &kept_hidden, dense.embed_dim, small.embed_dim)
+    structure_svg([&heads, &kept_heads], [&hidden, &kept_hidden], [dense.embed_dim, small.embed_dim])
 }

@@ -55,7 +55,7 @@ fn training(case: &Case, model: &Model, mode: Mode, images: &Tensor, produced: &
     produced.put_scalar(case, "out/loss", loss.tensor().item()?);
     let (grads, of_images) = parts::gradients(&tape, &loss, model, &pass, &images)?;
     let prefix = case.maybe("/grad_param_prefix").and_then(|prefix| prefix.as_str()).unwrap_or("grad/");
-    parts::put_all(produced, prefix, grads.iter().map(|(name, grad)| (name.as_str(), grad)));
+    parts::put_all(produced, prefix, grads.iter());
     put(produced, "grad/in.x", &of_images.ok_or("no gradient of the images")?);
     Ok(())
 }

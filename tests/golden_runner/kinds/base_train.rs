@@ -6,12 +6,9 @@ use super::parts::{self, Outcome, put_all, tensor};
 use espalier::models::{Block, Mixer, Model, Reduce};
 use espalier::nn::{Mode, NoHooks, Params, Pass};
 use espalier::noise::Recorded;
-use espalier::optim::{AdamW, AdamwConfig, Cosine, Ema, clip_factor, default_rules, group_of};
+use espalier::optim::{AdamW, AdamwConfig, Cosine, clip_factor, default_rules, ema, group_of};
 use espalier::{Tape, Tensor, Var, ops};
 use serde_json::{Value, json};
-use std::collections::HashMap;
-
-type Gradients = HashMap<String, Tensor>;
 
 /// Settings of AdamW below the JSON pointer `at`.
 fn adamw_config(case: &Case, at: &str, weight_decay: f64) -> Outcome<AdamwConfig> {
@@ -28,8 +25,8 @@ fn group(params: &Params, decayed: bool) -> Vec<&str> {
 }
 
 /// One step as the trainer makes it: clipping of the global norm, then AdamW; the norm before clipping.
-fn step(optimizer: &mut AdamW, params: &mut Params, grads: &Gradients, lr: f64, clip: Option<f64>) -> Outcome<f64> {
-    let norm = ops::global_norm(params.iter().filter_map(|(name, _)| grads.get(name)))?;
+fn step(optimizer: &mut AdamW, params: &mut Params, grads: &Params, lr: f64, clip: Option<f64>) -> Outcome<f64> {
+    let norm = ops::global_norm(params.iter().filter_map(|(name, _)| grads.find(name)))?;
     optimizer.step(params, grads, lr, clip.map_or(1.0, |limit| clip_factor(norm, limit)))?;
     Ok(norm)
 }
@@ -48,7 +45,6 @@ pub fn adamw(case: &Case) -> Outcome<Produced> {
     for (index, lr) in case.f64s_at("/lr_per_step")?.into_iter().enumerate() {
         let n = index + 1;
         let grads = parts::params(case, &format!("in/grad{n}/"))?;
-        let grads = grads.iter().map(|(name, grad)| (name.to_owned(), grad.clone())).collect();
         step(&mut optimizer, &mut params, &grads, lr, clip(case))?;
         put_all(&mut produced, &format!("out/step{n}/"), params.iter());
     }
@@ -58,7 +54,7 @@ pub fn adamw(case: &Case) -> Outcome<Produced> {
 }
 
 /// Loss, logits and gradients of one batch.
-fn forward_backward(model: &Model, mode: Mode, images: Tensor, target: &Tensor) -> Outcome<(Var, Var, Gradients)> {
+fn forward_backward(model: &Model, mode: Mode, images: Tensor, target: &Tensor) -> Outcome<(Var, Var, Params)> {
     let tape = Tape::new();
     let pass = Pass::new(model.params(), Some(&tape), mode, &NoHooks);
     let images = Var::constant(images);
@@ -80,7 +76,7 @@ pub fn train_steps(case: &Case) -> Outcome<Produced> {
     let config = adamw_config(case, "", case.f64_at("/weight_decay")?)?;
     let mut optimizer = AdamW::new(config, model.params());
     let decay = case.maybe("/ema_decay").and_then(Value::as_f64);
-    let mut ema = decay.map(|decay| Ema::new(model.params(), decay));
+    let mut average = decay.map(|decay| (model.params().clone(), decay));
     let (mut losses, mut norms) = (Vec::new(), Vec::new());
     for (n, lr) in case.f64s_at("/lr_per_step")?.into_iter().enumerate() {
         let x = images.rows(n, n + 1)?.reshape(&images.shape()[1..])?;
@@ -89,14 +85,14 @@ pub fn train_steps(case: &Case) -> Outcome<Produced> {
         let (loss, _, grads) = forward_backward(&model, Mode::eval(), x, &target)?;
         losses.push(loss.tensor().item()?);
         norms.push(step(&mut optimizer, model.params_mut(), &grads, lr, clip(case))?);
-        if let Some(ema) = &mut ema {
-            ema.update(model.params())?;
+        if let Some((average, decay)) = &mut average {
+            ema(average, model.params(), *decay)?;
         }
     }
     produced.put("out/losses", &[losses.len()], losses);
     produced.put("out/grad_norms", &[norms.len()], norms);
     put_all(&mut produced, "out/param/", model.params().iter());
-    put_all(&mut produced, "out/ema/", ema.iter().flat_map(|ema| ema.params.iter()));
+    put_all(&mut produced, "out/ema/", average.iter().flat_map(|(average, _)| average.iter()));
     Ok(produced)
 }
 
@@ -132,8 +128,7 @@ pub fn cosine_schedules(case: &Case) -> Outcome<Produced> {
         cosine.validate()?;
         let (shape, times) = case.usizes(&format!("in/{index}/t"))?;
         produced.put(format!("out/{index}/lr_f64"), &shape, times.into_iter().map(|t| cosine.at(t)).collect());
-        let first = cosine.at_construction();
-        produced.put_scalar(case, &format!("out/{index}/lr_at_construction_f64"), first);
+        produced.put_scalar(case, &format!("out/{index}/lr_at_construction_f64"), cosine.at(0));
     }
     Ok(produced)
 }
@@ -183,7 +178,7 @@ pub fn finetune_step(case: &Case) -> Outcome<Produced> {
         parts::put(&mut produced, format!("out/logits.{n}"), logits.tensor());
         produced.put_scalar(case, &format!("out/loss.{n}"), loss.tensor().item()?);
         if n == 0 {
-            put_all(&mut produced, "grad/", grads.iter().map(|(name, grad)| (name.as_str(), grad)));
+            put_all(&mut produced, "grad/", grads.iter());
         }
         step(&mut optimizer, model.params_mut(), &grads, schedule.used_at(0), None)?;
     }

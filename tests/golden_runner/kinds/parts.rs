@@ -118,12 +118,12 @@ pub fn gradients(
     model: &Model,
     pass: &Pass,
     images: &Var,
-) -> Outcome<(HashMap<String, Tensor>, Option<Tensor>)> {
+) -> Outcome<(Params, Option<Tensor>)> {
     let mut grads = tape.backward(loss)?;
-    let mut by_name = HashMap::new();
+    let mut by_name = Params::default();
     for (name, _) in model.params().iter() {
         if let Some(grad) = grads.take(pass.var(name)?) {
-            by_name.insert(name.to_owned(), grad);
+            by_name.insert(name, grad);
         }
     }
     Ok((by_name, grads.take(images)))
