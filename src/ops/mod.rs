@@ -6,8 +6,19 @@
 
 pub mod case;
 
-use crate::{Error, Result, Tensor, Var};
+use crate::{DType, Error, Result, Var};
 use case::Op;
+
+/// What every op's file uses.
+mod prelude {
+    pub(super) use super::case::{Case, Draw, Instance};
+    pub(super) use super::expect;
+    pub(super) use crate::cpu::{self, Mat, gemm, reduce};
+    pub(super) use crate::tape::{Handle, record, record_one};
+    pub(super) use crate::tensor::{DType, Element, Float, Tensor, float_dispatch};
+    pub(super) use crate::{Error, Result, Var};
+    pub(super) use rayon::prelude::*;
+}
 
 macro_rules! ops {
     ($($name:ident),* $(,)?) => {
@@ -56,18 +67,18 @@ pub use score::taylor_accumulate;
 pub use select::{gather_columns, scatter_columns, select_token};
 pub use softmax::{log_softmax, masked_softmax, softmax};
 
-/// An error of `op` unless both tensors have the same shape and dtype.
-pub(crate) fn same(op: &'static str, a: &Tensor, b: &Tensor) -> Result<()> {
-    if a.shape() == b.shape() && a.dtype() == b.dtype() {
-        return Ok(());
+/// An error of `op` unless `v`, when there is one, has exactly this shape and dtype.
+fn expect<'a>(
+    op: &'static str,
+    what: &str,
+    v: impl Into<Option<&'a Var>>,
+    shape: &[usize],
+    dtype: DType,
+) -> Result<()> {
+    match v.into() {
+        Some(v) if **v.shape() != *shape || v.dtype() != dtype => {
+            Err(Error::shape(op, format!("{what} of {shape:?} {dtype:?}"), (v.shape(), v.dtype())))
+        }
+        _ => Ok(()),
     }
-    Err(Error::shape(op, format!("{:?} {:?}", a.shape(), a.dtype()), (b.shape(), b.dtype())))
-}
-
-/// An error of `op` unless `v` has exactly this shape and the dtype of `like`.
-pub(crate) fn expect(op: &'static str, what: &str, v: &Var, shape: &[usize], like: &Var) -> Result<()> {
-    if **v.shape() == *shape && v.dtype() == like.dtype() {
-        return Ok(());
-    }
-    Err(Error::shape(op, format!("{what} of {shape:?} {:?}", like.dtype()), (v.shape(), v.dtype())))
 }
