@@ -179,13 +179,10 @@ impl Grads {
     }
 
     fn add(&mut self, id: Id, grad: Tensor) -> Result<()> {
-        self.0[id] = Some(match self.0[id].take() {
-            None => grad,
-            Some(mut sum) => {
-                crate::cpu::accumulate(&mut sum, &grad)?;
-                sum
-            }
-        });
+        match &mut self.0[id] {
+            Some(sum) => return crate::cpu::accumulate(sum, &grad),
+            empty => *empty = Some(grad),
+        }
         Ok(())
     }
 }
@@ -221,12 +218,8 @@ impl Back<'_> {
     /// when `accumulate` is false and added to when it is true. Saves a copy where a kernel can add by itself.
     pub fn slot(&mut self, k: usize, write: impl FnOnce(&mut Tensor, bool) -> Result<()>) -> Result<()> {
         let Some(Input { id, shape, dtype }) = self.inputs[k] else { return Ok(()) };
-        let existing = self.grads.0[id].take();
-        let accumulate = existing.is_some();
-        let mut buffer = existing.unwrap_or_else(|| Tensor::empty(shape, dtype));
-        write(&mut buffer, accumulate)?;
-        self.grads.0[id] = Some(buffer);
-        Ok(())
+        let accumulate = self.grads.0[id].is_some();
+        write(self.grads.0[id].get_or_insert_with(|| Tensor::empty(shape, dtype)), accumulate)
     }
 }
 

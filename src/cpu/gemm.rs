@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::tensor::{Float, Tensor};
 use rayon::prelude::*;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 /// Multiply-accumulates done by [`gemm`](super::gemm()) since the program started: the instrumented count of the cost model's tests.
 pub mod macs {
@@ -65,14 +65,6 @@ impl<'a, T> Mat<'a, T> {
     }
 }
 
-struct Out<T>(*mut T);
-#[allow(unsafe_code)]
-// SAFETY: tasks write disjoint rows or columns of the result.
-unsafe impl<T> Send for Out<T> {}
-#[allow(unsafe_code)]
-// SAFETY: as above.
-unsafe impl<T> Sync for Out<T> {}
-
 /// `c = alpha a b + beta c` for `c` of `[a.rows, b.cols]` with `stride` elements from row to row.
 ///
 /// The longer side of `c` is cut into pieces that run in parallel, by its length alone; each piece is one sequential product, so the
@@ -86,16 +78,15 @@ pub fn gemm<T: Float>(alpha: T, a: Mat<T>, b: Mat<T>, beta: T, c: &mut [T], stri
     }
     assert!(n <= stride && (m - 1) * stride + n <= c.len(), "result leaves its slice");
     macs::DONE.fetch_add((m * n * k) as u64, Ordering::Relaxed);
-    let out = Out(c.as_mut_ptr());
+    let out = AtomicPtr::new(c.as_mut_ptr());
     let piece = |row: usize, rows: usize, col: usize, cols: usize| {
-        let out = &out;
         // SAFETY: the asserts above and in `Mat` bound every element read and written; pieces do not overlap.
         unsafe {
             gemm::gemm(
                 rows,
                 cols,
                 k,
-                out.0.add(row * stride + col),
+                out.load(Ordering::Relaxed).add(row * stride + col),
                 1,
                 stride as isize,
                 beta != T::zero(),

@@ -19,17 +19,27 @@ pub fn bias_gelu(x: Var, b: Option<&Var>, g: Option<&Var>) -> Result<Var> {
     expect(OP, "bias", b, &[cols], x.dtype())?;
     expect(OP, "gate", g, &[cols], x.dtype())?;
     let inputs = [x.handle(), Handle::of(b), Handle::of(g)];
-    let tracked = [Some(&x), b, g].into_iter().flatten().any(Var::is_tracked);
-    let (b, g) = (b.map(|b| b.tensor().clone()), g.map(|g| g.tensor().clone()));
+    let (tracked, gated) = ([Some(&x), b, g].into_iter().flatten().any(Var::is_tracked), g.is_some());
+    // An absent vector is one of 0 or 1: the loops then have no branch.
+    let or = |v: Option<&Var>, default| v.map_or_else(|| Tensor::full([cols], x.dtype(), default), |v| v.tensor().clone());
+    let (b, g) = (or(b, 0.0), or(g, 1.0));
     let mut y = x.into_tensor();
     let saved = tracked.then(|| y.clone());
-    float_dispatch!(OP, y.dtype(), T => forward::<T>(&mut y, b.as_ref(), g.as_ref()))?;
+    float_dispatch!(OP, y.dtype(), T => {
+        let (b, g) = (b.slice::<T>()?, g.slice::<T>()?);
+        cpu::each_row::<T>(&mut y, cols, |_, y| {
+            for ((v, b), g) in y.iter_mut().zip(b).zip(g) {
+                let t = (*v + *b) * *g;
+                *v = t * t.normal_cdf_pdf().0;
+            }
+        })
+    })?;
     Ok(record_one(OP, &inputs, y, move |back, mut dt| {
         let Some(x) = saved else { return Ok(()) };
         float_dispatch!(OP, dt.dtype(), T => {
-            into_dt::<T>(&mut dt, &x, b.as_ref(), g.as_ref())?;
-            back.slot(2, |dg, accumulate| gate_gradient::<T>(&dt, &x, b.as_ref(), dg, accumulate))?;
-            if let Some(g) = &g {
+            into_dt::<T>(&mut dt, &x, &b, &g)?;
+            back.slot(2, |dg, accumulate| gate_gradient::<T>(&dt, &x, &b, dg, accumulate))?;
+            if gated {
                 let g = g.slice::<T>()?;
                 cpu::each_row::<T>(&mut dt, cols, |_, dt| dt.iter_mut().zip(g).for_each(|(d, g)| *d *= *g))?;
             }
@@ -40,31 +50,11 @@ pub fn bias_gelu(x: Var, b: Option<&Var>, g: Option<&Var>) -> Result<Var> {
     }))
 }
 
-/// An optional vector, or `cols` times `default`: the loops then have no branch.
-fn or_default<T: Float>(v: Option<&Tensor>, cols: usize, default: T) -> Result<Vec<T>> {
-    Ok(match v {
-        Some(v) => v.slice::<T>()?.to_vec(),
-        None => vec![default; cols],
-    })
-}
-
-fn forward<T: Float>(y: &mut Tensor, b: Option<&Tensor>, g: Option<&Tensor>) -> Result<()> {
-    let cols = y.shape().rows_cols().1;
-    let (b, g) = (or_default(b, cols, T::zero())?, or_default(g, cols, T::one())?);
-    cpu::each_row::<T>(y, cols, |_, y| {
-        for ((v, b), g) in y.iter_mut().zip(&b).zip(&g) {
-            let t = (*v + *b) * *g;
-            *v = t * t.normal_cdf_pdf().0;
-        }
-    })
-}
-
 /// `dy -> dt = dy (Φ(t) + t φ(t))`, in place.
-fn into_dt<T: Float>(dy: &mut Tensor, x: &Tensor, b: Option<&Tensor>, g: Option<&Tensor>) -> Result<()> {
-    let (cols, x) = (x.shape().rows_cols().1, Mat::<T>::of(x)?);
-    let (b, g) = (or_default(b, cols, T::zero())?, or_default(g, cols, T::one())?);
-    cpu::each_row::<T>(dy, cols, |r, dy| {
-        for (((d, x), b), g) in dy.iter_mut().zip(x.row(r)).zip(&b).zip(&g) {
+fn into_dt<T: Float>(dy: &mut Tensor, x: &Tensor, b: &Tensor, g: &Tensor) -> Result<()> {
+    let (x, b, g) = (Mat::<T>::of(x)?, b.slice::<T>()?, g.slice::<T>()?);
+    cpu::each_row::<T>(dy, b.len(), |r, dy| {
+        for (((d, x), b), g) in dy.iter_mut().zip(x.row(r)).zip(b).zip(g) {
             let t = (*x + *b) * *g;
             let (cdf, pdf) = t.normal_cdf_pdf();
             *d *= cdf + t * pdf;
@@ -72,11 +62,12 @@ fn into_dt<T: Float>(dy: &mut Tensor, x: &Tensor, b: Option<&Tensor>, g: Option<
     })
 }
 
-fn gate_gradient<T: Float>(dt: &Tensor, x: &Tensor, b: Option<&Tensor>, dg: &mut Tensor, acc: bool) -> Result<()> {
-    let (rows, cols) = x.shape().rows_cols();
-    let (dt, x, b) = (Mat::<T>::of(dt)?, Mat::<T>::of(x)?, or_default(b, cols, T::zero())?);
-    cpu::sum_columns::<T>(rows, dg, acc, |r, partial| {
-        for (((p, dt), x), b) in partial.iter_mut().zip(dt.row(r)).zip(x.row(r)).zip(&b) {
+/// `dg (+)= sum over rows of dt · (x + b)`.
+fn gate_gradient<T: Float>(dt: &Tensor, x: &Tensor, b: &Tensor, dg: &mut Tensor, accumulate: bool) -> Result<()> {
+    let rows = x.shape().rows_cols().0;
+    let (dt, x, b) = (Mat::<T>::of(dt)?, Mat::<T>::of(x)?, b.slice::<T>()?);
+    cpu::sum_columns::<T>(rows, dg, accumulate, |r, partial| {
+        for (((p, dt), x), b) in partial.iter_mut().zip(dt.row(r)).zip(x.row(r)).zip(b) {
             *p += *dt * (*x + *b);
         }
     })

@@ -51,24 +51,18 @@ fn normalize(
     let inputs = [x, branch, gamma.handle(), beta.handle()];
     let (saved, gamma) = (sum.clone(), gamma.tensor().clone());
     Ok(record(OP, &inputs, [sum, y], move |back| {
-        let (dsum, dy) = (back.dy(0), back.dy(1));
-        let Some(dy) = dy else { return add_gradients(back, dsum, s) };
-        let mut dx = float_dispatch!(OP, dy.dtype(), T => {
-            parameter_gradients::<T>(back, &dy, &saved, &stats)?;
-            input_gradient::<T>(dy, &saved, &gamma, &stats)
-        })?;
-        if let Some(dsum) = dsum {
-            cpu::accumulate(&mut dx, &dsum)?;
+        let mut dsum = back.dy(0);
+        if let Some(dy) = back.dy(1) {
+            let mut dx = float_dispatch!(OP, dy.dtype(), T => backward::<T>(back, dy, &saved, &gamma, &stats))?;
+            if let Some(dsum) = dsum {
+                cpu::accumulate(&mut dx, &dsum)?;
+            }
+            dsum = Some(dx);
         }
-        add_gradients(back, Some(dx), s)
+        let Some(dsum) = dsum else { return Ok(()) };
+        back.add_wanted(1, || scale_by_sample(&dsum, s.as_ref()))?;
+        back.add(0, dsum)
     }))
-}
-
-/// The gradient at the sum goes to `x` and, scaled, to the branch.
-fn add_gradients(back: &mut Back, dsum: Option<Tensor>, s: Option<Tensor>) -> Result<()> {
-    let Some(dsum) = dsum else { return Ok(()) };
-    back.add_wanted(1, || scale_by_sample(&dsum, s.as_ref()))?;
-    back.add(0, dsum)
 }
 
 /// `(y, stats)`, `stats [rows, 2]` holding mean and rstd.
@@ -90,11 +84,12 @@ fn forward<T: Float>(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Res
     Ok((y, stats))
 }
 
-/// `dγ` and `dβ`, one pass over the rows each that is wanted.
-fn parameter_gradients<T: Float>(back: &mut Back, dy: &Tensor, x: &Tensor, stats: &Tensor) -> Result<()> {
-    let rows = x.shape().rows_cols().0;
-    let (g, x, stats) = (Mat::<T>::of(dy)?, Mat::<T>::of(x)?, Mat::<T>::of(stats)?);
+/// `dγ` and `dβ`, one pass over the rows each that is wanted; then `dy -> dx`, in place.
+fn backward<T: Float>(back: &mut Back, mut dy: Tensor, x: &Tensor, gamma: &Tensor, stats: &Tensor) -> Result<Tensor> {
+    let (rows, cols) = x.shape().rows_cols();
+    let (x, gamma, stats) = (Mat::<T>::of(x)?, gamma.slice::<T>()?, Mat::<T>::of(stats)?);
     back.slot(2, |dgamma, accumulate| {
+        let g = Mat::<T>::of(&dy)?;
         cpu::sum_columns::<T>(rows, dgamma, accumulate, |r, partial| {
             let (mean, rstd) = (stats.row(r)[0], stats.row(r)[1]);
             for ((p, g), x) in partial.iter_mut().zip(g.row(r)).zip(x.row(r)) {
@@ -102,16 +97,10 @@ fn parameter_gradients<T: Float>(back: &mut Back, dy: &Tensor, x: &Tensor, stats
             }
         })
     })?;
-    back.slot(3, |dbeta, accumulate| cpu::sum_rows(dy, dbeta, accumulate))
-}
-
-/// `dy -> dx`, in place.
-fn input_gradient<T: Float>(mut dy: Tensor, x: &Tensor, gamma: &Tensor, stats: &Tensor) -> Result<Tensor> {
-    let cols = x.shape().rows_cols().1;
-    let (xs, gamma, stats) = (Mat::<T>::of(x)?, gamma.slice::<T>()?, Mat::<T>::of(stats)?);
+    back.slot(3, |dbeta, accumulate| cpu::sum_rows(&dy, dbeta, accumulate))?;
     let count = T::of(cols.max(1) as f64);
     cpu::each_row::<T>(&mut dy, cols, |r, g| {
-        let (x, mean, rstd) = (xs.row(r), stats.row(r)[0], stats.row(r)[1]);
+        let (x, mean, rstd) = (x.row(r), stats.row(r)[0], stats.row(r)[1]);
         let h = reduce::sum(cols, |c| g[c] * gamma[c]) / count;
         let hn = reduce::sum(cols, |c| g[c] * gamma[c] * (x[c] - mean) * rstd) / count;
         for ((g, gamma), x) in g.iter_mut().zip(gamma).zip(x) {

@@ -21,8 +21,11 @@ mod prelude {
 }
 
 macro_rules! ops {
-    ($($name:ident),* $(,)?) => {
-        $(pub mod $name;)*
+    ($($name:ident: $($item:ident),*;)*) => {
+        $(
+            pub mod $name;
+            pub use $name::{$($item),*};
+        )*
 
         /// Every op with its cases.
         pub fn all() -> Vec<Op> {
@@ -31,41 +34,25 @@ macro_rules! ops {
     };
 }
 
-ops!(
-    add,
-    linear,
-    bmm,
-    gelu,
-    gate,
-    layernorm,
-    softmax,
-    attention,
-    select,
-    patch_embed,
-    cross_entropy,
-    kd,
-    mse,
-    dot,
-    score,
-    adamw,
-);
-
-pub use adamw::{AdamwStep, AdamwTensor, adamw, ema, global_norm};
-pub use add::{add, add_scaled, scale};
-pub use attention::{attention, attention_map};
-pub use bmm::bmm;
-pub use cross_entropy::{argmax, argmax_row, cross_entropy, one_hot};
-pub use dot::{dot, l2_normalize};
-pub use gate::{add_bias, gate};
-pub use gelu::{bias_gelu, gelu};
-pub use kd::{Reduction, kd};
-pub use layernorm::{add_layernorm, layernorm};
-pub use linear::linear;
-pub use mse::{bce_with_logits, mse};
-pub use patch_embed::{embed_tokens, patch_embed};
-pub use score::taylor_accumulate;
-pub use select::{gather_columns, scatter_columns, select_token};
-pub use softmax::{log_softmax, masked_softmax, softmax};
+// The file of each op and what it offers.
+ops! {
+    add: add, add_scaled, scale;
+    linear: linear;
+    bmm: bmm;
+    gelu: bias_gelu, gelu;
+    gate: add_bias, gate;
+    layernorm: add_layernorm, layernorm;
+    softmax: log_softmax, masked_softmax, softmax;
+    attention: attention, attention_map;
+    select: gather_columns, scatter_columns, select_token;
+    patch_embed: embed_tokens, patch_embed;
+    cross_entropy: argmax, argmax_row, cross_entropy, one_hot;
+    kd: Reduction, kd;
+    mse: bce_with_logits, mse;
+    dot: dot, l2_normalize;
+    score: taylor_accumulate;
+    adamw: AdamwStep, AdamwTensor, adamw, ema, global_norm;
+}
 
 /// An error of `op` unless `v`, when there is one, has exactly this shape and dtype.
 fn expect<'a>(
