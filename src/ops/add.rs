@@ -51,26 +51,22 @@ pub(super) fn times(x: &Tensor, c: f64) -> Result<Tensor> {
 pub(super) fn scale_by_sample(dy: &Tensor, s: Option<&Tensor>) -> Result<Tensor> {
     let Some(s) = s else { return Ok(dy.clone()) };
     float_dispatch!(OP, dy.dtype(), T => {
-        let (dy_, s) = (samples::<T>(dy)?, s.slice::<T>()?);
-        cpu::new_rows::<T>(dy.shape(), sample_len(dy), |i, out| {
-            out.iter_mut().zip(dy_.row(i)).for_each(|(o, g)| *o = s[i] * *g);
+        let ((rows, len), s) = (samples::<T>(dy)?, s.slice::<T>()?);
+        cpu::new_rows::<T>(dy.shape(), len, |i, out| {
+            out.iter_mut().zip(rows.row(i)).for_each(|(o, g)| *o = s[i] * *g);
         })
     })
 }
 
 fn add_by_sample<T: Float>(y: &mut Tensor, b: &Tensor, s: &Tensor) -> Result<()> {
-    let (b_, s) = (samples::<T>(b)?, s.slice::<T>()?);
-    cpu::each_row::<T>(y, sample_len(b), |i, y| y.iter_mut().zip(b_.row(i)).for_each(|(y, b)| *y += s[i] * *b))
+    let ((b, len), s) = (samples::<T>(b)?, s.slice::<T>()?);
+    cpu::each_row::<T>(y, len, |i, y| y.iter_mut().zip(b.row(i)).for_each(|(y, b)| *y += s[i] * *b))
 }
 
-/// Elements of one sample.
-fn sample_len(x: &Tensor) -> usize {
-    x.numel() / x.dim(0).max(1)
-}
-
-/// One row a sample.
-fn samples<T: Float>(x: &Tensor) -> Result<Mat<'_, T>> {
-    Ok(Mat::new(x.slice()?, x.dim(0), sample_len(x)))
+/// One row a sample, and its length.
+fn samples<T: Float>(x: &Tensor) -> Result<(Mat<'_, T>, usize)> {
+    let len = x.numel() / x.dim(0).max(1);
+    Ok((Mat::new(x.slice()?, x.dim(0), len), len))
 }
 
 /// Test and benchmark cases.

@@ -1,8 +1,7 @@
 //! How an op declares its tests and benchmarks: once.
 //!
-//! A [`Case`] draws inputs of random shape and values in `f64` and knows how to run the op on them. The readers are the
-//! gradient check (`tests/gradients.rs`), the kernel comparisons (`tests/kernels.rs`) and the benchmark
-//! (`benches/kernels.rs`).
+//! A [`Case`] draws inputs of random shape and values in `f64` and knows how to run the op on them, for the gradient
+//! check (`tests/gradients.rs`), the kernel comparisons (`tests/kernels.rs`) and the benchmark (`benches/kernels.rs`).
 
 use crate::noise::{Philox, Stream};
 use crate::tensor::{DType, Shape, Tensor};

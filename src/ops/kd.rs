@@ -32,24 +32,22 @@ pub fn kd(student: &Var, teacher: &Tensor, tau: f64, reduction: Reduction) -> Re
         Reduction::PerElement => rows * cols,
     };
     let scale = tau * tau / count.max(1) as f64;
-    let (sum, gap) = float_dispatch!(OP, student.dtype(), T => forward::<T>(student.tensor(), teacher, tau))?;
-    let loss = Tensor::full([], student.dtype(), scale * sum);
-    Ok(record_one(OP, &[student.handle()], loss, move |back, dy| back.add(0, times(&gap, dy.item()? * scale / tau)?)))
-}
-
-/// `(sum of q (log q - log p), p - q)`.
-fn forward<T: Float>(student: &Tensor, teacher: &Tensor, tau: f64) -> Result<(f64, Tensor)> {
-    let [log_p, log_q] = [student, teacher].map(|logits| log_softmax_rows(&times(logits, 1.0 / tau)?));
-    let (mut gap, log_q) = (log_p?, log_q?);
-    let (mut sums, log_q) = (Tensor::zeros([gap.shape().rows_cols().0, 1], gap.dtype()), Mat::<T>::of(&log_q)?);
-    cpu::each_row_pair::<T>(&mut sums, &mut gap, |r, sum, gap| {
-        for (g, lq) in gap.iter_mut().zip(log_q.row(r)) {
-            let (q, log_p) = (lq.exp_(), *g);
-            sum[0] += if q > T::zero() { q * (*lq - log_p) } else { T::zero() };
-            *g = log_p.exp_() - q;
-        }
+    let log_softmax = |logits: &Tensor| log_softmax_rows(&times(logits, 1.0 / tau)?);
+    // From log p to p - q, and the row sums of q (log q - log p).
+    let (mut gap, log_q) = (log_softmax(student.tensor())?, log_softmax(teacher)?);
+    let mut sums = Tensor::zeros([rows, 1], student.dtype());
+    float_dispatch!(OP, student.dtype(), T => {
+        let log_q = Mat::<T>::of(&log_q)?;
+        cpu::each_row_pair::<T>(&mut sums, &mut gap, |r, sum, gap| {
+            for (g, log_q) in gap.iter_mut().zip(log_q.row(r)) {
+                let (q, log_p) = (log_q.exp_(), *g);
+                sum[0] += if q > 0.0 { q * (*log_q - log_p) } else { 0.0 };
+                *g = log_p.exp_() - q;
+            }
+        })
     })?;
-    Ok((sums.to_f64s().iter().sum(), gap))
+    let loss = Tensor::full([], student.dtype(), scale * sums.to_f64s().iter().sum::<f64>());
+    Ok(record_one(OP, &[student.handle()], loss, move |back, dy| back.add(0, times(&gap, dy.item()? * scale / tau)?)))
 }
 
 /// Test and benchmark cases.
