@@ -17,6 +17,7 @@
 use crate::tensor::{DType, Shape, Tensor};
 use crate::{Error, Result};
 use std::cell::RefCell;
+use std::ops::Range;
 use std::rc::Rc;
 
 /// The number of a tracked value on its tape.
@@ -34,7 +35,7 @@ struct Input {
 struct Node {
     name: &'static str,
     inputs: Vec<Option<Input>>,
-    outputs: Vec<Id>,
+    outputs: Range<Id>,
     backward: Backward,
 }
 
@@ -93,8 +94,9 @@ impl Var {
 
     /// Its place on the tape without its value, for [`record`].
     pub fn handle(&self) -> Handle {
-        let input = |(_, id): &(Tape, Id)| Input { id: *id, shape: *self.shape(), dtype: self.dtype() };
-        Handle(self.tracked.as_ref().map(|t| (t.0.clone(), input(t))))
+        let place =
+            |(tape, id): &(Tape, Id)| (tape.clone(), Input { id: *id, shape: *self.shape(), dtype: self.dtype() });
+        Handle(self.tracked.as_ref().map(place))
     }
 
     /// Handle and value apart: an op that takes its input by value can then write in place.
@@ -106,10 +108,7 @@ impl Var {
     pub fn reshape(&self, shape: impl Into<Shape>) -> Result<Self> {
         let tensor = self.tensor.reshape(shape)?;
         let original = *self.shape();
-        Ok(record_one("reshape", &[self.handle()], tensor, move |back| {
-            let Some(dy) = back.dy(0) else { return Ok(()) };
-            back.add(0, dy.reshape(original)?)
-        }))
+        Ok(record_one("reshape", &[self.handle()], tensor, move |back, dy| back.add(0, dy.reshape(original)?)))
     }
 }
 
@@ -119,44 +118,49 @@ impl std::fmt::Debug for Var {
     }
 }
 
+impl From<Var> for Vec<Var> {
+    fn from(var: Var) -> Self {
+        vec![var]
+    }
+}
+
 /// The place of a value on its tape, without the value.
 #[derive(Clone)]
 pub struct Handle(Option<(Tape, Input)>);
 
-/// Records an op with several outputs; without a tracked input only wraps them. All inputs must share a tape.
-pub fn record(
-    name: &'static str,
-    inputs: &[Handle],
-    outputs: Vec<Tensor>,
-    backward: impl FnOnce(&mut Back) -> Result<()> + 'static,
-) -> Vec<Var> {
-    let Some(tape) = inputs.iter().find_map(|h| h.0.as_ref()).map(|(tape, _)| tape.clone()) else {
-        return outputs.into_iter().map(Var::constant).collect();
-    };
-    let mut list = tape.0.borrow_mut();
-    let ids: Vec<Id> = (list.ids..list.ids + outputs.len()).collect();
-    list.ids += outputs.len();
-    list.nodes.push(Node {
-        name,
-        inputs: inputs.iter().map(|h| h.0.as_ref().map(|(_, input)| *input)).collect(),
-        outputs: ids.clone(),
-        backward: Box::new(backward),
-    });
-    drop(list);
-    outputs.into_iter().zip(ids).map(|(tensor, id)| Var { tensor, tracked: Some((tape.clone(), id)) }).collect()
+impl Handle {
+    /// The handle of an optional input; an absent one wants no gradient.
+    pub fn of(var: Option<&Var>) -> Self {
+        var.map_or(Self(None), Var::handle)
+    }
 }
 
-/// [`record`] for an op with one output.
+/// Records an op with several outputs; without a tracked input only wraps them. All inputs must share a tape.
+pub fn record<const N: usize>(
+    name: &'static str,
+    inputs: &[Handle],
+    outputs: [Tensor; N],
+    backward: impl FnOnce(&mut Back) -> Result<()> + 'static,
+) -> [Var; N] {
+    let Some((tape, _)) = inputs.iter().find_map(|h| h.0.as_ref()) else { return outputs.map(Var::constant) };
+    let inputs = inputs.iter().map(|h| h.0.as_ref().map(|(_, input)| *input)).collect();
+    let mut ids = tape.new_ids(N);
+    tape.0.borrow_mut().nodes.push(Node { name, inputs, outputs: ids.clone(), backward: Box::new(backward) });
+    outputs.map(|tensor| Var { tensor, tracked: ids.next().map(|id| (tape.clone(), id)) })
+}
+
+/// [`record`] for an op with one output, whose gradient `backward` is given.
 pub fn record_one(
     name: &'static str,
     inputs: &[Handle],
     output: Tensor,
-    backward: impl FnOnce(&mut Back) -> Result<()> + 'static,
+    backward: impl FnOnce(&mut Back, Tensor) -> Result<()> + 'static,
 ) -> Var {
-    match record(name, inputs, vec![output], backward).pop() {
-        Some(var) => var,
-        None => Var::constant(Tensor::empty([0], DType::F32)), // unreachable: one output in, one out
-    }
+    let [y] = record(name, inputs, [output], |back| match back.dy(0) {
+        Some(dy) => backward(back, dy),
+        None => Ok(()),
+    });
+    y
 }
 
 /// The gradients that exist at some moment of the backward walk.
@@ -175,13 +179,10 @@ impl Grads {
     }
 
     fn add(&mut self, id: Id, grad: Tensor) -> Result<()> {
-        self.0[id] = Some(match self.0[id].take() {
-            None => grad,
-            Some(mut sum) => {
-                crate::cpu::accumulate(&mut sum, &grad)?;
-                sum
-            }
-        });
+        match &mut self.0[id] {
+            Some(sum) => return crate::cpu::accumulate(sum, &grad),
+            empty => *empty = Some(grad),
+        }
         Ok(())
     }
 }
@@ -190,18 +191,13 @@ impl Grads {
 pub struct Back<'a> {
     grads: &'a mut Grads,
     inputs: Vec<Option<Input>>,
-    outputs: Vec<Id>,
+    outputs: Range<Id>,
 }
 
 impl Back<'_> {
     /// The gradient at output `k`; `None` when nothing depends on that output.
     pub fn dy(&mut self, k: usize) -> Option<Tensor> {
-        self.grads.0[self.outputs[k]].take()
-    }
-
-    /// Whether input `k` wants a gradient.
-    pub fn wants(&self, k: usize) -> bool {
-        self.inputs[k].is_some()
+        self.grads.0[self.outputs.start + k].take()
     }
 
     /// Adds `grad` to the gradient of input `k`.
@@ -213,16 +209,17 @@ impl Back<'_> {
         self.grads.add(input.id, grad)
     }
 
+    /// [`Back::add`] of a gradient that is computed only if input `k` wants one.
+    pub fn add_wanted(&mut self, k: usize, grad: impl FnOnce() -> Result<Tensor>) -> Result<()> {
+        if self.inputs[k].is_some() { self.add(k, grad()?) } else { Ok(()) }
+    }
+
     /// Lets `write(buffer, accumulate)` fill the gradient of input `k`, if it wants one: `buffer` must be overwritten
     /// when `accumulate` is false and added to when it is true. Saves a copy where a kernel can add by itself.
     pub fn slot(&mut self, k: usize, write: impl FnOnce(&mut Tensor, bool) -> Result<()>) -> Result<()> {
         let Some(Input { id, shape, dtype }) = self.inputs[k] else { return Ok(()) };
-        let existing = self.grads.0[id].take();
-        let accumulate = existing.is_some();
-        let mut buffer = existing.unwrap_or_else(|| Tensor::empty(shape, dtype));
-        write(&mut buffer, accumulate)?;
-        self.grads.0[id] = Some(buffer);
-        Ok(())
+        let accumulate = self.grads.0[id].is_some();
+        write(self.grads.0[id].get_or_insert_with(|| Tensor::empty(shape, dtype)), accumulate)
     }
 }
 
@@ -234,10 +231,13 @@ impl Tape {
 
     /// Tracks a value: a parameter or an input whose gradient is wanted.
     pub fn leaf(&self, tensor: Tensor) -> Var {
+        Var { tensor, tracked: Some((self.clone(), self.new_ids(1).start)) }
+    }
+
+    fn new_ids(&self, count: usize) -> Range<Id> {
         let mut list = self.0.borrow_mut();
-        let id = list.ids;
-        list.ids += 1;
-        Var { tensor, tracked: Some((self.clone(), id)) }
+        list.ids += count;
+        list.ids - count..list.ids
     }
 
     /// The names of the recorded nodes in run order.
@@ -255,11 +255,8 @@ impl Tape {
 
     /// The gradients of `sum of <seed, var>`: several outputs, each with its own cotangent.
     pub fn backward_from(&self, seeds: &[(&Var, Tensor)]) -> Result<Grads> {
-        let (nodes, ids) = {
-            let mut list = self.0.borrow_mut();
-            (std::mem::take(&mut list.nodes), list.ids)
-        };
-        let mut grads = Grads(std::iter::repeat_with(|| None).take(ids).collect());
+        let nodes = std::mem::take(&mut self.0.borrow_mut().nodes);
+        let mut grads = Grads(vec![None; self.0.borrow().ids]);
         for (var, seed) in seeds {
             let Some((tape, id)) = &var.tracked else { continue };
             if !Rc::ptr_eq(&tape.0, &self.0) {
@@ -271,13 +268,11 @@ impl Tape {
             grads.add(*id, seed.clone())?;
         }
         for node in nodes.into_iter().rev() {
-            if node.outputs.iter().all(|id| grads.0[*id].is_none()) {
-                continue;
+            let Node { inputs, outputs, backward, .. } = node;
+            if grads.0[outputs.clone()].iter().any(Option::is_some) {
+                backward(&mut Back { grads: &mut grads, inputs, outputs: outputs.clone() })?;
+                grads.0[outputs].fill(None);
             }
-            let outputs = node.outputs.clone();
-            let mut back = Back { grads: &mut grads, inputs: node.inputs, outputs: node.outputs };
-            (node.backward)(&mut back)?;
-            outputs.iter().for_each(|id| grads.0[*id] = None);
         }
         Ok(grads)
     }
@@ -288,15 +283,12 @@ impl Tape {
 /// an error otherwise, since its gradient would be lost.
 pub fn checkpoint(inputs: &[&Var], f: impl Fn(&[Var]) -> Result<Var> + 'static) -> Result<Var> {
     let values: Vec<Tensor> = inputs.iter().map(|v| v.tensor.clone()).collect();
-    let plain: Vec<Var> = values.iter().cloned().map(Var::constant).collect();
     let handles: Vec<Handle> = inputs.iter().map(|v| v.handle()).collect();
-    let output = f(&plain)?;
+    let output = f(&inputs.iter().map(|v| v.detach()).collect::<Vec<_>>())?;
     if output.is_tracked() {
         return Err(Error::invalid("checkpoint", "every tracked value among its inputs", "a captured one"));
     }
-    let output = output.into_tensor();
-    Ok(record_one("checkpoint", &handles, output, move |back| {
-        let Some(dy) = back.dy(0) else { return Ok(()) };
+    Ok(record_one("checkpoint", &handles, output.into_tensor(), move |back, dy| {
         let tape = Tape::new();
         let leaves: Vec<Var> = values.into_iter().map(|value| tape.leaf(value)).collect();
         let output = f(&leaves)?;

@@ -1,8 +1,9 @@
 //! Matrix products through the `gemm` crate, cut into pieces that do not depend on the number of threads.
 
-use crate::tensor::Float;
+use crate::Result;
+use crate::tensor::{Float, Tensor};
 use rayon::prelude::*;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 /// Multiply-accumulates done by [`gemm`](super::gemm()) since the program started: the instrumented count of the cost model's tests.
 pub mod macs {
@@ -43,19 +44,26 @@ impl<'a, T> Mat<'a, T> {
         Self { data, rows, cols, row_stride, col_stride: 1 }
     }
 
+    /// A tensor as rows of its last axis.
+    pub fn of(tensor: &'a Tensor) -> Result<Self>
+    where
+        T: Float,
+    {
+        let (rows, cols) = tensor.shape().rows_cols();
+        Ok(Self::new(tensor.slice::<T>()?, rows, cols))
+    }
+
+    /// Row `r` of a matrix that is not transposed.
+    #[inline(always)]
+    pub fn row(&self, r: usize) -> &'a [T] {
+        &self.data[r * self.row_stride..][..self.cols]
+    }
+
     /// The transpose, without a copy.
     pub fn t(self) -> Self {
         Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
     }
 }
-
-struct Out<T>(*mut T);
-#[allow(unsafe_code)]
-// SAFETY: tasks write disjoint rows or columns of the result.
-unsafe impl<T> Send for Out<T> {}
-#[allow(unsafe_code)]
-// SAFETY: as above.
-unsafe impl<T> Sync for Out<T> {}
 
 /// `c = alpha a b + beta c` for `c` of `[a.rows, b.cols]` with `stride` elements from row to row.
 ///
@@ -70,16 +78,15 @@ pub fn gemm<T: Float>(alpha: T, a: Mat<T>, b: Mat<T>, beta: T, c: &mut [T], stri
     }
     assert!(n <= stride && (m - 1) * stride + n <= c.len(), "result leaves its slice");
     macs::DONE.fetch_add((m * n * k) as u64, Ordering::Relaxed);
-    let out = Out(c.as_mut_ptr());
+    let out = AtomicPtr::new(c.as_mut_ptr());
     let piece = |row: usize, rows: usize, col: usize, cols: usize| {
-        let out = &out;
         // SAFETY: the asserts above and in `Mat` bound every element read and written; pieces do not overlap.
         unsafe {
             gemm::gemm(
                 rows,
                 cols,
                 k,
-                out.0.add(row * stride + col),
+                out.load(Ordering::Relaxed).add(row * stride + col),
                 1,
                 stride as isize,
                 beta != T::zero(),
@@ -110,50 +117,4 @@ pub fn gemm<T: Float>(alpha: T, a: Mat<T>, b: Mat<T>, beta: T, c: &mut [T], stri
         let (start, len) = (p * size, size.min(long - p * size));
         if by_rows { piece(start, len, 0, n) } else { piece(0, m, start, len) }
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn naive(a: &[f64], b: &[f64], m: usize, n: usize, k: usize) -> Vec<f64> {
-        (0..m * n).map(|i| (0..k).map(|x| a[i / n * k + x] * b[x * n + i % n]).sum()).collect()
-    }
-
-    #[test]
-    fn agrees_with_the_triple_loop_for_every_layout() {
-        for (m, n, k) in [(1, 1, 1), (3, 5, 7), (200, 33, 17), (17, 400, 65), (2, 3, 0)] {
-            let a: Vec<f64> = (0..m * k).map(|i| (i as f64 * 0.7).sin()).collect();
-            let b: Vec<f64> = (0..k * n).map(|i| (i as f64 * 0.3).cos()).collect();
-            let at: Vec<f64> = (0..k * m).map(|i| a[i % m * k + i / m]).collect();
-            let bt: Vec<f64> = (0..n * k).map(|i| b[i % k * n + i / k]).collect();
-            let expected = naive(&a, &b, m, n, k);
-            for (x, y) in [
-                (Mat::new(&a, m, k), Mat::new(&b, k, n)),
-                (Mat::new(&at, k, m).t(), Mat::new(&b, k, n)),
-                (Mat::new(&a, m, k), Mat::new(&bt, n, k).t()),
-            ] {
-                let mut c = vec![1.0; m * n];
-                gemm(2.0, x, y, 1.0, &mut c, n);
-                for (got, want) in c.iter().zip(&expected) {
-                    approx::assert_abs_diff_eq!(*got, 1.0 + 2.0 * want, epsilon = 1e-9);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn the_number_of_threads_changes_nothing() {
-        let (m, n, k) = (700, 130, 300);
-        let a: Vec<f32> = (0..m * k).map(|i| (i as f32 * 0.7).sin()).collect();
-        let b: Vec<f32> = (0..k * n).map(|i| (i as f32 * 0.3).cos()).collect();
-        let run = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let mut c = vec![0f32; m * n];
-            pool.install(|| gemm(1.0, Mat::new(&a, m, k), Mat::new(&b, k, n), 0.0, &mut c, n));
-            c
-        };
-        let one = run(1);
-        assert!(one == run(2) && one == run(3));
-    }
 }

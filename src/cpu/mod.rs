@@ -6,4 +6,4 @@ pub mod parallel;
 pub mod reduce;
 
 pub use gemm::{Mat, gemm, macs};
-pub use parallel::{accumulate, rows, rows_mut, rows_mut2, simd, sum_columns};
+pub use parallel::{accumulate, each_row, each_row_pair, new_rows, rows_mut, simd, sum_columns, sum_rows, zip_mut};

@@ -2,7 +2,7 @@
 
 use crate::tensor::Float;
 
-/// Independent partial sums; a multiple of the widest vector.
+/// Independent partial sums; the widest vector of `f32`.
 const LANES: usize = 16;
 
 /// `sum over i < n of f(i)`.
@@ -20,13 +20,11 @@ pub fn sum<T: Float>(n: usize, f: impl Fn(usize) -> T) -> T {
     for (lane, i) in (full..n).enumerate() {
         lanes[lane] += f(i);
     }
-    let mut width = LANES / 2;
-    while width > 0 {
+    for width in [8, 4, 2, 1] {
         for lane in 0..width {
             let other = lanes[lane + width];
             lanes[lane] += other;
         }
-        width /= 2;
     }
     lanes[0]
 }
@@ -34,9 +32,5 @@ pub fn sum<T: Float>(n: usize, f: impl Fn(usize) -> T) -> T {
 /// The largest element; negative infinity for an empty row, NaN when there is one.
 #[inline(always)]
 pub fn max<T: Float>(row: &[T]) -> T {
-    let mut best = T::neg_infinity();
-    for &v in row {
-        best = if v > best || v.is_nan() { v } else { best };
-    }
-    best
+    row.iter().fold(T::neg_infinity(), |best, &v| if v > best || v.is_nan() { v } else { best })
 }

@@ -2,26 +2,16 @@
 
 use crate::tensor::Tensor;
 use crate::{Error, Result};
-use std::collections::HashMap;
+use indexmap::IndexMap;
 
 /// Named tensors in a fixed order.
 #[derive(Clone, Default, Debug)]
-pub struct Params {
-    entries: Vec<(String, Tensor)>,
-    index: HashMap<String, usize>,
-}
+pub struct Params(IndexMap<String, Tensor>);
 
 impl Params {
     /// Appends a tensor, or replaces the one of that name.
     pub fn insert(&mut self, name: impl Into<String>, tensor: Tensor) {
-        let name = name.into();
-        match self.index.get(&name) {
-            Some(&at) => self.entries[at].1 = tensor,
-            None => {
-                self.index.insert(name.clone(), self.entries.len());
-                self.entries.push((name, tensor));
-            }
-        }
+        self.0.insert(name.into(), tensor);
     }
 
     /// The tensor `name`; an error naming it when there is none.
@@ -31,32 +21,32 @@ impl Params {
 
     /// The tensor `name`, if there is one.
     pub fn find(&self, name: &str) -> Option<&Tensor> {
-        self.index.get(name).map(|&at| &self.entries[at].1)
+        self.0.get(name)
     }
 
     /// Names and tensors in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.entries.iter().map(|(name, tensor)| (name.as_str(), tensor))
+        self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
     /// Names and tensors in order, for writing.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut Tensor)> {
-        self.entries.iter_mut().map(|(name, tensor)| (name.as_str(), tensor))
+        self.0.iter_mut().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
     /// Number of tensors.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.0.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.0.is_empty()
     }
 
     /// Number of elements of all tensors.
     pub fn numel(&self) -> usize {
-        self.entries.iter().map(|(_, tensor)| tensor.numel()).sum()
+        self.0.values().map(Tensor::numel).sum()
     }
 }
 
@@ -68,8 +58,6 @@ pub(super) fn missing(name: &str) -> Error {
 
 impl FromIterator<(String, Tensor)> for Params {
     fn from_iter<I: IntoIterator<Item = (String, Tensor)>>(entries: I) -> Self {
-        let mut params = Self::default();
-        entries.into_iter().for_each(|(name, tensor)| params.insert(name, tensor));
-        params
+        Self(entries.into_iter().collect())
     }
 }

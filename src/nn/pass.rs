@@ -54,10 +54,11 @@ impl<'a> Pass<'a> {
 
     /// `x Wᵀ + b` with `name.weight` and `name.bias`.
     pub fn linear(&self, name: &str, x: &Var) -> Result<Var> {
-        ops::linear(x, self.var(&format!("{name}.weight"))?, Some(self.var(&format!("{name}.bias"))?))
+        let (weight, bias) = self.affine(name)?;
+        ops::linear(x, weight, Some(bias))
     }
 
-    /// `name.weight` and `name.bias` of a LayerNorm.
+    /// `name.weight` and `name.bias`.
     pub fn affine(&self, name: &str) -> Result<(&Var, &Var)> {
         Ok((self.var(&format!("{name}.weight"))?, self.var(&format!("{name}.bias"))?))
     }
@@ -77,12 +78,12 @@ impl<'a> Pass<'a> {
             return Ok(None);
         }
         let keep_prob = 1.0 - rate;
-        let mut factors = Vec::with_capacity(samples);
-        for sample in 0..samples {
+        let factor = |sample: usize| {
             let mut u = [0f32];
             self.mode.noise.uniform(site, sample as u64, &mut u)?;
-            factors.push(f64::from((keep_prob as f32 + u[0]).floor()) / keep_prob);
-        }
+            Ok(f64::from((keep_prob as f32 + u[0]).floor()) / keep_prob)
+        };
+        let factors: Vec<f64> = (0..samples).map(factor).collect::<Result<_>>()?;
         Ok(Some(Tensor::from_slice([samples], &factors)?.to_dtype(dtype)))
     }
 }

@@ -3,12 +3,7 @@
 //! AdamW (decoupled decay), step `t >= 1`: `p ← p (1 - lr wd)`, `m ← β1 m + (1 - β1) g`, `v ← β2 v + (1 - β2) g²`,
 //! `p ← p - lr / (1 - β1ᵗ) · m / (√v / √(1 - β2ᵗ) + eps)`. EMA: `e ← d e + (1 - d) p`. Norm: `√ sum of g²`.
 
-use super::case::{Case, Draw, Instance};
-use super::same;
-use crate::cpu;
-use crate::tensor::{Float, Tensor, float_dispatch};
-use crate::{Result, Var};
-use rayon::prelude::*;
+use super::prelude::*;
 
 const OP: &str = "adamw";
 const CHUNK: usize = 16 * 1024;
@@ -47,9 +42,7 @@ pub struct AdamwTensor<'a> {
 /// Updates all tensors; work is cut into chunks over all of them.
 pub fn adamw(tensors: Vec<AdamwTensor>) -> Result<()> {
     for t in &tensors {
-        same(OP, t.param, t.grad)?;
-        same(OP, t.param, t.m)?;
-        same(OP, t.param, t.v)?;
+        [t.grad, &*t.m, &*t.v].into_iter().try_for_each(|other| t.param.check_same(OP, other))?;
     }
     tensors.into_par_iter().try_for_each(|t| float_dispatch!(OP, t.param.dtype(), T => update::<T>(t)))
 }
@@ -82,49 +75,42 @@ fn update<T: Float>(t: AdamwTensor) -> Result<()> {
 
 /// `e ← d e + (1 - d) p`.
 pub fn ema(average: &mut Tensor, param: &Tensor, decay: f64) -> Result<()> {
-    same("ema", average, param)?;
+    average.check_same("ema", param)?;
     float_dispatch!("ema", param.dtype(), T => {
-        let (d, c, p) = (T::of(decay), T::of(1.0 - decay), param.slice::<T>()?);
-        cpu::rows_mut(average.slice_mut::<T>()?, 1, |first, e| {
-            e.iter_mut().zip(&p[first..]).for_each(|(e, p)| *e = d * *e + c * *p);
-        });
-        Ok(())
+        let (d, c) = (T::of(decay), T::of(1.0 - decay));
+        cpu::zip_mut::<T>(average, param, |e, p| *e = d * *e + c * p)
     })
 }
 
 /// `√ sum of g²` over all tensors, in `f64`; not finite when any gradient is not.
 pub fn global_norm<'a>(grads: impl IntoIterator<Item = &'a Tensor>) -> Result<f64> {
-    let mut total = 0.0;
-    for grad in grads {
-        total += float_dispatch!("global_norm", grad.dtype(), T => super::dot::inner::<T>(grad, grad))?;
-    }
-    Ok(total.sqrt())
+    let squares = grads.into_iter().try_fold(0.0, |sum, grad| Ok::<_, Error>(sum + super::dot::inner(grad, grad)?))?;
+    Ok(squares.sqrt())
 }
 
 /// Test and benchmark cases.
 pub fn cases() -> Vec<Case> {
-    fn step(d: &mut Draw) -> Result<Instance> {
-        let shape = [d.size(22_050_664)];
+    let step = Case::new("adamw/step", |d| {
+        let shape = d.sizes([22_050_664]);
+        let inputs = [d.normal(shape), d.normal(shape), d.uniform(shape, 0.1, 1.0), d.normal(shape)];
         let run = |v: &[Var]| {
             let [mut param, mut m, mut second] = [0, 1, 2].map(|k| v[k].tensor().clone());
             let step = AdamwStep { lr: 1e-3, betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.05, step: 3, grad_scale: 1.0 };
             let tensor = AdamwTensor { param: &mut param, m: &mut m, v: &mut second, grad: v[3].tensor(), step };
             adamw(vec![tensor])?;
-            Ok(vec![Var::constant(param), Var::constant(m), Var::constant(second)])
+            Ok([param, m, second].map(Var::constant))
         };
-        let inputs = vec![d.normal(shape), d.normal(shape), d.uniform(shape, 0.1, 1.0), d.normal(shape)];
-        Ok(Instance::new(inputs, run).cost(3 * shape[0], 14 * shape[0]))
-    }
-    fn average(d: &mut Draw) -> Result<Instance> {
-        let shape = [d.size(22_050_664)];
+        Instance::new(inputs, run).cost_each(3, 14)
+    });
+    let average = Case::new("adamw/ema_norm", |d| {
+        let shape = d.sizes([22_050_664]);
         let run = |v: &[Var]| {
             let mut average = v[0].tensor().clone();
             ema(&mut average, v[1].tensor(), 0.99)?;
             let norm = global_norm([v[0].tensor(), v[1].tensor()])?;
-            Ok(vec![Var::constant(average), Var::constant(Tensor::full([], v[0].dtype(), norm))])
+            Ok([average, Tensor::full([], v[0].dtype(), norm)].map(Var::constant))
         };
-        Ok(Instance::new(vec![d.normal(shape), d.normal(shape)], run).cost(shape[0], 7 * shape[0]))
-    }
-    let why = "the optimiser is not differentiated";
-    vec![Case::new("adamw/step", step).without_gradient(why), Case::new("adamw/ema_norm", average).without_gradient(why)]
+        Instance::new([d.normal(shape), d.normal(shape)], run).cost_each(1, 7)
+    });
+    [step, average].map(|case| case.without_gradient("the optimiser is not differentiated")).into()
 }

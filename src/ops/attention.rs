@@ -5,13 +5,8 @@
 //! the map is never written out, and the backward pass computes it again:
 //! `dv = pᵀ do`, `ds = p (do vᵀ - rowsum(do vᵀ p))`, `dq = c ds k`, `dk = c dsᵀ q` with `c = head_dim^-0.5`.
 
-use super::case::{Case, Draw, Instance};
+use super::prelude::*;
 use super::softmax::{softmax_row, softmax_row_gradient};
-use crate::cpu::{self, Mat, gemm};
-use crate::tape::record_one;
-use crate::tensor::{DType, Float, Tensor, float_dispatch};
-use crate::{Error, Result, Var};
-use rayon::prelude::*;
 
 const OP: &str = "attention";
 
@@ -33,20 +28,30 @@ impl Size {
         Ok(Self { batch: qkv.shape()[0], tokens: qkv.shape()[1], heads, head_dim })
     }
 
-    fn inner(self) -> usize {
-        self.heads * self.head_dim
-    }
-
-    /// Matrix `which` (0 = q, 1 = k, 2 = v) of task `(image, head)` inside packed storage.
-    fn part<T>(self, qkv: &[T], task: usize, which: usize) -> Mat<'_, T> {
+    /// Matrix `which` of task `(image, head)` in storage where each token has `parts · heads · head_dim` elements: of
+    /// packed `qkv`, 0 is q, 1 is k and 2 is v.
+    fn part<T>(self, packed: &[T], parts: usize, task: usize, which: usize) -> Mat<'_, T> {
         let (image, head) = (task / self.heads, task % self.heads);
-        let row = 3 * self.inner();
-        let start = image * self.tokens * row + which * self.inner() + head * self.head_dim;
-        Mat::strided(&qkv[start..], self.tokens, self.head_dim, row)
+        let row = parts * self.heads * self.head_dim;
+        let start = image * self.tokens * row + (which * self.heads + head) * self.head_dim;
+        Mat::strided(&packed[start..], self.tokens, self.head_dim, row)
     }
 
     fn scale<T: Float>(self) -> T {
         T::of((self.head_dim as f64).powf(-0.5))
+    }
+
+    /// `[B, heads, parts, N, head_dim] -> [B, N, parts · heads · head_dim]`.
+    fn pack<T: Float>(self, by_head: &Tensor, parts: usize) -> Result<Tensor> {
+        let Self { batch, tokens: n, heads, head_dim: d } = self;
+        let (rows, cols) = (Mat::<T>::of(by_head)?, parts * heads * d);
+        cpu::new_rows::<T>([batch, n, cols], cols, |r, out| {
+            let (image, token) = (r / n, r % n);
+            for (k, out) in out.chunks_mut(d).enumerate() {
+                let (part, head) = (k / heads, k % heads);
+                out.copy_from_slice(rows.row(((image * heads + head) * parts + part) * n + token));
+            }
+        })
     }
 }
 
@@ -54,13 +59,14 @@ impl Size {
 /// not attended to.
 pub fn attention(qkv: &Var, heads: usize, head_dim: usize, key_mask: Option<&Tensor>) -> Result<Var> {
     let size = Size::of(qkv.tensor(), heads, head_dim)?;
-    check_mask(size, qkv.dtype(), key_mask)?;
-    let o = float_dispatch!(OP, qkv.dtype(), T => forward::<T>(size, qkv.tensor(), key_mask))?;
+    let (batch, n, dtype) = (size.batch, size.tokens, qkv.dtype());
+    if let Some(mask) = key_mask.filter(|m| m.numel() != batch * n || m.dtype() != dtype) {
+        return Err(Error::shape(OP, format!("key mask [{batch}, {n}] {dtype:?}"), mask.shape()));
+    }
+    let o = float_dispatch!(OP, dtype, T => forward::<T>(size, qkv.tensor(), key_mask))?;
     let (saved, mask) = (qkv.tensor().clone(), key_mask.cloned());
-    Ok(record_one(OP, &[qkv.handle()], o, move |back| {
-        let Some(dy) = back.dy(0) else { return Ok(()) };
-        let dqkv = float_dispatch!(OP, dy.dtype(), T => backward::<T>(size, &saved, mask.as_ref(), &dy))?;
-        back.add(0, dqkv)
+    Ok(record_one(OP, &[qkv.handle()], o, move |back, dy| {
+        back.add(0, float_dispatch!(OP, dtype, T => backward::<T>(size, &saved, mask.as_ref(), &dy))?)
     }))
 }
 
@@ -68,30 +74,16 @@ pub fn attention(qkv: &Var, heads: usize, head_dim: usize, key_mask: Option<&Ten
 pub fn attention_map(qkv: &Tensor, heads: usize, head_dim: usize) -> Result<Tensor> {
     let size = Size::of(qkv, heads, head_dim)?;
     let n = size.tokens;
-    let mut maps = Tensor::empty([size.batch, heads, n, n], qkv.dtype());
     float_dispatch!(OP, qkv.dtype(), T => {
         let qkv = qkv.slice::<T>()?;
-        maps.slice_mut::<T>()?.par_chunks_mut((n * n).max(1)).enumerate().for_each(|(task, p)| {
-            map::<T>(size, qkv, None, task, p);
-        });
-        Ok(())
-    })?;
-    Ok(maps)
-}
-
-fn check_mask(size: Size, dtype: DType, mask: Option<&Tensor>) -> Result<()> {
-    match mask {
-        Some(m) if m.numel() != size.batch * size.tokens || m.dtype() != dtype => {
-            Err(Error::shape(OP, format!("key mask [{}, {}] {dtype:?}", size.batch, size.tokens), m.shape()))
-        }
-        _ => Ok(()),
-    }
+        cpu::new_rows::<T>([size.batch, heads, n, n], n * n, |task, p| map(size, qkv, None, task, p))
+    })
 }
 
 /// `p = softmax(c q kᵀ)` of one task.
 fn map<T: Float>(size: Size, qkv: &[T], mask: Option<&[T]>, task: usize, p: &mut [T]) {
     let n = size.tokens;
-    gemm(size.scale(), size.part(qkv, task, 0), size.part(qkv, task, 1).t(), T::zero(), p, n);
+    gemm(size.scale(), size.part(qkv, 3, task, 0), size.part(qkv, 3, task, 1).t(), T::zero(), p, n);
     let mask = mask.map(|m| &m[task / size.heads * n..][..n]);
     cpu::simd(
         #[inline(always)]
@@ -101,33 +93,27 @@ fn map<T: Float>(size: Size, qkv: &[T], mask: Option<&[T]>, task: usize, p: &mut
 
 fn forward<T: Float>(size: Size, qkv: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
     let Size { batch, tokens: n, heads, head_dim: d } = size;
-    let mask = mask.map(|m| m.slice::<T>()).transpose()?;
     let mut by_head = Tensor::empty([batch, heads, n, d], qkv.dtype());
-    let qkv = qkv.slice::<T>()?;
+    let (qkv, mask) = (qkv.slice::<T>()?, mask.map(Tensor::slice::<T>).transpose()?);
     by_head.slice_mut::<T>()?.par_chunks_mut((n * d).max(1)).enumerate().for_each_init(
         || vec![T::zero(); n * n],
         |p, (task, o)| {
             map(size, qkv, mask, task, p);
-            gemm(T::one(), Mat::new(p, n, n), size.part(qkv, task, 2), T::zero(), o, d);
+            gemm(T::one(), Mat::new(p, n, n), size.part(qkv, 3, task, 2), T::zero(), o, d);
         },
     );
-    let mut o = Tensor::empty([batch, n, heads * d], by_head.dtype());
-    interleave(by_head.slice::<T>()?, o.slice_mut::<T>()?, heads, n, d);
-    Ok(o)
+    size.pack::<T>(&by_head, 1)
 }
 
 fn backward<T: Float>(size: Size, qkv: &Tensor, mask: Option<&Tensor>, dy: &Tensor) -> Result<Tensor> {
     let Size { batch, tokens: n, heads, head_dim: d } = size;
-    let mask = mask.map(|m| m.slice::<T>()).transpose()?;
-    let mut by_head = Tensor::empty([batch, heads, 3, n * d], qkv.dtype());
-    let mut dqkv = Tensor::empty(*qkv.shape(), qkv.dtype());
-    let (qkv, dy) = (qkv.slice::<T>()?, dy.slice::<T>()?);
+    let mut by_head = Tensor::empty([batch, heads, 3, n, d], qkv.dtype());
+    let (qkv, mask, dy) = (qkv.slice::<T>()?, mask.map(Tensor::slice::<T>).transpose()?, dy.slice::<T>()?);
     by_head.slice_mut::<T>()?.par_chunks_mut((3 * n * d).max(1)).enumerate().for_each_init(
         || (vec![T::zero(); n * n], vec![T::zero(); n * n]),
         |(p, ds), (task, out)| {
-            let (image, head) = (task / heads, task % heads);
-            let dout = Mat::strided(&dy[image * n * size.inner() + head * d..], n, d, size.inner());
-            let [q, k, v] = [0, 1, 2].map(|which| size.part(qkv, task, which));
+            let dout = size.part(dy, 1, task, 0);
+            let [q, k, v] = [0, 1, 2].map(|which| size.part(qkv, 3, task, which));
             map(size, qkv, mask, task, p);
             gemm(T::one(), dout, v.t(), T::zero(), ds, n);
             cpu::simd(
@@ -141,95 +127,47 @@ fn backward<T: Float>(size: Size, qkv: &Tensor, mask: Option<&Tensor>, dy: &Tens
             gemm(T::one(), Mat::new(p, n, n).t(), dout, T::zero(), dv, d);
         },
     );
-    // [heads, 3, n, d] and the packed row [3, heads, d] differ in the order of the outer two.
-    let by_head = by_head.slice::<T>()?;
-    let row = 3 * size.inner();
-    cpu::rows_mut(dqkv.slice_mut::<T>()?, row, |first, rows| {
-        for (r, row) in rows.chunks_mut(row.max(1)).enumerate() {
-            let (image, token) = ((first + r) / n, (first + r) % n);
-            for (part, out) in row.chunks_mut(d).enumerate() {
-                let (which, head) = (part / heads, part % heads);
-                let from = (((image * heads + head) * 3 + which) * n + token) * d;
-                out.copy_from_slice(&by_head[from..from + d]);
-            }
-        }
-    });
-    Ok(dqkv)
-}
-
-/// `[B, heads, n, d] -> [B, n, heads, d]`.
-fn interleave<T: Float>(by_head: &[T], out: &mut [T], heads: usize, n: usize, d: usize) {
-    cpu::rows_mut(out, heads * d, |first, rows| {
-        for (r, row) in rows.chunks_mut((heads * d).max(1)).enumerate() {
-            let (image, token) = ((first + r) / n, (first + r) % n);
-            for (head, out) in row.chunks_mut(d).enumerate() {
-                let from = ((image * heads + head) * n + token) * d;
-                out.copy_from_slice(&by_head[from..from + d]);
-            }
-        }
-    });
+    size.pack::<T>(&by_head, 3)
 }
 
 /// The same by plain ops, one head at a time, for tests.
 fn reference(qkv: &Var, heads: usize, head_dim: usize, mask: Option<&Tensor>) -> Result<Var> {
-    let (batch, n) = (qkv.tensor().dim(0), qkv.tensor().dim(1));
+    let (batch, n, dtype) = (qkv.shape()[0], qkv.shape()[1], qkv.dtype());
     let columns = |which: usize, head: usize| -> Vec<usize> {
         let start = (which * heads + head) * head_dim;
         (start..start + head_dim).collect()
     };
-    let mut total: Option<Var> = None;
-    for head in 0..heads {
+    // A row of keys for every query: [B, N, 1] · [B, 1, N].
+    let ones = Var::constant(Tensor::full([batch, n, 1], dtype, 1.0));
+    let every_query = |keys: &Tensor| super::bmm(&ones, &Var::constant(keys.reshape([batch, 1, n])?), false);
+    let mask = mask.map(every_query).transpose()?;
+    let none = Var::constant(Tensor::zeros([batch, n, heads * head_dim], dtype));
+    (0..heads).try_fold(none, |sum, head| {
         let [q, k, v] = [0, 1, 2].map(|which| super::gather_columns(qkv, &columns(which, head)));
         let scores = super::scale(&super::bmm(&q?, &k?, true)?, (head_dim as f64).powf(-0.5))?;
-        let rows = mask.map(|m| expand_mask(m, batch, n)).transpose()?;
-        let p = super::softmax::masked_softmax(&scores, rows.as_ref())?;
-        let o = super::scatter_columns(&super::bmm(&p, &v?, false)?, &columns(0, head), heads * head_dim)?;
-        total = Some(match total {
-            Some(sum) => super::add(sum, &o)?,
-            None => o,
-        });
-    }
-    total.ok_or_else(|| Error::shape(OP, "at least one head", heads))
-}
-
-/// `[B, N]` keys repeated for every query: `[B, N, N]`.
-fn expand_mask(mask: &Tensor, batch: usize, n: usize) -> Result<Tensor> {
-    let keys = mask.to_f64s();
-    let rows: Vec<f64> = (0..batch * n).flat_map(|row| keys[row / n * n..][..n].to_vec()).collect();
-    Ok(Tensor::from_slice([batch, n, n], &rows)?.to_dtype(mask.dtype()))
+        let p = super::masked_softmax(&scores, mask.as_ref().map(Var::tensor))?;
+        super::add(sum, &super::scatter_columns(&super::bmm(&p, &v?, false)?, &columns(0, head), heads * head_dim)?)
+    })
 }
 
 /// Test and benchmark cases.
 pub fn cases() -> Vec<Case> {
-    fn plain(d: &mut Draw) -> Result<Instance> {
+    fn instance(d: &mut Draw, masked: bool) -> Instance {
         let (batch, n, heads, head_dim) = (d.size(16), d.positive(197), d.positive(6), d.positive(64));
-        let run = move |v: &[Var]| Ok(vec![attention(&v[0], heads, head_dim, None)?]);
-        let plain = move |v: &[Var]| Ok(vec![reference(&v[0], heads, head_dim, None)?]);
         let inner = heads * head_dim;
-        let inputs = vec![d.normal([batch, n, 3 * inner])];
-        Ok(Instance::new(inputs, run).reference(plain).cost(batch * n * inner, 4 * batch * n * n * inner))
-    }
-    fn masked(d: &mut Draw) -> Result<Instance> {
-        let (batch, n, heads, head_dim) = (d.size(16), d.positive(197), d.positive(6), d.positive(64));
-        let mut mask = d.indices(batch * n, 2).to_dtype(DType::F64).reshape([batch, n])?;
-        if batch > 0 {
-            mask.slice_mut::<f64>()?[..n].fill(0.0); // the first image has no key at all
-        }
-        let run = move |v: &[Var]| Ok(vec![attention(&v[0], heads, head_dim, Some(v[1].tensor()))?]);
-        let plain = move |v: &[Var]| Ok(vec![reference(&v[0], heads, head_dim, Some(v[1].tensor()))?]);
-        let inner = heads * head_dim;
-        let inputs = vec![d.normal([batch, n, 3 * inner]), mask];
-        let instance = Instance::new(inputs, run).reference(plain).constant(1);
-        Ok(instance.cost(batch * n * inner, 4 * batch * n * n * inner))
-    }
-    fn no_heads(d: &mut Draw) -> Result<Instance> {
-        let (batch, n) = (d.size(16), d.size(197));
-        let inputs = vec![d.normal([batch, n, 0])];
-        Ok(Instance::new(inputs, |v| Ok(vec![attention(&v[0], 0, 4, None)?])))
+        let mask = masked.then(|| d.mask([batch, n])); // the first image has no key at all
+        let inputs: Vec<Tensor> = [d.normal([batch, n, 3 * inner])].into_iter().chain(mask).collect();
+        let mask = |v: &[Var]| v.get(1).map(|mask| mask.tensor().clone());
+        let run = move |v: &[Var]| attention(&v[0], heads, head_dim, mask(v).as_ref());
+        let plain = move |v: &[Var]| reference(&v[0], heads, head_dim, mask(v).as_ref());
+        Instance::new(inputs, run).reference(plain).cost(batch * n * inner, 4 * batch * n * n * inner)
     }
     vec![
-        Case::new("attention/plain", plain),
-        Case::new("attention/key_mask", masked),
-        Case::new("attention/no_heads", no_heads),
+        Case::new("attention/plain", |d| instance(d, false)),
+        Case::new("attention/key_mask", |d| instance(d, true).constant(1)),
+        Case::new("attention/no_heads", |d| {
+            let [batch, n] = d.sizes([16, 197]);
+            Instance::new([d.normal([batch, n, 0])], |v| attention(&v[0], 0, 4, None))
+        }),
     ]
 }

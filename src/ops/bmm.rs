@@ -2,12 +2,7 @@
 //!
 //! Gradients: `da = dc bᵀ`, `db = aᵀ dc`; with `b` transposed `da = dc b`, `db = dcᵀ a`.
 
-use super::case::{Case, Draw, Instance};
-use crate::cpu::{Mat, gemm};
-use crate::tape::record_one;
-use crate::tensor::{Float, Tensor, float_dispatch};
-use crate::{Error, Result, Var};
-use rayon::prelude::*;
+use super::prelude::*;
 
 const OP: &str = "bmm";
 
@@ -18,51 +13,43 @@ pub fn bmm(a: &Var, b: &Var, transpose_b: bool) -> Result<Var> {
     if !fits || a.dtype() != b.dtype() {
         return Err(Error::shape(OP, "a [B, m, k] with b [B, k, n], or [B, n, k] transposed", (sa, sb)));
     }
-    let n = sb[if transpose_b { 1 } else { 2 }];
-    let c = float_dispatch!(OP, a.dtype(), T => product::<T>(a.tensor(), false, b.tensor(), transpose_b, [sa[0], sa[1], n]))?;
+    let c = product(a.tensor(), false, b.tensor(), transpose_b)?;
     let (at, bt) = (a.tensor().clone(), b.tensor().clone());
-    Ok(record_one(OP, &[a.handle(), b.handle()], c, move |back| {
-        let Some(dc) = back.dy(0) else { return Ok(()) };
-        float_dispatch!(OP, dc.dtype(), T => {
-            if back.wants(0) {
-                back.add(0, product::<T>(&dc, false, &bt, !transpose_b, [sa[0], sa[1], sa[2]])?)?;
-            }
-            if back.wants(1) && transpose_b {
-                back.add(1, product::<T>(&dc, true, &at, false, [sb[0], sb[1], sb[2]])?)?;
-            } else if back.wants(1) {
-                back.add(1, product::<T>(&at, true, &dc, false, [sb[0], sb[1], sb[2]])?)?;
-            }
-            Ok(())
-        })
+    Ok(record_one(OP, &[a.handle(), b.handle()], c, move |back, dc| {
+        back.add_wanted(0, || product(&dc, false, &bt, !transpose_b))?;
+        let (left, right) = if transpose_b { (&dc, &at) } else { (&at, &dc) };
+        back.add_wanted(1, || product(left, true, right, false))
     }))
 }
 
-/// `out[i] = op(a[i]) op(b[i])`, each transposed or not.
-fn product<T: Float>(a: &Tensor, ta: bool, b: &Tensor, tb: bool, out: [usize; 3]) -> Result<Tensor> {
-    let mut c = Tensor::empty(out, a.dtype());
-    let [_, m, n] = out;
-    let (ar, ac, br, bc) = (a.dim(1), a.dim(2), b.dim(1), b.dim(2));
-    let (a, b) = (a.slice::<T>()?, b.slice::<T>()?);
-    c.slice_mut::<T>()?.par_chunks_mut((m * n).max(1)).enumerate().for_each(|(i, c)| {
-        let a = Mat::new(&a[i * ar * ac..][..ar * ac], ar, ac);
-        let b = Mat::new(&b[i * br * bc..][..br * bc], br, bc);
-        gemm(T::one(), if ta { a.t() } else { a }, if tb { b.t() } else { b }, T::zero(), c, n);
-    });
+/// `op(a[i]) op(b[i])`, each transposed or not.
+fn product(a: &Tensor, transpose_a: bool, b: &Tensor, transpose_b: bool) -> Result<Tensor> {
+    let [(ar, ac), (br, bc)] = [a, b].map(|t| (t.dim(1), t.dim(2)));
+    let (m, n) = (if transpose_a { ac } else { ar }, if transpose_b { br } else { bc });
+    let mut c = Tensor::empty([a.dim(0), m, n], a.dtype());
+    float_dispatch!(OP, a.dtype(), T => {
+        let (a, b) = (a.slice::<T>()?, b.slice::<T>()?);
+        c.slice_mut::<T>()?.par_chunks_mut((m * n).max(1)).enumerate().for_each(|(i, c)| {
+            let (a, b) = (Mat::new(&a[i * ar * ac..], ar, ac), Mat::new(&b[i * br * bc..], br, bc));
+            gemm(1.0, if transpose_a { a.t() } else { a }, if transpose_b { b.t() } else { b }, 0.0, c, n);
+        });
+        Ok(())
+    })?;
     Ok(c)
 }
 
 /// Test and benchmark cases.
 pub fn cases() -> Vec<Case> {
-    fn plain(d: &mut Draw) -> Result<Instance> {
-        let (batch, m, k, n) = (d.size(96), d.size(197), d.size(64), d.size(197));
-        let inputs = vec![d.normal([batch, m, k]), d.normal([batch, k, n])];
-        let run = |v: &[Var]| Ok(vec![bmm(&v[0], &v[1], false)?]);
-        Ok(Instance::new(inputs, run).cost(batch * m * n, 2 * batch * m * n * k))
-    }
-    fn transposed(d: &mut Draw) -> Result<Instance> {
-        let (batch, m, k) = (d.size(96), d.size(197), d.size(64));
-        let run = |v: &[Var]| Ok(vec![bmm(&v[0], &v[0], true)?]);
-        Ok(Instance::new(vec![d.normal([batch, m, k])], run).cost(batch * m * m, 2 * batch * m * m * k))
-    }
-    vec![Case::new("bmm/plain", plain), Case::new("bmm/gram", transposed)]
+    vec![
+        Case::new("bmm/plain", |d| {
+            let [batch, m, k, n] = d.sizes([96, 197, 64, 197]);
+            let inputs = [d.normal([batch, m, k]), d.normal([batch, k, n])];
+            Instance::new(inputs, |v| bmm(&v[0], &v[1], false)).cost(batch * m * n, 2 * batch * m * n * k)
+        }),
+        Case::new("bmm/gram", |d| {
+            let [batch, m, k] = d.sizes([96, 197, 64]);
+            let inputs = [d.normal([batch, m, k])];
+            Instance::new(inputs, |v| bmm(&v[0], &v[0], true)).cost(batch * m * m, 2 * batch * m * m * k)
+        }),
+    ]
 }

@@ -1,8 +1,7 @@
 //! How an op declares its tests and benchmarks: once.
 //!
-//! A [`Case`] draws inputs of random shape and values in `f64` and knows how to run the op on them. The readers are the
-//! gradient check (`tests/gradients.rs`), the kernel comparisons (`tests/kernels.rs`) and the benchmark
-//! (`benches/kernels.rs`).
+//! A [`Case`] draws inputs of random shape and values in `f64` and knows how to run the op on them, for the gradient
+//! check (`tests/gradients.rs`), the kernel comparisons (`tests/kernels.rs`) and the benchmark (`benches/kernels.rs`).
 
 use crate::noise::{Philox, Stream};
 use crate::tensor::{DType, Shape, Tensor};
@@ -32,32 +31,33 @@ pub struct Case {
     /// `op/variant`.
     pub name: &'static str,
     /// Draws the inputs.
-    pub draw: fn(&mut Draw) -> Result<Instance>,
-    /// `max|f32 - f64| / max|f64|` that the `f32` kernels may reach, forward and backward.
-    pub f32_tolerance: f64,
+    pub draw: fn(&mut Draw) -> Instance,
     /// How the gradient is checked.
     pub gradient: Gradient,
 }
 
 impl Case {
-    /// A differentiable case with the usual tolerances.
-    pub fn new(name: &'static str, draw: fn(&mut Draw) -> Result<Instance>) -> Self {
-        Self { name, draw, f32_tolerance: 2e-5, gradient: Gradient::Exact }
+    /// A differentiable case.
+    pub fn new(name: &'static str, draw: fn(&mut Draw) -> Instance) -> Self {
+        Self { name, draw, gradient: Gradient::Exact }
     }
 
     /// The same for an op without a gradient.
-    pub fn without_gradient(mut self, why: &'static str) -> Self {
-        self.gradient = Gradient::None(why);
-        self
+    pub fn without_gradient(self, why: &'static str) -> Self {
+        Self { gradient: Gradient::None(why), ..self }
     }
 }
 
 /// A function of the inputs.
 pub type Run = Box<dyn Fn(&[Var]) -> Result<Vec<Var>>>;
 
+fn boxed<O: Into<Vec<Var>>>(run: impl Fn(&[Var]) -> Result<O> + 'static) -> Run {
+    Box::new(move |inputs| Ok(run(inputs)?.into()))
+}
+
 /// Inputs of one shape, and what to do with them.
 pub struct Instance {
-    /// The inputs; floats in `f64`, each with whether its gradient is checked.
+    /// The inputs in `f64`, each with whether its gradient is checked.
     pub inputs: Vec<(Tensor, bool)>,
     /// The op under test.
     pub run: Run,
@@ -70,22 +70,16 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// An instance whose inputs are all differentiable floats.
-    pub fn new(inputs: Vec<Tensor>, run: impl Fn(&[Var]) -> Result<Vec<Var>> + 'static) -> Self {
-        let bytes = inputs.iter().map(|t| t.numel() * 4).sum::<usize>();
-        let inputs = inputs
-            .into_iter()
-            .map(|t| {
-                let float = t.dtype() == DType::F64;
-                (t, float)
-            })
-            .collect();
-        Self { inputs, run: Box::new(run), reference: None, bytes, operations: 0 }
+    /// An instance whose inputs are all differentiable; `run` gives one output or several.
+    pub fn new<O: Into<Vec<Var>>>(inputs: impl Into<Vec<Tensor>>, run: impl Fn(&[Var]) -> Result<O> + 'static) -> Self {
+        let inputs: Vec<(Tensor, bool)> = inputs.into().into_iter().map(|t| (t, true)).collect();
+        let bytes = inputs.iter().map(|(t, _)| t.numel() * 4).sum();
+        Self { inputs, run: boxed(run), reference: None, bytes, operations: 0 }
     }
 
     /// With a reference of plain ops.
-    pub fn reference(mut self, run: impl Fn(&[Var]) -> Result<Vec<Var>> + 'static) -> Self {
-        self.reference = Some(Box::new(run));
+    pub fn reference<O: Into<Vec<Var>>>(mut self, run: impl Fn(&[Var]) -> Result<O> + 'static) -> Self {
+        self.reference = Some(boxed(run));
         self
     }
 
@@ -101,6 +95,12 @@ impl Instance {
         self.operations = operations;
         self
     }
+
+    /// [`Instance::cost`] for each element of the first input.
+    pub fn cost_each(self, written: usize, operations: usize) -> Self {
+        let n = self.inputs[0].0.numel();
+        self.cost(n * written, n * operations)
+    }
 }
 
 /// Where a case takes its sizes and values from.
@@ -113,7 +113,7 @@ pub struct Draw {
 impl Draw {
     /// For tests: sizes in the order given (then again from the first), values from `seed`.
     pub fn random(sizes: Vec<usize>, seed: u64) -> Self {
-        Self { sizes: Some(sizes), next: 0, values: Philox { seed, step: 0 }.stream("case", 0) }
+        Self { sizes: Some(sizes), ..Self::bench(seed) }
     }
 
     /// For benchmarks: the sizes that the case names.
@@ -127,6 +127,11 @@ impl Draw {
         let size = sizes.get(self.next % sizes.len().max(1)).copied().unwrap_or(1);
         self.next += 1;
         size
+    }
+
+    /// The next sizes.
+    pub fn sizes<const N: usize>(&mut self, bench: [usize; N]) -> [usize; N] {
+        bench.map(|bench| self.size(bench))
     }
 
     /// The next size, at least 1.
@@ -152,22 +157,18 @@ impl Draw {
         })
     }
 
-    /// Rows that are probability distributions.
-    pub fn distribution(&mut self, rows: usize, cols: usize) -> Tensor {
-        let mut tensor = self.uniform([rows, cols], 0.01, 1.0);
-        if let Ok(values) = tensor.slice_mut::<f64>() {
-            for row in values.chunks_mut(cols.max(1)) {
-                let sum: f64 = row.iter().sum();
-                row.iter_mut().for_each(|v| *v /= sum);
-            }
-        }
-        tensor
+    /// `count` indices below `n`, repeats included.
+    pub fn indices(&mut self, count: usize, n: usize) -> Vec<usize> {
+        (0..count).map(|_| self.values.below(n.max(1))).collect()
     }
 
-    /// Indices below `n`, repeats included.
-    pub fn indices(&mut self, count: usize, n: usize) -> Tensor {
-        let values: Vec<i32> = (0..count).map(|_| self.values.below(n.max(1)) as i32).collect();
-        Tensor::from_slice([count], &values).unwrap_or_else(|_| Tensor::zeros([count], DType::I32))
+    /// A mask of 0 and 1 whose first row is 0 throughout.
+    pub fn mask(&mut self, [rows, cols]: [usize; 2]) -> Tensor {
+        let mut next = 0..;
+        self.filled([rows, cols], |values| {
+            let living = values.below(2) as f64;
+            if next.next() < Some(cols) { 0.0 } else { living }
+        })
     }
 
     fn filled(&mut self, shape: impl Into<Shape>, mut value: impl FnMut(&mut Stream) -> f64) -> Tensor {

@@ -4,13 +4,9 @@
 //! `M = B` ([`Reduction::PerSample`], the textbook mean) or `M = B · K` ([`Reduction::PerElement`], DeiT's code).
 //! Gradient at the student: `τ / M · (p - q)`; none at the teacher.
 
-use super::case::{Case, Draw, Instance};
-use super::same;
-use super::softmax::log_softmax_row;
-use crate::cpu;
-use crate::tape::record_one;
-use crate::tensor::{Float, Tensor, float_dispatch};
-use crate::{Error, Result, Var};
+use super::add::times;
+use super::prelude::*;
+use super::softmax::log_softmax_rows;
 
 const OP: &str = "kd";
 
@@ -26,7 +22,7 @@ pub enum Reduction {
 
 /// The loss `[]` for `student [B, K]` against `teacher [B, K]` at temperature `tau`.
 pub fn kd(student: &Var, teacher: &Tensor, tau: f64, reduction: Reduction) -> Result<Var> {
-    same(OP, student.tensor(), teacher)?;
+    student.tensor().check_same(OP, teacher)?;
     if !(tau > 0.0 && tau.is_finite()) {
         return Err(Error::invalid("distillation temperature", "above 0", tau));
     }
@@ -36,57 +32,33 @@ pub fn kd(student: &Var, teacher: &Tensor, tau: f64, reduction: Reduction) -> Re
         Reduction::PerElement => rows * cols,
     };
     let scale = tau * tau / count.max(1) as f64;
-    let (sum, gap) = float_dispatch!(OP, student.dtype(), T => forward::<T>(student.tensor(), teacher, tau))?;
-    let loss = Tensor::full([], student.dtype(), scale * sum);
-    Ok(record_one(OP, &[student.handle()], loss, move |back| {
-        let Some(dy) = back.dy(0) else { return Ok(()) };
-        let factor = dy.item()? * scale / tau;
-        let mut ds = gap;
-        float_dispatch!(OP, ds.dtype(), T => {
-            cpu::rows_mut(ds.slice_mut::<T>()?, cols, |_, ds| ds.iter_mut().for_each(|d| *d *= T::of(factor)));
-            Ok(())
-        })?;
-        back.add(0, ds)
-    }))
-}
-
-/// `(sum of q (log q - log p), p - q)`.
-fn forward<T: Float>(student: &Tensor, teacher: &Tensor, tau: f64) -> Result<(f64, Tensor)> {
-    let (rows, cols) = student.shape().rows_cols();
-    let (s, t, inverse) = (student.slice::<T>()?, teacher.slice::<T>()?, T::of(1.0 / tau));
-    let mut gap = Tensor::empty(*student.shape(), student.dtype());
-    let mut sums = vec![T::zero(); rows];
-    cpu::rows_mut2(&mut sums, 1, gap.slice_mut::<T>()?, cols, |first, sums, gap| {
-        let (mut scaled, mut log_q) = (vec![T::zero(); cols], vec![T::zero(); cols]);
-        for (r, (sum, gap)) in sums.iter_mut().zip(gap.chunks_mut(cols.max(1))).enumerate() {
-            let from = (first + r) * cols;
-            scaled.iter_mut().zip(&t[from..]).for_each(|(o, v)| *o = *v * inverse);
-            log_softmax_row(&scaled, &mut log_q);
-            scaled.iter_mut().zip(&s[from..]).for_each(|(o, v)| *o = *v * inverse);
-            log_softmax_row(&scaled, gap);
-            for (g, lq) in gap.iter_mut().zip(&log_q) {
-                let (q, log_p) = (lq.exp_(), *g);
-                *sum += if q > T::zero() { q * (*lq - log_p) } else { T::zero() };
+    let log_softmax = |logits: &Tensor| log_softmax_rows(&times(logits, 1.0 / tau)?);
+    // From log p to p - q, and the row sums of q (log q - log p).
+    let (mut gap, log_q) = (log_softmax(student.tensor())?, log_softmax(teacher)?);
+    let mut sums = Tensor::zeros([rows, 1], student.dtype());
+    float_dispatch!(OP, student.dtype(), T => {
+        let log_q = Mat::<T>::of(&log_q)?;
+        cpu::each_row_pair::<T>(&mut sums, &mut gap, |r, sum, gap| {
+            for (g, log_q) in gap.iter_mut().zip(log_q.row(r)) {
+                let (q, log_p) = (log_q.exp_(), *g);
+                sum[0] += if q > 0.0 { q * (*log_q - log_p) } else { 0.0 };
                 *g = log_p.exp_() - q;
             }
-        }
-    });
-    Ok((sums.iter().map(|v| v.f64()).sum(), gap))
+        })
+    })?;
+    let loss = Tensor::full([], student.dtype(), scale * sums.to_f64s().iter().sum::<f64>());
+    Ok(record_one(OP, &[student.handle()], loss, move |back, dy| back.add(0, times(&gap, dy.item()? * scale / tau)?)))
 }
 
 /// Test and benchmark cases.
 pub fn cases() -> Vec<Case> {
-    fn instance(d: &mut Draw, reduction: Reduction, tau: f64) -> Result<Instance> {
+    fn instance(d: &mut Draw, reduction: Reduction, tau: f64) -> Instance {
         let shape = [d.size(256), d.positive(1000)];
-        let n: usize = shape.iter().product();
-        let run = move |v: &[Var]| Ok(vec![kd(&v[0], v[1].tensor(), tau, reduction)?]);
-        Ok(Instance::new(vec![d.normal(shape), d.normal(shape)], run).constant(1).cost(n, 16 * n))
+        let run = move |v: &[Var]| kd(&v[0], v[1].tensor(), tau, reduction);
+        Instance::new([d.normal(shape), d.normal(shape)], run).constant(1).cost_each(1, 16)
     }
-    fn per_sample(d: &mut Draw) -> Result<Instance> {
-        instance(d, Reduction::PerSample, 1.0)
-    }
-    fn per_element(d: &mut Draw) -> Result<Instance> {
-        instance(d, Reduction::PerElement, 3.0)
-    }
-    vec![Case::new("kd/per_sample", per_sample), Case::new("kd/per_element", per_element)]
+    vec![
+        Case::new("kd/per_sample", |d| instance(d, Reduction::PerSample, 1.0)),
+        Case::new("kd/per_element", |d| instance(d, Reduction::PerElement, 3.0)),
+    ]
 }

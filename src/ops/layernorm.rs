@@ -6,19 +6,16 @@
 //! Gradients, with `n = (x - mean) rstd` and `h = dy γ`: `dx = rstd (h - mean(h) - n mean(h n))`,
 //! `dγ = sum of dy n`, `dβ = sum of dy`; for the fused form `dx` also takes the gradient at `sum`, and `dbranch = s dx`.
 
-use super::case::{Case, Draw, Instance};
-use super::{add_scaled, expect, same};
-use crate::cpu::{self, reduce};
-use crate::tape::{Back, Handle, record};
-use crate::tensor::{Float, Tensor, float_dispatch};
-use crate::{Error, Result, Var};
+use super::add::{add_scaled, scale_by_sample};
+use super::prelude::*;
+use crate::tape::Back;
 
 const OP: &str = "layernorm";
 
 /// `LayerNorm(x)` over the last axis with `γ [C]` and `β [C]`.
 pub fn layernorm(x: &Var, gamma: &Var, beta: &Var, eps: f64) -> Result<Var> {
-    let (handle, tensor) = x.clone().split();
-    normalize(handle, None, tensor, [gamma, beta], eps).map(|(_, y)| y)
+    let [_, y] = normalize(x.tensor().clone(), [x.handle(), Handle::of(None)], None, [gamma, beta], eps)?;
+    Ok(y)
 }
 
 /// `(sum, y)` with `sum = x + s · branch` and `y = LayerNorm(sum)`. In place on `x` when it is the sole owner.
@@ -30,151 +27,111 @@ pub fn add_layernorm(
     beta: &Var,
     eps: f64,
 ) -> Result<(Var, Var)> {
-    same(OP, x.tensor(), branch.tensor())?;
-    let (handle, tensor) = x.split();
-    let sum = add_scaled(Var::constant(tensor), &branch.detach(), s)?.into_tensor();
-    let fused = Some((branch.handle(), s.cloned()));
-    normalize(handle, fused, sum, [gamma, beta], eps)
+    x.tensor().check_same(OP, branch.tensor())?;
+    let (handle, x) = x.split();
+    let sum = add_scaled(Var::constant(x), &branch.detach(), s)?.into_tensor();
+    Ok(normalize(sum, [handle, branch.handle()], s.cloned(), [gamma, beta], eps)?.into())
 }
 
-/// Normalises `sum` and records the op; `fused` is the branch that was added, with its factors.
+/// `(sum, LayerNorm(sum))`, recorded for the two `terms` of the sum, the second of which was multiplied by `s`.
 fn normalize(
-    x: Handle,
-    fused: Option<(Handle, Option<Tensor>)>,
     sum: Tensor,
+    [x, branch]: [Handle; 2],
+    s: Option<Tensor>,
     [gamma, beta]: [&Var; 2],
     eps: f64,
-) -> Result<(Var, Var)> {
+) -> Result<[Var; 2]> {
     let cols = sum.shape().rows_cols().1;
-    let like = Var::constant(sum.clone());
-    expect(OP, "weight", gamma, &[cols], &like)?;
-    expect(OP, "bias", beta, &[cols], &like)?;
-    drop(like);
+    expect(OP, "weight", gamma, &[cols], sum.dtype())?;
+    expect(OP, "bias", beta, &[cols], sum.dtype())?;
     if eps.is_nan() || eps <= 0.0 {
         return Err(Error::invalid("LayerNorm eps", "above 0", eps));
     }
     let (y, stats) = float_dispatch!(OP, sum.dtype(), T => forward::<T>(&sum, gamma.tensor(), beta.tensor(), eps))?;
-    let mut inputs = vec![x, gamma.handle(), beta.handle()];
-    let (saved, weight) = (sum.clone(), gamma.tensor().clone());
-    let scale = fused.map(|(handle, s)| {
-        inputs.push(handle);
-        s
-    });
-    let fused = scale.is_some();
-    let outputs = if fused { vec![sum.clone(), y] } else { vec![y] };
-    let mut outputs = record(OP, &inputs, outputs, move |back| backward(back, &saved, &weight, &stats, scale));
-    let Some(y) = outputs.pop() else { return Err(Error::shape(OP, "an output", "none")) };
-    Ok((outputs.pop().unwrap_or(Var::constant(sum)), y))
-}
-
-fn backward(back: &mut Back, x: &Tensor, gamma: &Tensor, stats: &Tensor, scale: Option<Option<Tensor>>) -> Result<()> {
-    let (dsum, dy) = if scale.is_some() { (back.dy(0), back.dy(1)) } else { (None, back.dy(0)) };
-    let mut dx = match dy {
-        None => return forward_sum_only(back, dsum, scale),
-        Some(dy) => float_dispatch!(OP, dy.dtype(), T => {
-            parameter_gradients::<T>(back, &dy, x, stats)?;
-            input_gradient::<T>(dy, x, gamma, stats)
-        })?,
-    };
-    if let Some(dsum) = dsum {
-        cpu::accumulate(&mut dx, &dsum)?;
-    }
-    forward_sum_only(back, Some(dx), scale)
-}
-
-/// The gradient at the sum goes to `x` and, scaled, to the branch.
-fn forward_sum_only(back: &mut Back, dsum: Option<Tensor>, scale: Option<Option<Tensor>>) -> Result<()> {
-    let Some(dsum) = dsum else { return Ok(()) };
-    if let Some(s) = scale.filter(|_| back.wants(3)) {
-        back.add(3, super::add::scaled_by_sample(&dsum, s.as_ref())?)?;
-    }
-    back.add(0, dsum)
+    let inputs = [x, branch, gamma.handle(), beta.handle()];
+    let (saved, gamma) = (sum.clone(), gamma.tensor().clone());
+    Ok(record(OP, &inputs, [sum, y], move |back| {
+        let mut dsum = back.dy(0);
+        if let Some(dy) = back.dy(1) {
+            let mut dx = float_dispatch!(OP, dy.dtype(), T => backward::<T>(back, dy, &saved, &gamma, &stats))?;
+            if let Some(dsum) = dsum {
+                cpu::accumulate(&mut dx, &dsum)?;
+            }
+            dsum = Some(dx);
+        }
+        let Some(dsum) = dsum else { return Ok(()) };
+        back.add_wanted(1, || scale_by_sample(&dsum, s.as_ref()))?;
+        back.add(0, dsum)
+    }))
 }
 
 /// `(y, stats)`, `stats [rows, 2]` holding mean and rstd.
 fn forward<T: Float>(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
     let (rows, cols) = x.shape().rows_cols();
-    let (xs, gamma, beta) = (x.slice::<T>()?, gamma.slice::<T>()?, beta.slice::<T>()?);
-    let mut stats = Tensor::empty([rows, 2], x.dtype());
-    let mut y = Tensor::empty(*x.shape(), x.dtype());
+    let (xs, gamma, beta) = (Mat::<T>::of(x)?, gamma.slice::<T>()?, beta.slice::<T>()?);
+    let (mut stats, mut y) = (Tensor::empty([rows, 2], x.dtype()), Tensor::empty(*x.shape(), x.dtype()));
     let count = T::of(cols.max(1) as f64);
-    cpu::rows_mut2(stats.slice_mut::<T>()?, 2, y.slice_mut::<T>()?, cols, |first, stats, y| {
-        for (r, (stats, y)) in stats.chunks_mut(2).zip(y.chunks_mut(cols.max(1))).enumerate() {
-            let row = &xs[(first + r) * cols..][..cols];
-            let mean = reduce::sum(cols, |i| row[i]) / count;
-            let var = reduce::sum(cols, |i| (row[i] - mean) * (row[i] - mean)) / count;
-            let rstd = T::one() / (var + T::of(eps)).sqrt();
-            (stats[0], stats[1]) = (mean, rstd);
-            for (((y, x), gamma), beta) in y.iter_mut().zip(row).zip(gamma).zip(beta) {
-                *y = (*x - mean) * rstd * *gamma + *beta;
-            }
+    cpu::each_row_pair::<T>(&mut stats, &mut y, |r, stats, y| {
+        let x = xs.row(r);
+        let mean = reduce::sum(cols, |i| x[i]) / count;
+        let var = reduce::sum(cols, |i| (x[i] - mean) * (x[i] - mean)) / count;
+        let rstd = T::one() / (var + T::of(eps)).sqrt();
+        (stats[0], stats[1]) = (mean, rstd);
+        for (((y, x), gamma), beta) in y.iter_mut().zip(x).zip(gamma).zip(beta) {
+            *y = (*x - mean) * rstd * *gamma + *beta;
         }
-    });
+    })?;
     Ok((y, stats))
 }
 
-/// `dγ` and `dβ`, one pass over the rows each that is wanted.
-fn parameter_gradients<T: Float>(back: &mut Back, dy: &Tensor, x: &Tensor, stats: &Tensor) -> Result<()> {
+/// `dγ` and `dβ`, one pass over the rows each that is wanted; then `dy -> dx`, in place.
+fn backward<T: Float>(back: &mut Back, mut dy: Tensor, x: &Tensor, gamma: &Tensor, stats: &Tensor) -> Result<Tensor> {
     let (rows, cols) = x.shape().rows_cols();
-    let (g, xs, stats) = (dy.slice::<T>()?, x.slice::<T>()?, stats.slice::<T>()?);
-    back.slot(1, |dgamma, acc| {
-        cpu::sum_columns(rows, dgamma.slice_mut::<T>()?, acc, |first, end, partial| {
-            for r in first..end {
-                let (mean, rstd) = (stats[2 * r], stats[2 * r + 1]);
-                let (g, x) = (&g[r * cols..][..cols], &xs[r * cols..][..cols]);
-                for ((p, g), x) in partial.iter_mut().zip(g).zip(x) {
-                    *p += *g * (*x - mean) * rstd;
-                }
+    let (x, gamma, stats) = (Mat::<T>::of(x)?, gamma.slice::<T>()?, Mat::<T>::of(stats)?);
+    back.slot(2, |dgamma, accumulate| {
+        let g = Mat::<T>::of(&dy)?;
+        cpu::sum_columns::<T>(rows, dgamma, accumulate, |r, partial| {
+            let (mean, rstd) = (stats.row(r)[0], stats.row(r)[1]);
+            for ((p, g), x) in partial.iter_mut().zip(g.row(r)).zip(x.row(r)) {
+                *p += *g * (*x - mean) * rstd;
             }
-        });
-        Ok(())
+        })
     })?;
-    back.slot(2, |dbeta, acc| super::linear::sum_rows::<T>(g, dbeta, acc))
-}
-
-/// `dy -> dx`, in place.
-fn input_gradient<T: Float>(mut dy: Tensor, x: &Tensor, gamma: &Tensor, stats: &Tensor) -> Result<Tensor> {
-    let cols = x.shape().rows_cols().1;
-    let (xs, gamma, stats) = (x.slice::<T>()?, gamma.slice::<T>()?, stats.slice::<T>()?);
+    back.slot(3, |dbeta, accumulate| cpu::sum_rows(&dy, dbeta, accumulate))?;
     let count = T::of(cols.max(1) as f64);
-    cpu::rows_mut(dy.slice_mut::<T>()?, cols, |first, dy| {
-        for (r, g) in dy.chunks_mut(cols.max(1)).enumerate() {
-            let (mean, rstd) = (stats[2 * (first + r)], stats[2 * (first + r) + 1]);
-            let row = &xs[(first + r) * cols..][..cols];
-            let h = reduce::sum(cols, |c| g[c] * gamma[c]) / count;
-            let hn = reduce::sum(cols, |c| g[c] * gamma[c] * (row[c] - mean) * rstd) / count;
-            for ((g, gamma), x) in g.iter_mut().zip(gamma).zip(row) {
-                *g = rstd * (*g * *gamma - h - (*x - mean) * rstd * hn);
-            }
+    cpu::each_row::<T>(&mut dy, cols, |r, g| {
+        let (x, mean, rstd) = (x.row(r), stats.row(r)[0], stats.row(r)[1]);
+        let h = reduce::sum(cols, |c| g[c] * gamma[c]) / count;
+        let hn = reduce::sum(cols, |c| g[c] * gamma[c] * (x[c] - mean) * rstd) / count;
+        for ((g, gamma), x) in g.iter_mut().zip(gamma).zip(x) {
+            *g = rstd * (*g * *gamma - h - (*x - mean) * rstd * hn);
         }
-    });
+    })?;
     Ok(dy)
 }
 
-/// Test and benchmark cases.
+/// Test and benchmark cases; eps 0.1 keeps rows of one or two columns differentiable.
 pub fn cases() -> Vec<Case> {
-    fn plain(d: &mut Draw) -> Result<Instance> {
-        let (rows, cols) = (d.size(64 * 197), d.positive(384));
-        let inputs = vec![d.normal([rows, cols]), d.normal([cols]), d.normal([cols])];
-        // eps 0.1 keeps rows of one or two columns differentiable.
-        Ok(Instance::new(inputs, |v| Ok(vec![layernorm(&v[0], &v[1], &v[2], 0.1)?])).cost(rows * cols, 8 * rows * cols))
-    }
-    fn fused(d: &mut Draw) -> Result<Instance> {
-        let (samples, tokens, cols) = (d.size(64), d.size(197), d.positive(384));
-        let shape = [samples, tokens, cols];
-        let s = d.uniform([samples], 0.0, 2.0);
-        let inputs = vec![d.normal(shape), d.normal(shape), d.normal([cols]), d.normal([cols]), s];
-        let run = |v: &[Var]| {
-            let (sum, y) = add_layernorm(v[0].clone(), &v[1], Some(v[4].tensor()), &v[2], &v[3], 0.1)?;
-            Ok(vec![sum, y])
-        };
-        let plain = |v: &[Var]| {
-            let sum = add_scaled(v[0].clone(), &v[1], Some(v[4].tensor()))?;
-            let y = layernorm(&sum, &v[2], &v[3], 0.1)?;
-            Ok(vec![sum, y])
-        };
-        let n = shape.iter().product::<usize>();
-        Ok(Instance::new(inputs, run).reference(plain).constant(4).cost(2 * n, 10 * n))
-    }
-    vec![Case::new("layernorm/plain", plain), Case::new("layernorm/residual", fused)]
+    vec![
+        Case::new("layernorm/plain", |d| {
+            let (rows, cols) = (d.size(64 * 197), d.positive(384));
+            let inputs = [d.normal([rows, cols]), d.normal([cols]), d.normal([cols])];
+            Instance::new(inputs, |v| layernorm(&v[0], &v[1], &v[2], 0.1)).cost_each(1, 8)
+        }),
+        Case::new("layernorm/residual", |d| {
+            let shape @ [samples, _, cols] = [d.size(64), d.size(197), d.positive(384)];
+            let s = d.uniform([samples], 0.0, 2.0);
+            let inputs = [d.normal(shape), d.normal(shape), d.normal([cols]), d.normal([cols]), s];
+            let run = |v: &[Var]| {
+                let (sum, y) = add_layernorm(v[0].clone(), &v[1], Some(v[4].tensor()), &v[2], &v[3], 0.1)?;
+                Ok([sum, y])
+            };
+            let plain = |v: &[Var]| {
+                let sum = add_scaled(v[0].clone(), &v[1], Some(v[4].tensor()))?;
+                let y = layernorm(&sum, &v[2], &v[3], 0.1)?;
+                Ok([sum, y])
+            };
+            Instance::new(inputs, run).reference(plain).constant(4).cost_each(2, 10)
+        }),
+    ]
 }

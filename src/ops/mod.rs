@@ -6,12 +6,26 @@
 
 pub mod case;
 
-use crate::{Error, Result, Tensor, Var};
+use crate::{DType, Error, Result, Var};
 use case::Op;
 
+/// What every op's file uses.
+mod prelude {
+    pub(super) use super::case::{Case, Draw, Instance};
+    pub(super) use super::expect;
+    pub(super) use crate::cpu::{self, Mat, gemm, reduce};
+    pub(super) use crate::tape::{Handle, record, record_one};
+    pub(super) use crate::tensor::{DType, Element, Float, Tensor, float_dispatch};
+    pub(super) use crate::{Error, Result, Var};
+    pub(super) use rayon::prelude::*;
+}
+
 macro_rules! ops {
-    ($($name:ident),* $(,)?) => {
-        $(pub mod $name;)*
+    ($($name:ident: $($item:ident),*;)*) => {
+        $(
+            pub mod $name;
+            pub use $name::{$($item),*};
+        )*
 
         /// Every op with its cases.
         pub fn all() -> Vec<Op> {
@@ -20,54 +34,38 @@ macro_rules! ops {
     };
 }
 
-ops!(
-    add,
-    linear,
-    bmm,
-    gelu,
-    gate,
-    layernorm,
-    softmax,
-    attention,
-    select,
-    patch_embed,
-    cross_entropy,
-    kd,
-    mse,
-    dot,
-    score,
-    adamw,
-);
-
-pub use adamw::{AdamwStep, AdamwTensor, adamw, ema, global_norm};
-pub use add::{add, add_scaled, scale};
-pub use attention::{attention, attention_map};
-pub use bmm::bmm;
-pub use cross_entropy::{argmax, argmax_row, cross_entropy, one_hot};
-pub use dot::{dot, l2_normalize};
-pub use gate::{add_bias, gate};
-pub use gelu::{bias_gelu, gelu};
-pub use kd::{Reduction, kd};
-pub use layernorm::{add_layernorm, layernorm};
-pub use linear::linear;
-pub use mse::{bce_with_logits, mse};
-pub use patch_embed::{embed_tokens, patch_embed};
-pub use score::taylor_accumulate;
-pub use select::{gather_columns, scatter_columns, select_token};
-pub use softmax::{log_softmax, masked_softmax, softmax};
-
-/// An error of `op` unless both tensors have the same shape and dtype.
-pub(crate) fn same(op: &'static str, a: &Tensor, b: &Tensor) -> Result<()> {
-    if a.shape() == b.shape() && a.dtype() == b.dtype() {
-        return Ok(());
-    }
-    Err(Error::shape(op, format!("{:?} {:?}", a.shape(), a.dtype()), (b.shape(), b.dtype())))
+// The file of each op and what it offers.
+ops! {
+    add: add, add_scaled, scale;
+    linear: linear;
+    bmm: bmm;
+    gelu: bias_gelu, gelu;
+    gate: add_bias, gate;
+    layernorm: add_layernorm, layernorm;
+    softmax: log_softmax, masked_softmax, softmax;
+    attention: attention, attention_map;
+    select: gather_columns, scatter_columns, select_token;
+    patch_embed: embed_tokens, patch_embed;
+    cross_entropy: argmax, argmax_row, cross_entropy, one_hot;
+    kd: Reduction, kd;
+    mse: bce_with_logits, mse;
+    dot: dot, l2_normalize;
+    score: taylor_accumulate;
+    adamw: AdamwStep, AdamwTensor, adamw, ema, global_norm;
 }
 
-/// An error of `op` unless `v` has exactly this shape and the dtype of `like`.
-pub(crate) fn expect(op: &'static str, what: &str, v: &Var, shape: &[usize], like: &Var) -> Result<()> {
-    if **v.shape() == *shape && v.dtype() == like.dtype() {
-        return Ok(());
+/// An error of `op` unless `v`, when there is one, has exactly this shape and dtype.
+fn expect<'a>(
+    op: &'static str,
+    what: &str,
+    v: impl Into<Option<&'a Var>>,
+    shape: &[usize],
+    dtype: DType,
+) -> Result<()> {
+    match v.into() {
+        Some(v) if **v.shape() != *shape || v.dtype() != dtype => {
+            Err(Error::shape(op, format!("{what} of {shape:?} {dtype:?}"), (v.shape(), v.dtype())))
+        }
+        _ => Ok(()),
     }
-    Err(Error::shape(op, format!("{what} of {shape:?} {:?}", like.dtype()), (v.shape(), v.dtype())))
 }

@@ -4,12 +4,8 @@
 //! `x [B, C, H, W]`, `y [B, g², D]`. Then `z = [cls; dist; y] + pos`, `pos [1, N, D]`. Gradients: those of the linear
 //! layer on the gathered patches; the image's is scattered back.
 
-use super::case::{Case, Draw, Instance};
-use super::{expect, linear};
-use crate::cpu;
-use crate::tape::record_one;
-use crate::tensor::{Float, Tensor, float_dispatch};
-use crate::{Error, Result, Var};
+use super::linear;
+use super::prelude::*;
 
 const OP: &str = "patch_embed";
 
@@ -49,34 +45,27 @@ pub fn patch_embed(x: &Var, w: &Var, b: &Var) -> Result<Var> {
         return Err(Error::shape(OP, "images [B, C, H, W] cut evenly by a weight [D, C, P, P]", (xs, ws)));
     }
     let grid = Grid { channels: xs[1], height: xs[2], width: xs[3], patch: ws[2] };
-    let patches = unfold(x, grid)?;
-    linear(&patches, &w.reshape([ws[0], grid.row_len()])?, Some(b))
+    linear(&unfold(x, grid)?, &w.reshape([ws[0], grid.row_len()])?, Some(b))
 }
 
 /// `[B, C, H, W] -> [B, patches, C · P · P]`.
 fn unfold(x: &Var, grid: Grid) -> Result<Var> {
-    let shape = *x.shape();
-    let (row, run) = (grid.row_len(), grid.patch);
-    let mut out = Tensor::empty([shape[0], grid.patches(), row], x.dtype());
-    float_dispatch!(OP, x.dtype(), T => {
+    let (shape, row, run) = (*x.shape(), grid.row_len(), grid.patch);
+    let out = float_dispatch!(OP, x.dtype(), T => {
         let pixels = x.tensor().slice::<T>()?;
-        cpu::rows_mut(out.slice_mut::<T>()?, row, |first, out| {
-            for (r, out) in out.chunks_mut(row.max(1)).enumerate() {
-                for (k, out) in out.chunks_mut(run).enumerate() {
-                    out.copy_from_slice(&pixels[grid.start(first + r, k)..][..run]);
-                }
+        cpu::new_rows::<T>([shape[0], grid.patches(), row], row, |index, out| {
+            for (k, out) in out.chunks_mut(run).enumerate() {
+                out.copy_from_slice(&pixels[grid.start(index, k)..][..run]);
             }
-        });
-        Ok(())
+        })
     })?;
-    Ok(record_one("unfold", &[x.handle()], out, move |back| {
-        let (Some(dy), true) = (back.dy(0), back.wants(0)) else { return Ok(()) };
+    Ok(record_one("unfold", &[x.handle()], out, move |back, dy| {
         let mut dx = Tensor::empty(shape, dy.dtype());
         float_dispatch!(OP, dy.dtype(), T => {
             let dx = dx.slice_mut::<T>()?;
             for (index, row) in dy.slice::<T>()?.chunks(row.max(1)).enumerate() {
-                for (k, run_) in row.chunks(run).enumerate() {
-                    dx[grid.start(index, k)..][..run].copy_from_slice(run_);
+                for (k, from) in row.chunks(run).enumerate() {
+                    dx[grid.start(index, k)..][..run].copy_from_slice(from);
                 }
             }
             Ok(())
@@ -87,73 +76,58 @@ fn unfold(x: &Var, grid: Grid) -> Result<Var> {
 
 /// `[first tokens; patches] + pos`: `first` are `[1, 1, D]` each, `patches [B, n, D]`, `pos [1, first + n, D]`.
 pub fn embed_tokens(patches: &Var, first: &[&Var], pos: &Var) -> Result<Var> {
-    let shape = *patches.shape();
+    const OP: &str = "embed_tokens";
+    let (shape, dtype) = (*patches.shape(), patches.dtype());
     if shape.len() != 3 {
-        return Err(Error::shape("embed_tokens", "patches [batch, patches, width]", shape));
+        return Err(Error::shape(OP, "patches [batch, patches, width]", shape));
     }
     let (batch, n, width, extra) = (shape[0], shape[1], shape[2], first.len());
+    let tokens = extra + n;
     for token in first {
-        expect("embed_tokens", "token", token, &[1, 1, width], patches)?;
+        expect(OP, "token", *token, &[1, 1, width], dtype)?;
     }
-    expect("embed_tokens", "pos_embed", pos, &[1, extra + n, width], patches)?;
-    let out = float_dispatch!("embed_tokens", patches.dtype(), T => join::<T>(patches.tensor(), first, pos.tensor()))?;
-    let mut inputs = vec![patches.handle(), pos.handle()];
-    inputs.extend(first.iter().map(|t| t.handle()));
-    Ok(record_one("embed_tokens", &inputs, out, move |back| {
-        let Some(dy) = back.dy(0) else { return Ok(()) };
-        float_dispatch!("embed_tokens", dy.dtype(), T => {
-            let g = dy.slice::<T>()?;
-            let mut dpos = Tensor::empty([1, extra + n, width], dy.dtype());
-            linear::sum_rows::<T>(g, &mut dpos, false)?;
-            for k in 0..extra {
-                let row = Tensor::from_slice([1, 1, width], &dpos.slice::<T>()?[k * width..][..width])?;
-                back.add(2 + k, row)?;
-            }
-            back.add(1, dpos)?;
-            let mut dx = Tensor::empty([batch, n, width], dy.dtype());
-            let images = g.chunks(((extra + n) * width).max(1));
-            for (dx, g) in dx.slice_mut::<T>()?.chunks_mut((n * width).max(1)).zip(images) {
-                dx.copy_from_slice(&g[extra * width..]);
-            }
-            back.add(0, dx)
+    expect(OP, "pos_embed", pos, &[1, tokens, width], dtype)?;
+    let out = float_dispatch!(OP, dtype, T => {
+        let (own, pos) = (Mat::<T>::new(patches.tensor().slice()?, batch, n * width), pos.tensor().slice::<T>()?);
+        let first = first.iter().map(|token| token.tensor().slice::<T>()).collect::<Result<Vec<_>>>()?.concat();
+        cpu::new_rows::<T>([batch, tokens, width], tokens * width, |image, out| {
+            let values = first.iter().chain(own.row(image));
+            out.iter_mut().zip(values).zip(pos).for_each(|((o, x), p)| *o = *x + *p);
         })
-    }))
-}
-
-fn join<T: Float>(patches: &Tensor, first: &[&Var], pos: &Tensor) -> Result<Tensor> {
-    let (batch, n, width) = (patches.dim(0), patches.dim(1), patches.dim(2));
-    let mut head = Vec::with_capacity(first.len() * width);
-    for token in first {
-        head.extend_from_slice(token.tensor().slice::<T>()?);
-    }
-    let (patches, pos) = (patches.slice::<T>()?, pos.slice::<T>()?);
-    let mut out = Tensor::empty([batch, first.len() + n, width], T::DTYPE);
-    cpu::rows_mut(out.slice_mut::<T>()?, pos.len(), |image, out| {
-        for (i, out) in out.chunks_mut(pos.len().max(1)).enumerate() {
-            let own = &patches[(image + i) * n * width..][..n * width];
-            out.iter_mut().zip(head.iter().chain(own)).zip(pos).for_each(|((o, x), p)| *o = *x + *p);
+    })?;
+    let inputs: Vec<Handle> = [patches, pos].iter().chain(first).map(|v| v.handle()).collect();
+    Ok(record_one(OP, &inputs, out, move |back, dy| {
+        let mut dpos = Tensor::empty([tokens, width], dtype);
+        cpu::sum_rows(&dy, &mut dpos, false)?;
+        for k in 0..extra {
+            back.add(2 + k, dpos.rows(k, k + 1)?.reshape([1, 1, width])?)?;
         }
-    });
-    Ok(out)
+        back.add(1, dpos.reshape([1, tokens, width])?)?;
+        back.add(0, float_dispatch!(OP, dtype, T => {
+            let g = Mat::<T>::new(dy.slice()?, batch, tokens * width);
+            cpu::new_rows::<T>(shape, n * width, |image, dx| dx.copy_from_slice(&g.row(image)[extra * width..]))
+        })?)
+    }))
 }
 
 /// Test and benchmark cases.
 pub fn cases() -> Vec<Case> {
-    fn embed(d: &mut Draw) -> Result<Instance> {
-        let (batch, rows, cols) = (d.size(64), d.positive(14).min(14), d.positive(14).min(14));
-        let (patch, width) = (d.positive(16).min(16), d.size(384));
-        let image = [batch, 3, rows * patch, cols * patch];
-        let inputs = vec![d.normal(image), d.normal([width, 3, patch, patch]), d.normal([width])];
-        let run = |v: &[Var]| Ok(vec![patch_embed(&v[0], &v[1], &v[2])?]);
-        let n = batch * rows * cols;
-        Ok(Instance::new(inputs, run).cost(n * width, 2 * n * width * 3 * patch * patch))
-    }
-    fn tokens(d: &mut Draw) -> Result<Instance> {
-        let (batch, n, width) = (d.size(64), d.size(196), d.size(384));
-        let token = [1, 1, width];
-        let inputs = vec![d.normal([batch, n, width]), d.normal(token), d.normal(token), d.normal([1, n + 2, width])];
-        let run = |v: &[Var]| Ok(vec![embed_tokens(&v[0], &[&v[1], &v[2]], &v[3])?]);
-        Ok(Instance::new(inputs, run).cost(batch * (n + 2) * width, batch * n * width))
-    }
-    vec![Case::new("patch_embed/conv", embed), Case::new("patch_embed/tokens", tokens)]
+    vec![
+        Case::new("patch_embed/conv", |d| {
+            let (batch, rows, cols) = (d.size(64), d.positive(14).min(14), d.positive(14).min(14));
+            let (patch, width) = (d.positive(16).min(16), d.size(384));
+            let image = [batch, 3, rows * patch, cols * patch];
+            let inputs = [d.normal(image), d.normal([width, 3, patch, patch]), d.normal([width])];
+            let n = batch * rows * cols;
+            let run = |v: &[Var]| patch_embed(&v[0], &v[1], &v[2]);
+            Instance::new(inputs, run).cost(n * width, 2 * n * width * 3 * patch * patch)
+        }),
+        Case::new("patch_embed/tokens", |d| {
+            let [batch, n, width] = d.sizes([64, 196, 384]);
+            let [token, pos] = [[1, 1, width], [1, n + 2, width]];
+            let inputs = [d.normal([batch, n, width]), d.normal(token), d.normal(token), d.normal(pos)];
+            let run = |v: &[Var]| embed_tokens(&v[0], &[&v[1], &v[2]], &v[3]);
+            Instance::new(inputs, run).cost(batch * (n + 2) * width, batch * n * width)
+        }),
+    ]
 }

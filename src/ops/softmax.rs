@@ -3,11 +3,7 @@
 //! `p_j = m_j e^{x_j - max} / sum_k m_k e^{x_k - max}`; a row without any living key gives zeros, not NaN.
 //! Gradients: `dx = p (dp - sum_j dp_j p_j)`; for `l = log p`: `dx = dl - p sum_j dl_j`.
 
-use super::case::{Case, Draw, Instance};
-use crate::cpu::{self, reduce};
-use crate::tape::record_one;
-use crate::tensor::{Float, Tensor, float_dispatch};
-use crate::{Error, Result, Var};
+use super::prelude::*;
 
 const OP: &str = "softmax";
 
@@ -23,28 +19,17 @@ pub fn masked_softmax(x: &Var, mask: Option<&Tensor>) -> Result<Var> {
         return Err(Error::shape(OP, format!("a mask of [{cols}] or [{rows}, {cols}] {:?}", x.dtype()), m.shape()));
     }
     let y = float_dispatch!(OP, x.dtype(), T => {
-        let mut y = Tensor::empty(*x.shape(), x.dtype());
-        let (xs, mask) = (x.tensor().slice::<T>()?, mask.map(|m| m.slice::<T>()).transpose()?);
-        cpu::rows_mut(y.slice_mut::<T>()?, cols, |first, y| {
-            for (r, y) in y.chunks_mut(cols.max(1)).enumerate() {
-                y.copy_from_slice(&xs[(first + r) * cols..][..cols]);
-                let mask = mask.map(|m| if m.len() == cols { m } else { &m[(first + r) * cols..][..cols] });
-                softmax_row(y, mask);
-            }
-        });
-        Ok(y)
+        let (xs, mask) = (Mat::<T>::of(x.tensor())?, mask.map(Tensor::slice::<T>).transpose()?);
+        cpu::new_rows::<T>(x.shape(), cols, |r, y| {
+            y.copy_from_slice(xs.row(r));
+            softmax_row(y, mask.map(|m| if m.len() == cols { m } else { &m[r * cols..][..cols] }));
+        })
     })?;
     let p = y.clone();
-    Ok(record_one(OP, &[x.handle()], y, move |back| {
-        let Some(mut dy) = back.dy(0) else { return Ok(()) };
+    Ok(record_one(OP, &[x.handle()], y, move |back, mut dy| {
         float_dispatch!(OP, dy.dtype(), T => {
-            let p = p.slice::<T>()?;
-            cpu::rows_mut(dy.slice_mut::<T>()?, cols, |first, dy| {
-                for (r, dy) in dy.chunks_mut(cols.max(1)).enumerate() {
-                    softmax_row_gradient(dy, &p[(first + r) * cols..][..cols]);
-                }
-            });
-            Ok(())
+            let p = Mat::<T>::of(&p)?;
+            cpu::each_row::<T>(&mut dy, cols, |r, dy| softmax_row_gradient(dy, p.row(r)))
         })?;
         back.add(0, dy)
     }))
@@ -53,37 +38,37 @@ pub fn masked_softmax(x: &Var, mask: Option<&Tensor>) -> Result<Var> {
 /// `log softmax(x)` over the last axis.
 pub fn log_softmax(x: &Var) -> Result<Var> {
     let cols = x.shape().rows_cols().1;
-    let y = float_dispatch!(OP, x.dtype(), T => {
-        let mut y = Tensor::empty(*x.shape(), x.dtype());
-        let xs = x.tensor().slice::<T>()?;
-        cpu::rows_mut(y.slice_mut::<T>()?, cols, |first, y| {
-            for (r, y) in y.chunks_mut(cols.max(1)).enumerate() {
-                log_softmax_row(&xs[(first + r) * cols..][..cols], y);
-            }
-        });
-        Ok(y)
-    })?;
+    let y = log_softmax_rows(x.tensor())?;
     let saved = y.clone();
-    Ok(record_one("log_softmax", &[x.handle()], y, move |back| {
-        let Some(mut dy) = back.dy(0) else { return Ok(()) };
+    Ok(record_one("log_softmax", &[x.handle()], y, move |back, mut dy| {
         float_dispatch!(OP, dy.dtype(), T => {
-            let log_p = saved.slice::<T>()?;
-            cpu::rows_mut(dy.slice_mut::<T>()?, cols, |first, dy| {
-                for (r, dy) in dy.chunks_mut(cols.max(1)).enumerate() {
-                    let total = reduce::sum(cols, |i| dy[i]);
-                    let log_p = &log_p[(first + r) * cols..][..cols];
-                    dy.iter_mut().zip(log_p).for_each(|(d, l)| *d -= l.exp_() * total);
-                }
-            });
-            Ok(())
+            let log_p = Mat::<T>::of(&saved)?;
+            cpu::each_row::<T>(&mut dy, cols, |r, dy| {
+                let total = reduce::sum(cols, |i| dy[i]);
+                dy.iter_mut().zip(log_p.row(r)).for_each(|(d, l)| *d -= l.exp_() * total);
+            })
         })?;
         back.add(0, dy)
     }))
 }
 
+/// `log softmax(x)` without recording.
+pub(super) fn log_softmax_rows(x: &Tensor) -> Result<Tensor> {
+    float_dispatch!(OP, x.dtype(), T => {
+        let xs = Mat::<T>::of(x)?;
+        cpu::new_rows::<T>(x.shape(), x.shape().rows_cols().1, |r, out| {
+            let x = xs.row(r);
+            let top = reduce::max(x);
+            out.iter_mut().zip(x).for_each(|(o, x)| *o = (*x - top).exp_());
+            let log_sum = top + reduce::sum(x.len(), |i| out[i]).ln();
+            out.iter_mut().zip(x).for_each(|(o, x)| *o = *x - log_sum);
+        })
+    })
+}
+
 /// `row = softmax(row)` over the living keys, in place.
 #[inline(always)]
-pub(crate) fn softmax_row<T: Float>(row: &mut [T], mask: Option<&[T]>) {
+pub(super) fn softmax_row<T: Float>(row: &mut [T], mask: Option<&[T]>) {
     if let Some(mask) = mask {
         row.iter_mut().zip(mask).for_each(|(v, m)| *v = if *m == T::zero() { T::neg_infinity() } else { *v });
     }
@@ -98,41 +83,27 @@ pub(crate) fn softmax_row<T: Float>(row: &mut [T], mask: Option<&[T]>) {
 
 /// `dp -> p (dp - <dp, p>)`, in place.
 #[inline(always)]
-pub(crate) fn softmax_row_gradient<T: Float>(dp: &mut [T], p: &[T]) {
+pub(super) fn softmax_row_gradient<T: Float>(dp: &mut [T], p: &[T]) {
     let inner = reduce::sum(p.len(), |i| dp[i] * p[i]);
     dp.iter_mut().zip(p).for_each(|(d, p)| *d = *p * (*d - inner));
 }
 
-/// `out = log softmax(row)`.
-#[inline(always)]
-pub(crate) fn log_softmax_row<T: Float>(row: &[T], out: &mut [T]) {
-    let top = reduce::max(row);
-    out.iter_mut().zip(row).for_each(|(o, x)| *o = (*x - top).exp_());
-    let log_sum = top + reduce::sum(row.len(), |i| out[i]).ln();
-    out.iter_mut().zip(row).for_each(|(o, x)| *o = *x - log_sum);
-}
-
 /// Test and benchmark cases.
 pub fn cases() -> Vec<Case> {
-    fn plain(d: &mut Draw) -> Result<Instance> {
-        let shape = [d.size(64 * 6 * 197), d.size(197)];
-        let n: usize = shape.iter().product();
-        Ok(Instance::new(vec![d.normal(shape)], |v| Ok(vec![softmax(&v[0])?])).cost(n, 5 * n))
-    }
-    fn masked(d: &mut Draw) -> Result<Instance> {
-        let shape = [d.size(64 * 6 * 197), d.size(197)];
-        let n: usize = shape.iter().product();
-        let mut mask = d.indices(n, 2).to_dtype(crate::DType::F64).reshape(shape)?;
-        if shape[0] > 0 {
-            mask.slice_mut::<f64>()?[..shape[1]].fill(0.0); // the first row is masked whole
-        }
-        let run = |v: &[Var]| Ok(vec![masked_softmax(&v[0], Some(v[1].tensor()))?]);
-        Ok(Instance::new(vec![d.normal(shape), mask], run).constant(1).cost(n, 5 * n))
-    }
-    fn log(d: &mut Draw) -> Result<Instance> {
-        let shape = [d.size(256), d.positive(1000)];
-        let n: usize = shape.iter().product();
-        Ok(Instance::new(vec![d.normal(shape)], |v| Ok(vec![log_softmax(&v[0])?])).cost(n, 5 * n))
-    }
-    vec![Case::new("softmax/plain", plain), Case::new("softmax/masked", masked), Case::new("softmax/log", log)]
+    vec![
+        Case::new("softmax/plain", |d| {
+            let shape = d.sizes([64 * 6 * 197, 197]);
+            Instance::new([d.normal(shape)], |v| softmax(&v[0])).cost_each(1, 5)
+        }),
+        Case::new("softmax/masked", |d| {
+            let shape = d.sizes([64 * 6 * 197, 197]);
+            let mask = d.mask(shape);
+            let run = |v: &[Var]| masked_softmax(&v[0], Some(v[1].tensor()));
+            Instance::new([d.normal(shape), mask], run).constant(1).cost_each(1, 5)
+        }),
+        Case::new("softmax/log", |d| {
+            let shape = [d.size(256), d.positive(1000)];
+            Instance::new([d.normal(shape)], |v| log_softmax(&v[0])).cost_each(1, 5)
+        }),
+    ]
 }

@@ -1,7 +1,9 @@
 //! Element types.
 
+use crate::cpu::math;
 use bytemuck::Pod;
 use half::{bf16, f16};
+use num_traits::AsPrimitive;
 
 /// The type of a tensor's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,12 +38,24 @@ impl DType {
 pub trait Element: Pod + Send + Sync + std::fmt::Debug {
     /// Its dtype.
     const DTYPE: DType;
+    /// From a double.
+    fn of(value: f64) -> Self;
+    /// To a double.
+    fn f64(self) -> f64;
 }
 
 macro_rules! element {
     ($($ty:ty => $dtype:ident),*) => {$(
         impl Element for $ty {
             const DTYPE: DType = DType::$dtype;
+            #[inline(always)]
+            fn of(value: f64) -> Self {
+                value.as_()
+            }
+            #[inline(always)]
+            fn f64(self) -> f64 {
+                self.into()
+            }
         }
     )*};
 }
@@ -49,10 +63,6 @@ element!(f32 => F32, f64 => F64, f16 => F16, bf16 => BF16, i32 => I32, u8 => U8)
 
 /// The float types that kernels compute in: `f32` for work, `f64` for checking the same code.
 pub trait Float: Element + num_traits::Float + num_traits::NumAssign + std::iter::Sum {
-    /// From a double.
-    fn of(value: f64) -> Self;
-    /// To a double.
-    fn f64(self) -> f64;
     /// `e^x`; vectorises in `f32`.
     fn exp_(self) -> Self;
     /// The normal distribution's `(Φ(x), φ(x))`; vectorises in `f32`.
@@ -61,32 +71,16 @@ pub trait Float: Element + num_traits::Float + num_traits::NumAssign + std::iter
 
 impl Float for f32 {
     #[inline(always)]
-    fn of(value: f64) -> Self {
-        value as f32
-    }
-    #[inline(always)]
-    fn f64(self) -> f64 {
-        f64::from(self)
-    }
-    #[inline(always)]
     fn exp_(self) -> Self {
-        crate::cpu::math::exp(self)
+        math::exp(self)
     }
     #[inline(always)]
     fn normal_cdf_pdf(self) -> (Self, Self) {
-        crate::cpu::math::normal_cdf_pdf(self)
+        math::normal_cdf_pdf(self)
     }
 }
 
 impl Float for f64 {
-    #[inline(always)]
-    fn of(value: f64) -> Self {
-        value
-    }
-    #[inline(always)]
-    fn f64(self) -> f64 {
-        self
-    }
     #[inline(always)]
     fn exp_(self) -> Self {
         self.exp()
@@ -94,7 +88,7 @@ impl Float for f64 {
     #[inline(always)]
     fn normal_cdf_pdf(self) -> (Self, Self) {
         let cdf = 0.5 * libm::erfc(-self * std::f64::consts::FRAC_1_SQRT_2);
-        (cdf, (-0.5 * self * self).exp() * crate::cpu::math::INV_SQRT_2PI)
+        (cdf, (-0.5 * self * self).exp() * math::INV_SQRT_2PI)
     }
 }
 

@@ -10,9 +10,10 @@ mod storage;
 pub(crate) use dtype::float_dispatch;
 pub use dtype::{DType, Element, Float};
 pub use shape::Shape;
-pub use storage::{Storage, pool_bytes};
+use storage::Storage;
 
 use crate::{Error, Result};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Where a tensor lives.
@@ -68,11 +69,8 @@ impl Tensor {
     pub fn from_slice<T: Element>(shape: impl Into<Shape>, values: &[T]) -> Result<Self> {
         let shape = shape.into();
         if shape.numel() != values.len() {
-            return Err(Error::shape(
-                "Tensor::from_slice",
-                format!("{} values for {shape:?}", shape.numel()),
-                values.len(),
-            ));
+            let expected = format!("{} values for {shape:?}", shape.numel());
+            return Err(Error::shape("Tensor::from_slice", expected, values.len()));
         }
         let mut tensor = Self::empty(shape, T::DTYPE);
         tensor.slice_mut::<T>()?.copy_from_slice(values);
@@ -83,12 +81,12 @@ impl Tensor {
         let mut tensor = Self::empty(shape, dtype);
         let bytes = tensor.bytes_mut();
         match dtype {
-            DType::F32 => fill(bytes, values.map(|v| v as f32)),
-            DType::F64 => fill(bytes, values),
-            DType::F16 => fill(bytes, values.map(half::f16::from_f64)),
-            DType::BF16 => fill(bytes, values.map(half::bf16::from_f64)),
-            DType::I32 => fill(bytes, values.map(|v| v as i32)),
-            DType::U8 => fill(bytes, values.map(|v| v as u8)),
+            DType::F32 => fill::<f32>(bytes, values),
+            DType::F64 => fill::<f64>(bytes, values),
+            DType::F16 => fill::<half::f16>(bytes, values),
+            DType::BF16 => fill::<half::bf16>(bytes, values),
+            DType::I32 => fill::<i32>(bytes, values),
+            DType::U8 => fill::<u8>(bytes, values),
         }
         tensor
     }
@@ -109,9 +107,12 @@ impl Tensor {
         self.dtype
     }
 
-    /// Where it lives.
-    pub fn device(&self) -> Device {
-        Device::Cpu
+    /// An error of `op` unless `other` has the same shape and dtype.
+    pub(crate) fn check_same(&self, op: &'static str, other: &Tensor) -> Result<()> {
+        if self.shape == other.shape && self.dtype == other.dtype {
+            return Ok(());
+        }
+        Err(Error::shape(op, format!("{:?} {:?}", self.shape, self.dtype), (other.shape, other.dtype)))
     }
 
     /// Number of elements.
@@ -145,21 +146,25 @@ impl Tensor {
 
     /// The elements as little-endian bytes.
     pub fn bytes(&self) -> &[u8] {
+        &self.storage.bytes()[self.byte_range()]
+    }
+
+    fn byte_range(&self) -> Range<usize> {
         let start = self.offset * self.dtype.size();
-        &self.storage.bytes()[start..start + self.numel() * self.dtype.size()]
+        start..start + self.numel() * self.dtype.size()
     }
 
     fn bytes_mut(&mut self) -> &mut [u8] {
-        let (start, len) = (self.offset * self.dtype.size(), self.numel() * self.dtype.size());
         if Arc::get_mut(&mut self.storage).is_none() {
-            let mut own = Storage::take(len);
-            own.bytes_mut()[..len].copy_from_slice(&self.storage.bytes()[start..start + len]);
+            let shared = self.bytes();
+            let mut own = Storage::take(shared.len());
+            own.bytes_mut()[..shared.len()].copy_from_slice(shared);
             (self.storage, self.offset) = (Arc::new(own), 0);
         }
-        let start = self.offset * self.dtype.size();
+        let range = self.byte_range();
         match Arc::get_mut(&mut self.storage) {
-            Some(storage) => &mut storage.bytes_mut()[start..start + len],
-            None => &mut [], // unreachable: the line above made it the sole owner
+            Some(storage) => &mut storage.bytes_mut()[range],
+            None => &mut [], // unreachable: the lines above made it the sole owner
         }
     }
 
@@ -178,21 +183,21 @@ impl Tensor {
             return Err(Error::shape("rows", format!("{start}..{end} within the leading axis"), self.shape));
         }
         let row = self.shape[1..].iter().product::<usize>();
-        let mut shape = self.shape;
-        shape[0] = end - start;
-        Ok(Self { storage: self.storage.clone(), offset: self.offset + start * row, shape, dtype: self.dtype })
+        let mut rows = self.clone();
+        (rows.offset, rows.shape[0]) = (self.offset + start * row, end - start);
+        Ok(rows)
     }
 
     /// All elements as `f64`.
     pub fn to_f64s(&self) -> Vec<f64> {
         let bytes = self.bytes();
         match self.dtype {
-            DType::F32 => widen::<f32>(bytes, f64::from),
-            DType::F64 => widen::<f64>(bytes, |v| v),
-            DType::F16 => widen::<half::f16>(bytes, f64::from),
-            DType::BF16 => widen::<half::bf16>(bytes, f64::from),
-            DType::I32 => widen::<i32>(bytes, f64::from),
-            DType::U8 => widen::<u8>(bytes, f64::from),
+            DType::F32 => widen::<f32>(bytes),
+            DType::F64 => widen::<f64>(bytes),
+            DType::F16 => widen::<half::f16>(bytes),
+            DType::BF16 => widen::<half::bf16>(bytes),
+            DType::I32 => widen::<i32>(bytes),
+            DType::U8 => widen::<u8>(bytes),
         }
     }
 
@@ -214,55 +219,24 @@ impl Tensor {
 
     /// Whether every element is finite.
     pub fn is_finite(&self) -> bool {
-        match self.dtype {
-            DType::F32 => bytemuck::cast_slice::<u8, f32>(self.bytes()).iter().all(|v| v.is_finite()),
-            _ => self.to_f64s().iter().all(|v| v.is_finite()),
+        match self.slice::<f32>() {
+            Ok(values) => values.iter().all(|v| v.is_finite()),
+            Err(_) => self.to_f64s().iter().all(|v| v.is_finite()),
         }
     }
 }
 
-fn fill<T: bytemuck::Pod>(bytes: &mut [u8], values: impl Iterator<Item = T>) {
-    bytemuck::cast_slice_mut::<u8, T>(bytes).iter_mut().zip(values).for_each(|(to, from)| *to = from);
+fn fill<T: Element>(bytes: &mut [u8], values: impl Iterator<Item = f64>) {
+    bytemuck::cast_slice_mut::<u8, T>(bytes).iter_mut().zip(values).for_each(|(to, from)| *to = T::of(from));
 }
 
-fn widen<T: bytemuck::Pod>(bytes: &[u8], f: impl Fn(T) -> f64) -> Vec<f64> {
-    bytemuck::cast_slice::<u8, T>(bytes).iter().map(|v| f(*v)).collect()
+fn widen<T: Element>(bytes: &[u8]) -> Vec<f64> {
+    bytemuck::cast_slice::<u8, T>(bytes).iter().map(|v| v.f64()).collect()
 }
 
 impl std::fmt::Debug for Tensor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let head: Vec<f64> = self.to_f64s().into_iter().take(8).collect();
         write!(f, "Tensor({:?} {:?} {head:.5?}…)", self.dtype, self.shape)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn clones_never_see_a_later_write() {
-        let a = Tensor::from_slice([2, 2], &[1f32, 2.0, 3.0, 4.0]).unwrap();
-        let mut b = a.clone();
-        b.slice_mut::<f32>().unwrap()[0] = 9.0;
-        assert_eq!(a.slice::<f32>().unwrap(), [1.0, 2.0, 3.0, 4.0]);
-        assert_eq!(b.slice::<f32>().unwrap(), [9.0, 2.0, 3.0, 4.0]);
-    }
-
-    #[test]
-    fn rows_share_memory_and_reshape_checks_the_size() {
-        let a = Tensor::from_slice([3, 2], &[0f32, 1.0, 2.0, 3.0, 4.0, 5.0]).unwrap();
-        let rows = a.rows(1, 3).unwrap();
-        assert!(rows.is_shared());
-        assert_eq!(rows.slice::<f32>().unwrap(), [2.0, 3.0, 4.0, 5.0]);
-        assert!(a.reshape([4, 2]).is_err() && a.rows(2, 4).is_err() && a.slice::<i32>().is_err());
-    }
-
-    #[test]
-    fn storage_is_aligned_to_64_bytes() {
-        for n in [1, 7, 100, 4097] {
-            let tensor = Tensor::zeros([n], DType::F32);
-            assert_eq!(tensor.bytes().as_ptr() as usize % 64, 0);
-        }
     }
 }

@@ -46,9 +46,10 @@ impl DerefMut for Shape {
     }
 }
 
-impl From<&[usize]> for Shape {
+impl<S: AsRef<[usize]>> From<S> for Shape {
     /// Axes beyond the sixth are folded into the sixth, so that the number of elements is right.
-    fn from(dims: &[usize]) -> Self {
+    fn from(dims: S) -> Self {
+        let dims = dims.as_ref();
         let mut shape = Shape { dims: [1; Shape::MAX_RANK], rank: dims.len().min(Shape::MAX_RANK) };
         for (index, dim) in dims.iter().enumerate() {
             shape.dims[index.min(Shape::MAX_RANK - 1)] *= dim;
@@ -57,21 +58,9 @@ impl From<&[usize]> for Shape {
     }
 }
 
-impl From<&Vec<usize>> for Shape {
-    fn from(dims: &Vec<usize>) -> Self {
-        dims.as_slice().into()
-    }
-}
-
 impl From<&Shape> for Shape {
     fn from(shape: &Shape) -> Self {
         *shape
-    }
-}
-
-impl<const N: usize> From<[usize; N]> for Shape {
-    fn from(dims: [usize; N]) -> Self {
-        dims.as_slice().into()
     }
 }
 

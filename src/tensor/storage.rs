@@ -67,8 +67,3 @@ fn size_class(lines: usize) -> usize {
     let step = (lines.next_power_of_two() / 16).max(1);
     lines.div_ceil(step) * step
 }
-
-/// Bytes that lie free in the pool.
-pub fn pool_bytes() -> usize {
-    POOL.lock().unwrap_or_else(PoisonError::into_inner).bytes
-}
