@@ -24,11 +24,13 @@ pub fn dot(a: &Var, b: &Var) -> Result<Var> {
 /// Every row of the last axis divided by its length.
 pub fn l2_normalize(x: &Var) -> Result<Var> {
     let (rows, cols) = x.shape().rows_cols();
-    let (mut y, mut lengths) = (x.tensor().clone(), Tensor::empty([rows, 1], x.dtype()));
+    let (mut y, mut lengths) = (Tensor::empty(*x.shape(), x.dtype()), Tensor::empty([rows, 1], x.dtype()));
     float_dispatch!("l2_normalize", x.dtype(), T => {
-        cpu::each_row_pair::<T>(&mut lengths, &mut y, |_, length, y| {
-            length[0] = reduce::sum(cols, |i| y[i] * y[i]).sqrt().max(T::of(FLOOR));
-            y.iter_mut().for_each(|y| *y /= length[0]);
+        let xs = Mat::<T>::of(x.tensor())?;
+        cpu::each_row_pair::<T>(&mut lengths, &mut y, |r, length, y| {
+            let x = xs.row(r);
+            length[0] = reduce::sum(cols, |i| x[i] * x[i]).sqrt().max(T::of(FLOOR));
+            y.iter_mut().zip(x).for_each(|(y, x)| *y = *x / length[0]);
         })
     })?;
     let saved = y.clone();

@@ -11,7 +11,7 @@ pub fn mse(a: &Var, b: &Var) -> Result<Var> {
     a.tensor().check_same("mse", b.tensor())?;
     let mut gap = a.tensor().clone();
     float_dispatch!("mse", a.dtype(), T => cpu::zip_mut::<T>(&mut gap, b.tensor(), |a, b| *a -= b))?;
-    let loss = mean(&gap, |g| g * g);
+    let loss = mean(&gap, |g| g * g)?;
     Ok(record_one("mse", &[a.handle(), b.handle()], loss, move |back, dy| {
         let factor = 2.0 * dy.item()? / gap.numel().max(1) as f64;
         back.add_wanted(0, || times(&gap, factor))?;
@@ -27,15 +27,15 @@ pub fn bce_with_logits(z: &Var, target: &Tensor) -> Result<Var> {
         cpu::zip_mut::<T>(&mut terms, target, |z, t| *z = z.max(0.0) - *z * t + (-z.abs()).exp().ln_1p())?;
         cpu::zip_mut::<T>(&mut gap, target, |z, t| *z = 1.0 / (1.0 + (-*z).exp()) - t)
     })?;
-    Ok(record_one("bce", &[z.handle()], mean(&terms, |v| v), move |back, dy| {
+    Ok(record_one("bce", &[z.handle()], mean(&terms, |v| v)?, move |back, dy| {
         back.add(0, times(&gap, dy.item()? / gap.numel().max(1) as f64)?)
     }))
 }
 
 /// The mean of `f` over all elements, summed in `f64`: `[]`.
-fn mean(x: &Tensor, f: impl Fn(f64) -> f64) -> Tensor {
-    let sum: f64 = x.to_f64s().into_iter().map(f).sum();
-    Tensor::full([], x.dtype(), sum / x.numel().max(1) as f64)
+fn mean(x: &Tensor, f: impl Fn(f64) -> f64) -> Result<Tensor> {
+    let sum: f64 = float_dispatch!("mse", x.dtype(), T => Ok(x.slice::<T>()?.iter().map(|v| f(v.f64())).sum()))?;
+    Ok(Tensor::full([], x.dtype(), sum / x.numel().max(1) as f64))
 }
 
 /// Test and benchmark cases.
