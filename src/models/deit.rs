@@ -5,7 +5,7 @@
 //! `i` has rate `i / (depth - 1)` of the mode's. Keys and shapes are those of the official checkpoints.
 
 use super::Architecture;
-use crate::nn::{Params, Pass, Site, Stream};
+use crate::nn::{Params, Pass, Site, Stream, Tokens};
 use crate::noise::{Philox, Stream as Draws};
 use crate::tensor::Tensor;
 use crate::{Error, Result, Var, ops};
@@ -69,15 +69,16 @@ pub fn forward(arch: &Architecture, pass: &Pass, images: &Var) -> Result<Vec<Var
     let first = first.map(|name| pass.var(name)).collect::<Result<Vec<_>>>()?;
     let mut stream = Stream::new(pass, ops::embed_tokens(&patches, &first, pass.var("pos_embed")?)?)?;
     for i in 0..arch.blocks.len() {
-        block(arch, pass, i, &mut stream)?;
+        block(arch, pass, i, &mut stream, &Tokens::All)?;
         stream.tap(pass, Site::Block(i))?;
     }
     let normed = tap(pass, Site::Norm, stream.norm(pass, "norm", arch.ln_eps)?)?;
     arch.heads().enumerate().map(|(token, head)| pass.linear(head, &ops::select_token(&normed, token)?)).collect()
 }
 
-/// Block `i` on the residual stream.
-pub fn block(arch: &Architecture, pass: &Pass, i: usize, stream: &mut Stream) -> Result<()> {
+/// Block `i` on the `tokens` of the residual stream.
+pub fn block(arch: &Architecture, pass: &Pass, i: usize, stream: &mut Stream, tokens: &Tokens) -> Result<()> {
+    let Tokens::All = tokens;
     let depth = arch.blocks.len();
     let rate = if depth > 1 { pass.mode.drop_path * i as f64 / (depth - 1) as f64 } else { 0.0 };
     for (branch, norm) in [("attn", "norm1"), ("mlp", "norm2")] {

@@ -9,3 +9,11 @@ pub use hooks::{Hooks, NoHooks, Site};
 pub use params::Params;
 pub use pass::{Mode, Pass};
 pub use stream::Stream;
+
+/// Which tokens of each image a block works on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Tokens {
+    /// Every token of every image.
+    #[default]
+    All,
+}
