@@ -7,8 +7,8 @@ use espalier::report::Table;
 
 const FILE_LINES: usize = 500;
 const EXAMPLE_LINES: usize = 120;
-/// Lines of code that `src` may have, comments, blank lines and unit tests apart: a ratchet, to be turned down.
-const SRC_LINES: usize = 11_150;
+/// Lines that `src` may have, comments and blank lines among them; each new system raises it by its plan.
+const SRC_LINES: usize = 11_000;
 
 /// What the design allows for each part of the tree, the parts by the start of their paths.
 const BUDGET: [(&str, &[&str], usize); 17] = [
@@ -39,15 +39,6 @@ struct Source {
 impl Source {
     fn lines(&self) -> usize {
         self.text.lines().count()
-    }
-
-    /// Lines of code: not blank, not comments, and not the unit tests at a file's end.
-    fn code_lines(&self) -> usize {
-        if self.path.ends_with("/tests.rs") {
-            return 0;
-        }
-        let code = self.text.split("#[cfg(test)]\nmod tests {").next().unwrap_or("");
-        code.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//")).count()
     }
 
     fn is_in(&self, folders: &[&str]) -> bool {
@@ -223,13 +214,11 @@ fn the_sources_keep_to_their_size() {
         rest = others;
     }
     let src = || all.iter().filter(|source| source.path.starts_with("src/"));
-    let all_lines: usize = src().map(Source::lines).sum();
-    table.row(["all of src".into(), src().count().to_string(), all_lines.to_string(), "-".into(), "-".into()]);
-    let total: usize = src().map(Source::code_lines).sum();
+    let total: usize = src().map(Source::lines).sum();
     let share = format!("{} %", total * 100 / SRC_LINES);
-    table.row(["code in src".into(), src().count().to_string(), total.to_string(), SRC_LINES.to_string(), share]);
+    table.row(["all of src".into(), src().count().to_string(), total.to_string(), SRC_LINES.to_string(), share]);
     println!("{}", table.text());
-    assert!(total <= SRC_LINES, "src has {total} lines of code, at most {SRC_LINES}");
+    assert!(total <= SRC_LINES, "src has {total} lines, at most {SRC_LINES}");
 }
 
 /// An op is found by its file: every file of `src/ops` is in the list, and has cases named after it.

@@ -18,7 +18,7 @@ use crate::{Error, Result};
 use std::f32::consts::{FRAC_PI_4, PI};
 
 /// Changes whenever an image would; results name it.
-pub const GENERATOR_VERSION: u32 = 1;
+pub const GENERATOR_VERSION: u32 = 2;
 
 /// The classes, in label order. Angles are of the direction across the stripes, from the x axis towards the y axis.
 pub const CLASSES: [&str; 10] = [
@@ -58,14 +58,14 @@ pub struct Difficulty {
 impl Default for Difficulty {
     fn default() -> Self {
         Self {
-            radius: [0.29, 0.44],
-            contrast: [54.0, 96.0],
+            radius: [0.30, 0.45],
+            contrast: [66.0, 110.0],
             clutter: 36.0,
-            noise: 15.0,
+            noise: 64.0,
             fine_period: 0.10,
             coarse_period: 0.21,
-            period_jitter: 0.15,
-            angle_jitter: 0.14,
+            period_jitter: 0.20,
+            angle_jitter: 0.15,
         }
     }
 }
