@@ -149,26 +149,22 @@ impl Stream {
 
 /// Recorded draws by site and sample, as golden cases inject them.
 #[derive(Debug, Clone, Default)]
-pub struct Recorded {
-    draws: HashMap<(String, u64), Vec<f32>>,
-}
+pub struct Recorded(HashMap<(String, u64), Vec<f32>>);
 
 impl Recorded {
     /// Records the draws of one site and sample, in drawing order; replaces earlier ones.
     pub fn insert(&mut self, site: impl Into<String>, sample: u64, values: Vec<f32>) {
-        self.draws.insert((site.into(), sample), values);
+        self.0.insert((site.into(), sample), values);
     }
 }
 
 impl Noise for Recorded {
     /// An error unless exactly `out.len()` values are recorded.
     fn uniform(&self, site: &str, sample: u64, out: &mut [f32]) -> Result<()> {
-        let what = || format!("recorded draws {site:?}, sample {sample}");
-        let values = self.draws.get(&(site.into(), sample));
-        let values = values.ok_or_else(|| Error::invalid(what(), "a recording", "none"))?;
-        if values.len() != out.len() {
-            return Err(Error::invalid(what(), format!("{} values", out.len()), values.len()));
-        }
+        let what = format_args!("recorded draws {site:?}, sample {sample}");
+        let values = self.0.get(&(site.into(), sample));
+        let values = values.ok_or_else(|| Error::invalid(what.to_string(), "a recording", "none"))?;
+        Error::ensure(values.len() == out.len(), what, format_args!("{} values", out.len()), values.len())?;
         out.copy_from_slice(values);
         Ok(())
     }

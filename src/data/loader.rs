@@ -4,11 +4,9 @@
 //! the consumer takes from the channels in turn. A sample depends on (index, epoch) alone.
 
 use super::dataset::{Dataset, Sample};
-use crate::noise::Philox;
-use crate::{Error, Result};
+use crate::{Error, Result, noise::Philox};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, mpsc::Receiver, mpsc::sync_channel};
 use std::thread;
 
 /// How an epoch is cut into batches, and by whom.

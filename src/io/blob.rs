@@ -80,8 +80,7 @@ impl Blob {
     /// A blob of `bytes`; [`Error::Shape`] when their number is not `product(shape) * dtype.size()`.
     pub fn new(dtype: BlobType, shape: impl Into<Vec<usize>>, bytes: Vec<u8>) -> Result<Self> {
         let blob = Self { dtype, shape: shape.into(), bytes };
-        blob.check()?;
-        Ok(blob)
+        blob.check().map(|()| blob)
     }
 
     /// An F32 blob of `values`, as many as the product of `shape`.
@@ -102,11 +101,9 @@ impl Blob {
     /// [`Error::Shape`] when the number of bytes does not fit the shape.
     pub fn check(&self) -> Result<()> {
         let bytes = self.count().and_then(|count| count.checked_mul(self.dtype.size()));
-        if bytes != Some(self.bytes.len()) {
-            let expected = format!("the bytes of {} {:?}", self.dtype.name(), self.shape);
-            return Err(Error::shape("blob", expected, self.bytes.len()));
-        }
-        Ok(())
+        let expected = || format!("the bytes of {} {:?}", self.dtype.name(), self.shape);
+        let fits = bytes == Some(self.bytes.len());
+        if fits { Ok(()) } else { Err(Error::shape("blob", expected(), self.bytes.len())) }
     }
 
     /// The elements as f32, rounded where they do not fit; booleans are 0 and 1.
@@ -124,9 +121,7 @@ impl Blob {
     /// The elements of an integer or boolean blob; [`Error::Invalid`] for floats.
     pub fn to_i64(&self) -> Result<Vec<i64>> {
         self.check()?;
-        if self.dtype.is_float() {
-            return Err(Error::invalid("element type", "integers or booleans", self.dtype.name()));
-        }
+        Error::ensure(!self.dtype.is_float(), "element type", "integers or booleans", self.dtype.name())?;
         Ok(decode!(self, i64))
     }
 

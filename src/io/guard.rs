@@ -1,6 +1,7 @@
 //! What parsers of untrusted files share: the fault they return, a cursor that never leaves its bytes, a memory budget.
 
 use crate::error::FileProblem;
+use std::fmt::Display;
 
 /// Why a file was refused, before the file's name is known.
 #[derive(Debug)]
@@ -12,6 +13,11 @@ pub(super) struct Fault {
 /// Shorthand for returning a [`Fault`].
 pub(super) fn fault<T>(problem: FileProblem, detail: impl Into<String>) -> Result<T, Fault> {
     Err(Fault { problem, detail: detail.into() })
+}
+
+/// A [`Fault`] unless `holds`; only then is the text made, so pass `format_args!`.
+pub(super) fn ensure(holds: bool, problem: FileProblem, detail: impl Display) -> Result<(), Fault> {
+    if holds { Ok(()) } else { fault(problem, detail.to_string()) }
 }
 
 /// Reads little-endian numbers and slices from `data`, starting at `at`.

@@ -13,8 +13,7 @@ pub mod safetensors;
 pub use atomic::write_atomic;
 pub use blob::{Blob, BlobType};
 
-use crate::error::FileProblem;
-use crate::{Error, Result};
+use crate::{Error, Result, error::FileProblem};
 use guard::{Fault, fault};
 use std::path::{Path, PathBuf};
 
@@ -101,19 +100,20 @@ pub fn read(path: impl AsRef<Path>) -> Result<Checkpoint> {
 
 /// [`read`] of a file that is in memory already; `file` is what errors name.
 pub fn parse(file: &Path, data: &[u8]) -> Result<Checkpoint> {
-    let parsed = if data.starts_with(pth::ZIP_MAGIC) {
-        pth::parse_zip(data)
-    } else if data.starts_with(pth::LEGACY_MAGIC) {
-        pth::parse_legacy(data)
+    let parsed = if data.starts_with(pth::zip::MAGIC) {
+        pth::parse(data)
+    } else if data.starts_with(pth::legacy::MAGIC) {
+        pth::legacy::parse(data)
     } else if data.get(8) == Some(&b'{') {
         safetensors::parse(data)
-    } else if data.is_empty() || pth::LEGACY_MAGIC.starts_with(data) || pth::ZIP_MAGIC.starts_with(data) {
+    } else if pth::legacy::MAGIC.starts_with(data) || pth::zip::MAGIC.starts_with(data) {
         fault(FileProblem::Truncated, format!("{} bytes are no checkpoint", data.len()))
     } else {
         fault(FileProblem::UnknownFormat, "neither safetensors nor a .pth of PyTorch 0.1.10 or newer")
     };
+    let file = file.to_path_buf();
     match parsed {
-        Ok(checkpoint) => Ok(Checkpoint { file: file.to_path_buf(), ..checkpoint }),
-        Err(Fault { problem, detail }) => Err(Error::File { file: file.to_path_buf(), problem, detail }),
+        Ok(checkpoint) => Ok(Checkpoint { file, ..checkpoint }),
+        Err(Fault { problem, detail }) => Err(Error::File { file, problem, detail }),
     }
 }

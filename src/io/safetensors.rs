@@ -1,16 +1,12 @@
 //! The safetensors format (base_models 10.6): a u64 header length, a JSON header, the data.
 
-use super::guard::{Cursor, Fault, fault};
-use super::{Blob, BlobType, Checkpoint, write_atomic};
+use super::{Blob, BlobType, Checkpoint, guard::*, write_atomic};
 use crate::error::FileProblem::{BadHeader, BadOffsets, Truncated, UnsupportedDtype};
 use crate::{Error, Result};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
-use serde_json::{Value as Json, json};
-use std::collections::HashSet;
-use std::io::Write;
-use std::path::Path;
+use serde_json::{Value as Json, json, value::RawValue};
+use std::{collections::HashSet, io::Write, path::Path};
 
 const METADATA: &str = "__metadata__";
 const MAX_HEADER: u64 = 100_000_000;
@@ -70,17 +66,13 @@ fn repeated<'a>(mut names: impl Iterator<Item = &'a String>) -> Option<&'a Strin
 pub(super) fn parse(data: &[u8]) -> Result<Checkpoint, Fault> {
     let mut cursor = Cursor::new(data, 0);
     let length = cursor.number(8)?;
-    if length > MAX_HEADER {
-        return fault(BadHeader, format!("header of {length} bytes, at most {MAX_HEADER} are allowed"));
-    }
+    let detail = format_args!("header of {length} bytes, at most {MAX_HEADER} are allowed");
+    ensure(length <= MAX_HEADER, BadHeader, detail)?;
     let text = std::str::from_utf8(cursor.take(length)?).or_else(|error| fault(BadHeader, error.to_string()))?;
     let (mut metadata, mut entries) = (Vec::new(), Vec::new());
     for (name, json) in object::<&RawValue>("header", text)? {
-        if name == METADATA {
-            metadata = object(METADATA, json.get())?;
-            continue;
-        }
         match serde_json::from_str::<Entry>(json.get()) {
+            _ if name == METADATA => metadata = object(METADATA, json.get())?,
             Ok(entry) => entries.push((name, entry)),
             Err(error) => return fault(BadHeader, format!("{name}: {error}")),
         }
@@ -98,22 +90,14 @@ fn check_cover(entries: &[(String, Entry)], length: u64) -> Result<(), Fault> {
     spans.sort();
     let mut covered = 0;
     for ((begin, end), name) in spans {
-        if begin > end {
-            return fault(BadOffsets, format!("{name}: begin {begin} after end {end}"));
-        }
-        if end > length {
-            return fault(Truncated, format!("{name}: ends at {end}, the data at {length}"));
-        }
-        if begin != covered {
-            let what = if begin < covered { "overlap" } else { "hole" };
-            return fault(BadOffsets, format!("{name}: {what}: begins at {begin}, expected {covered}"));
-        }
+        ensure(begin <= end, BadOffsets, format_args!("{name}: begin {begin} after end {end}"))?;
+        ensure(end <= length, Truncated, format_args!("{name}: ends at {end}, the data at {length}"))?;
+        let what = if begin < covered { "overlap" } else { "hole" };
+        let detail = format_args!("{name}: {what}: begins at {begin}, expected {covered}");
+        ensure(begin == covered, BadOffsets, detail)?;
         covered = end;
     }
-    if covered != length {
-        return fault(BadOffsets, format!("{} bytes after the last tensor", length - covered));
-    }
-    Ok(())
+    ensure(covered == length, BadOffsets, format_args!("{} bytes after the last tensor", length - covered))
 }
 
 fn blob(name: &str, entry: Entry, data: &[u8]) -> Result<Blob, Fault> {

@@ -19,8 +19,9 @@ pub struct LayerCost {
 }
 
 /// How multiply-accumulates are counted; two countings never share a column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Counting {
     /// The truth: what the matrix products of [`layers`] multiply, nothing else.
     Macs,
@@ -43,13 +44,7 @@ impl Counting {
 
     /// Its name on the command line and in the zoo.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Macs => "macs",
-            Self::Fvcore => "fvcore",
-            Self::SavitMasked => "savit-masked",
-            Self::SavitDeployed => "savit-deployed",
-            Self::SavitSurrogate => "savit-surrogate",
-        }
+        self.into()
     }
 
     /// The count of one image through `model`. `dense` is the model before pruning, which only `savit-masked` reads.

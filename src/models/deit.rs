@@ -7,8 +7,7 @@
 use super::Architecture;
 use crate::nn::{Params, Pass, Site, Stream};
 use crate::noise::{Philox, Stream as Draws};
-use crate::tensor::Tensor;
-use crate::{Error, Result, Var, ops};
+use crate::{Error, Result, Tensor, Var, ops};
 
 /// Names and shapes of all parameters, in the order of the official checkpoints.
 pub fn shapes(arch: &Architecture) -> Vec<(String, Vec<usize>)> {

@@ -3,9 +3,7 @@
 //! Cubic convolution with `a = -0.75` at half-pixel centres, indices clamped at the border, no antialiasing: source
 //! coordinate `(i + 0.5) · old / new - 0.5`. (Image resizing is another kernel: `data::resize`.)
 
-use crate::data::resize::cubic;
-use crate::tensor::Tensor;
-use crate::{Error, Result};
+use crate::{Error, Result, Tensor, data::resize::cubic};
 
 const A: f64 = -0.75;
 /// The longest side of a grid: beyond any model, below any overflow.

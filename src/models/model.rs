@@ -1,10 +1,8 @@
 //! A model: an architecture and its parameters.
 
-use super::file::key_error;
 use super::{Architecture, deit};
 use crate::nn::{Params, Pass};
-use crate::tensor::Tensor;
-use crate::{Error, Result, Var, ops};
+use crate::{Error, Result, Tensor, Var, ops};
 use std::collections::HashSet;
 
 /// An architecture with parameters that fit it.
@@ -28,7 +26,7 @@ impl Model {
         // A tensor of another shape says most about what went wrong, so it comes before the lists.
         for (name, shape) in &shapes {
             if let Some(tensor) = params.find(name).filter(|tensor| **tensor.shape() != **shape) {
-                return Err(key_error(source, name, format!("{shape:?}"), format!("{:?}", tensor.shape())));
+                return Err(Error::key(source, name, format!("{shape:?}"), format!("{:?}", tensor.shape())));
             }
         }
         let known: HashSet<&str> = shapes.iter().map(|(name, _)| name.as_str()).collect();
@@ -45,7 +43,7 @@ impl Model {
             (first, _) => format!("the first {first} missing, the others unexpected"),
         };
         let keys = [missing, extra].concat().join(", ");
-        Err(key_error(source, &keys, format!("the {} keys of the model", shapes.len()), found))
+        Err(Error::key(source, keys, format!("the {} keys of the model", shapes.len()), found))
     }
 
     /// Names and shapes of the parameters of `arch`, in order.

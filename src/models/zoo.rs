@@ -1,7 +1,6 @@
 //! Published models by name, with the figures that their papers, model zoos and logs give (`zoo.toml`).
 
-use super::cost::Counting;
-use super::{Architecture, Mixer};
+use super::{Architecture, Mixer, cost::Counting};
 use crate::{Error, Result};
 use serde::Deserialize;
 

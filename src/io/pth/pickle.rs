@@ -6,10 +6,8 @@
 use super::tensors::{Storage, View, rebuild_tensor, storage};
 use super::{STORAGES, bad};
 use crate::error::FileProblem::{UnsafeGlobal, UnsupportedOpcode};
-use crate::io::BlobType;
-use crate::io::guard::{Cursor, Fault, fault};
-use std::collections::HashMap;
-use std::rc::Rc;
+use crate::io::{BlobType, guard::*};
+use std::{collections::HashMap, rc::Rc};
 
 /// Index of a value.
 pub type Id = u32;
@@ -115,13 +113,10 @@ pub fn parse(data: &[u8], start: usize) -> Result<Pickle<'_>, Fault> {
     let mut machine = Machine { input, pickle, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
     loop {
         match machine.input.number(1)? as u8 {
-            b'.' => break,
+            b'.' => return Ok(Pickle { root: machine.top()?, end: machine.input.at, ..machine.pickle }), // STOP
             opcode => machine.step(opcode)?,
         }
     }
-    machine.pickle.root = machine.pop()?;
-    machine.pickle.end = machine.input.at;
-    Ok(machine.pickle)
 }
 
 struct Machine<'a> {
@@ -171,27 +166,28 @@ impl<'a> Machine<'a> {
     /// Executes an opcode that moves, extends or calls what is there.
     fn arrange(&mut self, opcode: u8) -> Result<(), Fault> {
         match opcode {
-            0x80 => self.protocol(),
-            0x95 => self.input.take(8).map(drop), // FRAME
-            b'(' => self.mark(),                  // MARK
-            b'0' if self.marks.last() == Some(&self.stack.len()) => self.pop_mark().map(drop), // POP of a MARK
-            b'0' => self.pop().map(drop),         // POP
-            b'1' => self.pop_mark().map(drop),    // POP_MARK
-            b'2' => self.top().map(|id| self.stack.push(id)), // DUP
-            b'a' => self.pop().and_then(|item| self.extend(&[item], false)), // APPEND
-            b'e' | 0x90 => self.pop_mark().and_then(|items| self.extend(&items, false)), // APPENDS, ADDITEMS
-            b's' => self.pop_some(2).and_then(|items| self.extend(&items, true)), // SETITEM
-            b'u' => self.pop_mark().and_then(|items| self.extend(&items, true)), // SETITEMS
-            b'q' => self.input.number(1).and_then(|slot| self.put(slot)), // BINPUT
-            b'r' => self.input.number(4).and_then(|slot| self.put(slot)), // LONG_BINPUT
-            0x94 => self.put(self.memo.len() as u64), // MEMOIZE
-            b'h' => self.input.number(1).and_then(|slot| self.get(slot)), // BINGET
-            b'j' => self.input.number(4).and_then(|slot| self.get(slot)), // LONG_BINGET
-            b'R' | 0x81 => self.pop_some(2).and_then(|call| self.call(call[0], call[1])), // REDUCE, NEWOBJ
-            0x92 => self.pop_some(3).and_then(|call| self.call(call[0], call[1])), // NEWOBJ_EX
-            b'b' => self.build(),                 // BUILD
-            other => fault(UnsupportedOpcode, format!("opcode 0x{other:02x} at {}", self.input.at - 1)),
+            0x80 => self.protocol()?,                                                       // PROTO
+            0x95 => drop(self.input.take(8)?),                                              // FRAME
+            b'(' => self.marks.push(self.stack.len()),                                      // MARK
+            b'0' if self.marks.last() == Some(&self.stack.len()) => drop(self.marks.pop()), // POP of a MARK
+            b'0' => drop(self.pop_some(1)?),                                                // POP
+            b'1' => drop(self.pop_mark()?),                                                 // POP_MARK
+            b'2' => self.stack.push(self.top()?),                                           // DUP
+            b'a' => self.pop_some(1).and_then(|item| self.extend(&item, false))?,           // APPEND
+            b'e' | 0x90 => self.pop_mark().and_then(|items| self.extend(&items, false))?,   // APPENDS, ADDITEMS
+            b's' => self.pop_some(2).and_then(|items| self.extend(&items, true))?,          // SETITEM
+            b'u' => self.pop_mark().and_then(|items| self.extend(&items, true))?,           // SETITEMS
+            b'q' => self.input.number(1).and_then(|slot| self.put(slot))?,                  // BINPUT
+            b'r' => self.input.number(4).and_then(|slot| self.put(slot))?,                  // LONG_BINPUT
+            0x94 => self.put(self.memo.len() as u64)?,                                      // MEMOIZE
+            b'h' => self.input.number(1).and_then(|slot| self.get(slot))?,                  // BINGET
+            b'j' => self.input.number(4).and_then(|slot| self.get(slot))?,                  // LONG_BINGET
+            b'R' | 0x81 => self.pop_some(2).and_then(|call| self.call(call[0], call[1]))?,  // REDUCE, NEWOBJ
+            0x92 => self.pop_some(3).and_then(|call| self.call(call[0], call[1]))?,         // NEWOBJ_EX
+            b'b' => self.build()?,                                                          // BUILD
+            other => return fault(UnsupportedOpcode, format!("opcode 0x{other:02x} at {}", self.input.at - 1)),
         }
+        Ok(())
     }
 
     fn bad<T>(&self, detail: &str) -> Result<T, Fault> {
@@ -199,10 +195,8 @@ impl<'a> Machine<'a> {
     }
 
     fn protocol(&mut self) -> Result<(), Fault> {
-        match self.input.number(1)? {
-            0..=4 => Ok(()),
-            other => fault(UnsupportedOpcode, format!("pickle protocol {other}")),
-        }
+        let version = self.input.number(1)?;
+        ensure(version <= 4, UnsupportedOpcode, format_args!("pickle protocol {version}"))
     }
 
     fn push(&mut self, node: Node<'a>) -> Result<(), Fault> {
@@ -218,33 +212,21 @@ impl<'a> Machine<'a> {
     /// The last `count` values, none of them below a MARK.
     fn pop_some(&mut self, count: usize) -> Result<Vec<Id>, Fault> {
         let floor = self.marks.last().copied().unwrap_or(0);
-        match self.stack.len().checked_sub(count).filter(|height| *height >= floor) {
-            Some(height) => Ok(self.stack.split_off(height)),
-            None => self.bad("the stack is empty"),
-        }
+        let height = self.stack.len().checked_sub(count).filter(|height| *height >= floor);
+        let Some(height) = height else { return self.bad("the stack is empty") };
+        Ok(self.stack.split_off(height))
     }
 
-    fn pop(&mut self) -> Result<Id, Fault> {
-        self.pop_some(1).map(|items| items[0])
-    }
-
-    fn top(&mut self) -> Result<Id, Fault> {
-        let id = self.pop()?;
-        self.stack.push(id);
-        Ok(id)
-    }
-
-    fn mark(&mut self) -> Result<(), Fault> {
-        self.marks.push(self.stack.len());
-        Ok(())
+    /// The last value, which stays.
+    fn top(&self) -> Result<Id, Fault> {
+        let floor = self.marks.last().copied().unwrap_or(0);
+        self.stack[floor..].last().copied().map_or_else(|| self.bad("the stack is empty"), Ok)
     }
 
     /// Everything above the last MARK, which goes too.
     fn pop_mark(&mut self) -> Result<Vec<Id>, Fault> {
-        match self.marks.pop() {
-            Some(height) => Ok(self.stack.split_off(height)),
-            None => self.bad("no MARK"),
-        }
+        let Some(height) = self.marks.pop() else { return self.bad("no MARK") };
+        Ok(self.stack.split_off(height))
     }
 
     fn utf8(&self, bytes: &'a [u8]) -> Result<&'a str, Fault> {
@@ -273,16 +255,13 @@ impl<'a> Machine<'a> {
     }
 
     fn put(&mut self, slot: u64) -> Result<(), Fault> {
-        let id = self.top()?;
-        self.memo.insert(slot, id);
+        self.memo.insert(slot, self.top()?);
         Ok(())
     }
 
     fn get(&mut self, slot: u64) -> Result<(), Fault> {
-        match self.memo.get(&slot) {
-            Some(id) => self.stack.push(*id),
-            None => return self.bad("a memo slot that was never stored"),
-        }
+        let Some(id) = self.memo.get(&slot) else { return self.bad("a memo slot that was never stored") };
+        self.stack.push(*id);
         Ok(())
     }
 
@@ -300,7 +279,7 @@ impl<'a> Machine<'a> {
     }
 
     fn storage(&mut self) -> Result<Node<'a>, Fault> {
-        let id = self.pop()?;
+        let id = self.pop_some(1)?[0];
         storage(&self.pickle, id).map(|storage| Node::Storage(Rc::new(storage)))
     }
 
@@ -338,9 +317,8 @@ impl<'a> Machine<'a> {
 
     /// BUILD: attributes are dropped, they do not matter here.
     fn build(&mut self) -> Result<(), Fault> {
-        self.pop()?;
-        let target = self.top()?;
-        match self.pickle.node(target) {
+        self.pop_some(1)?;
+        match self.pickle.node(self.top()?) {
             Node::Dict(_) | Node::List(_) | Node::Opaque(_) | Node::Tensor(_) => Ok(()),
             _ => self.bad("a state for what has none"),
         }
