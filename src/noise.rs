@@ -13,10 +13,9 @@
 use crate::{Error, Result};
 use std::collections::HashMap;
 
-/// Philox4x32 with 10 rounds: a bijection of the 128-bit `counter` for each `key`.
-///
-/// One round: (c0, c1, c2, c3) ← (hi(M1·c2) ⊕ c1 ⊕ k0, lo(M1·c2), hi(M0·c0) ⊕ c3 ⊕ k1, lo(M0·c0)), then the key
-/// moves on by the Weyl constants. Equal bits on every machine.
+/// Philox4x32 with 10 rounds: a bijection of the 128-bit `counter` for each `key`. One round: (c0, c1, c2, c3) ←
+/// (hi(M1·c2) ⊕ c1 ⊕ k0, lo(M1·c2), hi(M0·c0) ⊕ c3 ⊕ k1, lo(M0·c0)), then the key moves on by the Weyl constants. Equal
+/// bits on every machine.
 #[inline]
 pub fn philox4x32(key: [u32; 2], counter: [u32; 4]) -> [u32; 4] {
     let ([mut k0, mut k1], [mut c0, mut c1, mut c2, mut c3]) = (key, counter);

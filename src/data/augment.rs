@@ -92,9 +92,8 @@ impl Transform {
         }
     }
 
-    /// The transformed image before normalisation, `img_size` × `img_size`.
-    ///
-    /// `noise.step` is the epoch, `sample` the image's index. Errors: an image smaller than a crop without resize.
+    /// The transformed image before normalisation, `img_size` × `img_size`. `noise.step` is the epoch, `sample` the
+    /// image's index. Errors: an image smaller than a crop without resize.
     pub fn crop_and_flip(&self, image: &RgbImage, noise: &Philox, sample: u64) -> Result<RgbImage> {
         let size = self.img_size;
         let mut stream = noise.stream("data/crop", sample);

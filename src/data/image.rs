@@ -3,7 +3,6 @@
 //! JPEG (baseline and progressive; grey, YCbCr, RGB, CMYK, YCCK) by zune-jpeg, PNG (all colour types and depths,
 //! interlaced) by the png crate. The format is read from the content, not from the name. EXIF orientation, colour
 //! profiles, gamma and alpha are ignored, as Pillow's convert does.
-//!
 //! Against Pillow 13.0 PNGs are equal in every pixel, but for 16-bit grey, where the high byte is taken and Pillow cuts
 //! off at 255. JPEGs differ in the last bits of the inverse DCT and in chroma upsampling: over 100 ImageNet photographs
 //! by 0.060 levels in the mean, at most 8. A bad Huffman code inside a scan is an error here, libjpeg patches it over;

@@ -3,10 +3,9 @@
 use crate::{Error, Result};
 use std::{fs::File, io, io::BufWriter, path::Path};
 
-/// Writes `path` through `write`: a temporary file in the same folder, synced to the disk, then renamed over `path`.
-///
-/// On an error ([`Error::Io`] naming `path`: full disk, unwritable folder …) or a panic in `write` the temporary file
-/// is removed and a file that was at `path` stays as it was.
+/// Writes `path` through `write`: a temporary file in the same folder, synced to the disk, then renamed over `path`. On
+/// an error ([`Error::Io`] naming `path`: full disk, unwritable folder …) or a panic in `write` the temporary file is
+/// removed and a file that was at `path` stays as it was.
 pub fn write_atomic(path: impl AsRef<Path>, write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> Result<()> {
     let path = path.as_ref();
     let replace = || {

@@ -3,7 +3,7 @@
 use crate::{Error, Result};
 use half::{bf16, f16};
 
-/// The element type of a [`Blob`].
+/// The element type of a [`Blob`]; parses from its [`name`](Self::name).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString)]
 #[strum(serialize_all = "UPPERCASE")]
 #[expect(missing_docs, reason = "the names say it")]
@@ -34,11 +34,6 @@ impl BlobType {
     /// The name in safetensors files: `F64` … `BOOL`.
     pub fn name(self) -> &'static str {
         self.into()
-    }
-
-    /// The type with this safetensors name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        name.parse().ok()
     }
 
     /// Whether it is one of the four float types.

@@ -51,9 +51,8 @@ impl Value {
     }
 }
 
-/// The contents of a checkpoint file.
-///
-/// A name is the path in the nested dictionaries and lists, joined with `/`: `model/blocks.0.norm1.weight`.
+/// The contents of a checkpoint file. A name is the path in the nested dictionaries and lists, joined with `/`:
+/// `model/blocks.0.norm1.weight`.
 #[derive(Debug, Clone, Default)]
 pub struct Checkpoint {
     /// The file it came from.
@@ -89,9 +88,8 @@ fn find<'a, T>(list: &'a [(String, T)], name: &str) -> Option<&'a T> {
     list.iter().find(|(key, _)| key == name).map(|(_, value)| value)
 }
 
-/// Reads a checkpoint of any known format, told apart by its first bytes (base_models 10.1).
-///
-/// Errors: [`Error::Io`] when the file cannot be read, [`Error::File`] when it is damaged, hostile or of another kind.
+/// Reads a checkpoint of any known format, told apart by its first bytes (base_models 10.1). Errors: [`Error::Io`] when
+/// the file cannot be read, [`Error::File`] when it is damaged, hostile or of another kind.
 pub fn read(path: impl AsRef<Path>) -> Result<Checkpoint> {
     let path = path.as_ref();
     let data = std::fs::read(path).map_err(Error::io("read", path))?;

@@ -1,10 +1,9 @@
 //! The safetensors format (base_models 10.6): a u64 header length, a JSON header, the data.
 
-use super::{Blob, BlobType, Checkpoint, guard::*, write_atomic};
+use super::{Blob, Checkpoint, guard::*, write_atomic};
 use crate::error::FileProblem::{BadHeader, BadOffsets, Truncated, UnsupportedDtype};
 use crate::{Error, Result};
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Value as Json, json, value::RawValue};
 use std::{collections::HashSet, io::Write, path::Path};
 
@@ -20,36 +19,11 @@ struct Entry {
     data_offsets: (u64, u64),
 }
 
-/// The members of a JSON object in file order.
-struct Object<T>(Vec<(String, T)>);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        deserializer.deserialize_map(Object(Vec::new()))
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
-    type Value = Self;
-
-    fn expecting(&self, out: &mut std::fmt::Formatter) -> std::fmt::Result {
-        out.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> std::result::Result<Self, A::Error> {
-        while let Some(member) = map.next_entry()? {
-            self.0.push(member);
-        }
-        Ok(self)
-    }
-}
-
-/// Parses a JSON object, `what` in errors; a key that comes twice is one.
+/// The members of a JSON object in file order, `what` in errors; a key that comes twice is one.
 fn object<'a, T: Deserialize<'a>>(what: &str, text: &'a str) -> Result<Vec<(String, T)>, Fault> {
-    let members = match serde_json::from_str(text) {
-        Ok(Object(members)) => members,
-        Err(error) => return fault(BadHeader, format!("{what}: {error}")),
-    };
+    let mut json = serde_json::Deserializer::from_str(text);
+    let members = tuple_vec_map::deserialize(&mut json).and_then(|members| json.end().map(|()| members));
+    let members: Vec<(String, T)> = members.or_else(|error| fault(BadHeader, format!("{what}: {error}")))?;
     match repeated(members.iter().map(|(key, _)| key)) {
         Some(key) => fault(BadHeader, format!("{what}: duplicate key {key}")),
         None => Ok(members),
@@ -64,7 +38,7 @@ fn repeated<'a>(mut names: impl Iterator<Item = &'a String>) -> Option<&'a Strin
 
 /// Parses a whole file.
 pub(super) fn parse(data: &[u8]) -> Result<Checkpoint, Fault> {
-    let mut cursor = Cursor::new(data, 0);
+    let mut cursor = Cursor { data, at: 0 };
     let length = cursor.number(8)?;
     let detail = format_args!("header of {length} bytes, at most {MAX_HEADER} are allowed");
     ensure(length <= MAX_HEADER, BadHeader, detail)?;
@@ -101,7 +75,7 @@ fn check_cover(entries: &[(String, Entry)], length: u64) -> Result<(), Fault> {
 }
 
 fn blob(name: &str, entry: Entry, data: &[u8]) -> Result<Blob, Fault> {
-    let Some(dtype) = BlobType::from_name(&entry.dtype) else {
+    let Ok(dtype) = entry.dtype.parse() else {
         return fault(UnsupportedDtype, format!("{name}: element type {}", entry.dtype));
     };
     let (begin, end) = entry.data_offsets;
@@ -109,11 +83,10 @@ fn blob(name: &str, entry: Entry, data: &[u8]) -> Result<Blob, Fault> {
     Blob::new(dtype, entry.shape, bytes.to_vec()).or_else(|error| fault(BadOffsets, format!("{name}: {error}")))
 }
 
-/// Writes `tensors` and `metadata` to `path`, atomically.
-///
-/// The header keeps the given order; the data lie by falling element size, so every tensor is aligned. Reading and
-/// writing again gives the same bytes. Errors: [`Error::Shape`] for a blob whose bytes do not fit its shape,
-/// [`Error::Invalid`] for a name that is taken twice or reserved, [`Error::Io`].
+/// Writes `tensors` and `metadata` to `path`, atomically. The header keeps the given order; the data lie by falling
+/// element size, so every tensor is aligned. Reading and writing again gives the same bytes. Errors: [`Error::Shape`]
+/// for a blob whose bytes do not fit its shape, [`Error::Invalid`] for a name that is taken twice or reserved,
+/// [`Error::Io`].
 pub fn write(path: impl AsRef<Path>, tensors: &[(String, Blob)], metadata: &[(String, String)]) -> Result<()> {
     check_names(tensors)?;
     check_names(metadata)?;

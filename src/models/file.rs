@@ -44,13 +44,12 @@ impl Default for LoadOptions {
 }
 
 impl Model {
-    /// Reads a `.pth` or safetensors file. Other float types become `f32`.
-    ///
-    /// The architecture is that of `options`, else the file's own, else read off the shapes: heads are
-    /// `rows(qkv) / (3 head_dim)`, the image size comes from the position embedding. Only for the caller's architecture
-    /// positions of another grid are resized (base_models 1.5). Errors name file, key, what was expected and found:
-    /// [`Error::Io`], [`Error::File`] for a damaged file, [`Error::Key`] for missing, unexpected, misshapen or
-    /// non-finite tensors, [`Error::Invalid`] for an architecture that no model can have.
+    /// Reads a `.pth` or safetensors file. Other float types become `f32`. The architecture is that of `options`, else
+    /// the file's own, else read off the shapes: heads are `rows(qkv) / (3 head_dim)`, the image size comes from the
+    /// position embedding. Only for the caller's architecture positions of another grid are resized (base_models 1.5).
+    /// Errors name file, key, what was expected and found: [`Error::Io`], [`Error::File`] for a damaged file,
+    /// [`Error::Key`] for missing, unexpected, misshapen or non-finite tensors, [`Error::Invalid`] for an architecture
+    /// that no model can have.
     pub fn load(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Model> {
         Self::from_checkpoint(io::read(path)?, options)
     }
@@ -75,14 +74,13 @@ impl Model {
         weights.ensure(blocks <= there.max(1) || options.arch.is_some(), ARCHITECTURE, expected, found)?;
         weights.distillation(&arch, options.drop_distillation)?;
         if options.arch.is_some() {
-            weights.positions(&arch)?;
+            weights.positions(&arch);
         }
         weights.heads(&arch, options.new_head.then_some(options.seed))?;
         Model::new(arch, weights.params, &weights.file)
     }
 
     /// Writes safetensors with the architecture and `stage`, atomically. Reading and writing again gives equal bytes.
-    ///
     /// Errors: [`Error::Io`]; a file that was there stays as it was then.
     pub fn save(&self, path: impl AsRef<Path>, stage: &str) -> Result<()> {
         let arch = serde_json::to_string(self.arch()).map_err(|e| Error::invalid("architecture", "JSON", e))?;
@@ -91,9 +89,8 @@ impl Model {
     }
 
     /// Writes the official form of PyTorch files, `{"model": state_dict}`, atomically. It carries no metadata, so a
-    /// reader needs the width of the heads when it is not 64.
-    ///
-    /// Errors: [`Error::Invalid`] for more than 4 GiB, [`Error::Io`].
+    /// reader needs the width of the heads when it is not 64. Errors: [`Error::Invalid`] for more than 4 GiB,
+    /// [`Error::Io`].
     pub fn save_pth(&self, path: impl AsRef<Path>) -> Result<()> {
         pth::write(path, &self.blobs()?, Some("model"))
     }
@@ -218,17 +215,12 @@ impl Weights {
     }
 
     /// Resizes the position embedding to the grid of `arch`; what is no grid at all is left for the shape check.
-    fn positions(&mut self, arch: &Architecture) -> Result<()> {
-        let (extra, table) = (arch.extra_tokens(), self.params.find("pos_embed"));
-        let is_grid = |table: &&Tensor| match **table.shape() {
-            [1, rows, dim] => dim == arch.embed_dim && rows.checked_sub(extra).and_then(side_of).is_some(),
-            _ => false,
-        };
-        if let Some(table) = table.filter(is_grid) {
-            let resized = interpolate::pos_embed(table, extra, arch.grid())?;
+    fn positions(&mut self, arch: &Architecture) {
+        let table = self.params.find("pos_embed").filter(|table| table.shape().ends_with(&[arch.embed_dim]));
+        let resize = |table: &Tensor| interpolate::pos_embed(table, arch.extra_tokens(), arch.grid()).ok();
+        if let Some(resized) = table.and_then(resize) {
             self.params.insert("pos_embed", resized);
         }
-        Ok(())
     }
 
     /// Fresh heads in place of missing ones and of those for another number of classes, when a seed is given.

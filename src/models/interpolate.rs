@@ -10,7 +10,6 @@ const A: f64 = -0.75;
 const MAX_SIDE: usize = 1 << 12;
 
 /// `pos_embed [1, extra + old², D]` for a grid of `new × new`: the `extra` first rows stay. Source: DeiT's fine-tuning.
-///
 /// Errors: another rank or leading length, patches that are no square, a side of 0 or above 4096.
 pub fn pos_embed(table: &Tensor, extra: usize, new: usize) -> Result<Tensor> {
     let (width, ranked) = (table.dim(2), table.shape().len() == 3 && table.dim(0) == 1);
@@ -22,10 +21,9 @@ pub fn pos_embed(table: &Tensor, extra: usize, new: usize) -> Result<Tensor> {
     Ok(Tensor::from_slice([1, extra + new * new, width], &resized)?.to_dtype(table.dtype()))
 }
 
-/// A relative-position-bias table `[side², heads]`, seen as an image of `heads` channels, for `new_side²` rows; a window
-/// of `M` has `side = 2M - 1`. Source: Swin's loading of checkpoints with another window.
-///
-/// Errors: another rank, rows that are no square, a side of 0 or above 4096.
+/// A relative-position-bias table `[side², heads]`, seen as an image of `heads` channels, for `new_side²` rows; a
+/// window of `M` has `side = 2M - 1`. Source: Swin's loading of checkpoints with another window. Errors: another rank,
+/// rows that are no square, a side of 0 or above 4096.
 pub fn bias_table(table: &Tensor, new_side: usize) -> Result<Tensor> {
     match **table.shape() {
         [rows, heads] if side_of(rows).is_some() => {

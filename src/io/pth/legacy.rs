@@ -1,6 +1,7 @@
 //! The stream that PyTorch wrote before 1.6 (base_models 10.3): five pickles, then the storages.
 
-use super::{bad, pickle, pickle::Node, tensors};
+use super::pickle::{self, Node, Pickle};
+use super::{bad, tensors};
 use crate::error::FileProblem::{BadStorage, UnknownFormat, UnsupportedByteorder};
 use crate::io::{Checkpoint, guard::*};
 use std::{borrow::Cow, collections::HashMap};
@@ -18,12 +19,12 @@ pub fn parse(data: &[u8]) -> Result<Checkpoint, Fault> {
     check_byteorder(&system)?;
     let object = pickle::parse(data, system.end)?;
     let keys = pickle::parse(data, object.end)?;
-    let storages = read_storages(data, &object, &keys)?;
+    let storages = storages(data, &object, &keys)?;
     let load = |key: &str, _: &mut Budget| Ok(storages.get(key).map(|bytes| Cow::Borrowed(*bytes)));
     tensors::collect(&object, &mut Budget::for_file(data.len()), &load)
 }
 
-fn check_byteorder(system: &pickle::Pickle) -> Result<(), Fault> {
+fn check_byteorder(system: &Pickle) -> Result<(), Fault> {
     let Node::Dict(items) = system.node(system.root) else { return bad("the system information is not a dictionary") };
     let little = items.iter().find(|[key, _]| matches!(system.node(*key), Node::Str("little_endian")));
     match little.map(|[_, value]| system.node(*value)) {
@@ -34,11 +35,7 @@ fn check_byteorder(system: &pickle::Pickle) -> Result<(), Fault> {
 }
 
 /// The bytes of every storage. They follow the pickles in the order of the key list, each behind its element count.
-fn read_storages<'a>(
-    data: &'a [u8],
-    object: &pickle::Pickle<'a>,
-    keys: &pickle::Pickle<'a>,
-) -> Result<HashMap<&'a str, &'a [u8]>, Fault> {
+fn storages<'a>(data: &'a [u8], object: &Pickle<'a>, keys: &Pickle<'a>) -> Result<HashMap<&'a str, &'a [u8]>, Fault> {
     let mut known = HashMap::new();
     for storage in object.storages() {
         let (dtype, count) = *known.entry(storage.key).or_insert((storage.dtype, storage.total));
@@ -46,7 +43,7 @@ fn read_storages<'a>(
         ensure(same, BadStorage, format_args!("storage {} has two types or sizes", storage.key))?;
     }
     let Node::List(list) = keys.node(keys.root) else { return bad("the storage keys are not a list") };
-    let (mut cursor, mut storages) = (Cursor::new(data, keys.end), HashMap::new());
+    let (mut cursor, mut storages) = (Cursor { data, at: keys.end }, HashMap::new());
     for key in list {
         let Node::Str(key) = keys.node(*key) else { return bad("a storage key is not a string") };
         let Some((dtype, count)) = known.get(key) else {

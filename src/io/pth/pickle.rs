@@ -66,13 +66,13 @@ fn kind_of(module: &str, name: &str) -> Option<Kind> {
         ("torch._utils", "_rebuild_tensor_v2") => Kind::Tensor,
         ("torch._utils", "_rebuild_parameter") | ("torch", "Size") => Kind::First,
         ("builtins" | "__builtin__", "set" | "frozenset") => Kind::First,
-        ("torch", "device") => Kind::Inert,
-        ("torch", "float64" | "double" | "float32" | "float" | "float16" | "half" | "bfloat16") => Kind::Inert,
+        ("torch", "device" | "float64" | "double" | "float32" | "float" | "float16" | "half" | "bfloat16") => {
+            Kind::Inert
+        }
         ("torch", "int64" | "int32" | "int16" | "int8" | "uint8" | "bool" | "complex64") => Kind::Inert,
         ("torch", name) => Kind::Storage(STORAGES.iter().find(|(class, _)| *class == name)?.1),
         ("argparse", "Namespace") | ("yacs.config", "CfgNode") => Kind::Inert,
-        ("collections", "defaultdict") | ("_codecs", "encode") => Kind::Inert,
-        ("numpy", "dtype" | "ndarray") => Kind::Inert,
+        ("collections", "defaultdict") | ("_codecs", "encode") | ("numpy", "dtype" | "ndarray") => Kind::Inert,
         ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar" | "_reconstruct") => Kind::Inert,
         ("pathlib" | "pathlib._local", name) if name.ends_with("Path") => Kind::Inert,
         ("datetime" | "omegaconf", _) => Kind::Inert,
@@ -109,7 +109,7 @@ impl<'a> Pickle<'a> {
 /// Parses the pickle that starts at `data[start]`, up to its STOP opcode.
 pub fn parse(data: &[u8], start: usize) -> Result<Pickle<'_>, Fault> {
     let pickle = Pickle { nodes: Vec::new(), root: 0, end: 0 };
-    let input = Cursor::new(data, start);
+    let input = Cursor { data, at: start };
     let mut machine = Machine { input, pickle, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
     loop {
         match machine.input.number(1)? as u8 {
@@ -132,32 +132,32 @@ impl<'a> Machine<'a> {
     /// Executes one opcode: a new value for the stack, or what [`Machine::arrange`] does.
     fn step(&mut self, opcode: u8) -> Result<(), Fault> {
         let node = match opcode {
-            b'N' => Node::None,                                                      // NONE
-            0x88 => Node::Bool(true),                                                // NEWTRUE
-            0x89 => Node::Bool(false),                                               // NEWFALSE
-            b'J' => Node::Int((self.input.number(4)? as i32).into()),                // BININT
-            b'K' => Node::Int(self.input.number(1)? as i64),                         // BININT1
-            b'M' => Node::Int(self.input.number(2)? as i64),                         // BININT2
-            b'G' => Node::Float(f64::from_bits(self.input.number(8)?.swap_bytes())), // BINFLOAT
-            0x8a => long(self.input.counted(1)?),                                    // LONG1
-            0x8b => long(self.input.counted(4)?),                                    // LONG4
-            0x8c => self.text(1)?,                                                   // SHORT_BINUNICODE
-            b'X' => self.text(4)?,                                                   // BINUNICODE
-            0x8d => self.text(8)?,                                                   // BINUNICODE8
-            b'U' => python2_text(self.input.counted(1)?),                            // SHORT_BINSTRING
-            b'T' => python2_text(self.input.counted(4)?),                            // BINSTRING
-            b'C' => Node::Bytes(self.input.counted(1)?),                             // SHORT_BINBYTES
-            b'B' => Node::Bytes(self.input.counted(4)?),                             // BINBYTES
-            0x8e => Node::Bytes(self.input.counted(8)?),                             // BINBYTES8
-            b']' | 0x8f => Node::List(Vec::new()),                                   // EMPTY_LIST, EMPTY_SET
-            b'}' => Node::Dict(Vec::new()),                                          // EMPTY_DICT
-            b')' => Node::Tuple(Vec::new()),                                         // EMPTY_TUPLE
-            0x85..=0x87 => Node::Tuple(self.pop_some(usize::from(opcode - 0x84))?),  // TUPLE1 to TUPLE3
-            b't' => Node::Tuple(self.pop_mark()?),                                   // TUPLE
-            0x91 => Node::List(self.pop_mark()?),                                    // FROZENSET
-            b'c' => self.global()?,                                                  // GLOBAL
-            0x93 => self.stack_global()?,                                            // STACK_GLOBAL
-            b'Q' => self.storage()?,                                                 // BINPERSID
+            b'N' => Node::None,                                                           // NONE
+            0x88 => Node::Bool(true),                                                     // NEWTRUE
+            0x89 => Node::Bool(false),                                                    // NEWFALSE
+            b'J' => Node::Int((self.input.number(4)? as i32).into()),                     // BININT
+            b'K' => Node::Int(self.input.number(1)? as i64),                              // BININT1
+            b'M' => Node::Int(self.input.number(2)? as i64),                              // BININT2
+            b'G' => Node::Float(f64::from_bits(self.input.number(8)?.swap_bytes())),      // BINFLOAT
+            0x8a => long(self.input.counted(1)?),                                         // LONG1
+            0x8b => long(self.input.counted(4)?),                                         // LONG4
+            0x8c => self.text(1)?,                                                        // SHORT_BINUNICODE
+            b'X' => self.text(4)?,                                                        // BINUNICODE
+            0x8d => self.text(8)?,                                                        // BINUNICODE8
+            b'U' => python2_text(self.input.counted(1)?),                                 // SHORT_BINSTRING
+            b'T' => python2_text(self.input.counted(4)?),                                 // BINSTRING
+            b'C' => Node::Bytes(self.input.counted(1)?),                                  // SHORT_BINBYTES
+            b'B' => Node::Bytes(self.input.counted(4)?),                                  // BINBYTES
+            0x8e => Node::Bytes(self.input.counted(8)?),                                  // BINBYTES8
+            b']' | 0x8f => Node::List(Vec::new()),                                        // EMPTY_LIST, EMPTY_SET
+            b'}' => Node::Dict(Vec::new()),                                               // EMPTY_DICT
+            b')' => Node::Tuple(Vec::new()),                                              // EMPTY_TUPLE
+            0x85..=0x87 => Node::Tuple(self.pop_some(usize::from(opcode - 0x84))?),       // TUPLE1 to TUPLE3
+            b't' => Node::Tuple(self.pop_mark()?),                                        // TUPLE
+            0x91 => Node::List(self.pop_mark()?),                                         // FROZENSET
+            b'c' => self.global()?,                                                       // GLOBAL
+            0x93 => self.stack_global()?,                                                 // STACK_GLOBAL
+            b'Q' => Node::Storage(Rc::new(storage(self.pop_some(1)?[0], &self.pickle)?)), // BINPERSID
             _ => return self.arrange(opcode),
         };
         self.push(node)
@@ -166,25 +166,29 @@ impl<'a> Machine<'a> {
     /// Executes an opcode that moves, extends or calls what is there.
     fn arrange(&mut self, opcode: u8) -> Result<(), Fault> {
         match opcode {
-            0x80 => self.protocol()?,                                                       // PROTO
-            0x95 => drop(self.input.take(8)?),                                              // FRAME
-            b'(' => self.marks.push(self.stack.len()),                                      // MARK
+            0x80 => {
+                // PROTO
+                let version = self.input.number(1)?;
+                ensure(version <= 4, UnsupportedOpcode, format_args!("pickle protocol {version}"))?;
+            }
+            0x95 => drop(self.input.take(8)?),         // FRAME
+            b'(' => self.marks.push(self.stack.len()), // MARK
             b'0' if self.marks.last() == Some(&self.stack.len()) => drop(self.marks.pop()), // POP of a MARK
-            b'0' => drop(self.pop_some(1)?),                                                // POP
-            b'1' => drop(self.pop_mark()?),                                                 // POP_MARK
-            b'2' => self.stack.push(self.top()?),                                           // DUP
-            b'a' => self.pop_some(1).and_then(|item| self.extend(&item, false))?,           // APPEND
-            b'e' | 0x90 => self.pop_mark().and_then(|items| self.extend(&items, false))?,   // APPENDS, ADDITEMS
-            b's' => self.pop_some(2).and_then(|items| self.extend(&items, true))?,          // SETITEM
-            b'u' => self.pop_mark().and_then(|items| self.extend(&items, true))?,           // SETITEMS
-            b'q' => self.input.number(1).and_then(|slot| self.put(slot))?,                  // BINPUT
-            b'r' => self.input.number(4).and_then(|slot| self.put(slot))?,                  // LONG_BINPUT
-            0x94 => self.put(self.memo.len() as u64)?,                                      // MEMOIZE
-            b'h' => self.input.number(1).and_then(|slot| self.get(slot))?,                  // BINGET
-            b'j' => self.input.number(4).and_then(|slot| self.get(slot))?,                  // LONG_BINGET
-            b'R' | 0x81 => self.pop_some(2).and_then(|call| self.call(call[0], call[1]))?,  // REDUCE, NEWOBJ
-            0x92 => self.pop_some(3).and_then(|call| self.call(call[0], call[1]))?,         // NEWOBJ_EX
-            b'b' => self.build()?,                                                          // BUILD
+            b'0' => drop(self.pop_some(1)?),           // POP
+            b'1' => drop(self.pop_mark()?),            // POP_MARK
+            b'2' => self.stack.push(self.top()?),      // DUP
+            b'a' => self.pop_some(1).and_then(|item| self.extend(&item, false))?, // APPEND
+            b'e' | 0x90 => self.pop_mark().and_then(|items| self.extend(&items, false))?, // APPENDS, ADDITEMS
+            b's' => self.pop_some(2).and_then(|items| self.extend(&items, true))?, // SETITEM
+            b'u' => self.pop_mark().and_then(|items| self.extend(&items, true))?, // SETITEMS
+            b'q' => self.input.number(1).and_then(|slot| self.put(slot))?, // BINPUT
+            b'r' => self.input.number(4).and_then(|slot| self.put(slot))?, // LONG_BINPUT
+            0x94 => self.put(self.memo.len() as u64)?, // MEMOIZE
+            b'h' => self.input.number(1).and_then(|slot| self.get(slot))?, // BINGET
+            b'j' => self.input.number(4).and_then(|slot| self.get(slot))?, // LONG_BINGET
+            b'R' | 0x81 => self.pop_some(2).and_then(|call| self.call(call[0], call[1]))?, // REDUCE, NEWOBJ
+            0x92 => self.pop_some(3).and_then(|call| self.call(call[0], call[1]))?, // NEWOBJ_EX
+            b'b' => self.build()?,                     // BUILD
             other => return fault(UnsupportedOpcode, format!("opcode 0x{other:02x} at {}", self.input.at - 1)),
         }
         Ok(())
@@ -192,11 +196,6 @@ impl<'a> Machine<'a> {
 
     fn bad<T>(&self, detail: &str) -> Result<T, Fault> {
         bad(format!("{detail} at {}", self.input.at))
-    }
-
-    fn protocol(&mut self) -> Result<(), Fault> {
-        let version = self.input.number(1)?;
-        ensure(version <= 4, UnsupportedOpcode, format_args!("pickle protocol {version}"))
     }
 
     fn push(&mut self, node: Node<'a>) -> Result<(), Fault> {
@@ -278,11 +277,6 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn storage(&mut self) -> Result<Node<'a>, Fault> {
-        let id = self.pop_some(1)?[0];
-        storage(&self.pickle, id).map(|storage| Node::Storage(Rc::new(storage)))
-    }
-
     /// What REDUCE and NEWOBJ leave: never the result of running anything.
     fn call(&mut self, callee: Id, arguments: Id) -> Result<(), Fault> {
         let (Node::Global(class), Node::Tuple(list)) = (self.pickle.node(callee), self.pickle.node(arguments)) else {
@@ -304,15 +298,12 @@ impl<'a> Machine<'a> {
     }
 
     fn dict_from_pairs(&self, pairs: Id) -> Result<Node<'a>, Fault> {
-        let pair = |id: &Id| match self.pickle.node(*id) {
-            Node::List(pair) | Node::Tuple(pair) if pair.len() == 2 => Some([pair[0], pair[1]]),
+        let items = |id: Id| match self.pickle.node(id) {
+            Node::List(items) | Node::Tuple(items) => Some(&items[..]),
             _ => None,
         };
-        let items = match self.pickle.node(pairs) {
-            Node::List(items) | Node::Tuple(items) => items.iter().map(pair).collect(),
-            _ => None,
-        };
-        items.map_or_else(|| self.bad("an OrderedDict of what are no pairs"), |items| Ok(Node::Dict(items)))
+        let pairs = items(pairs).and_then(|pairs| pairs.iter().map(|pair| items(*pair)?.try_into().ok()).collect());
+        pairs.map_or_else(|| self.bad("an OrderedDict of what are no pairs"), |pairs| Ok(Node::Dict(pairs)))
     }
 
     /// BUILD: attributes are dropped, they do not matter here.

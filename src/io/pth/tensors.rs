@@ -42,7 +42,7 @@ fn unsigned(pickle: &Pickle, id: Id) -> Option<usize> {
 
 /// The storage of a persistent id: `("storage", class, key, location, count)`, in old files with a sixth item `None`
 /// or `(view key, offset, count)`.
-pub fn storage<'a>(pickle: &Pickle<'a>, id: Id) -> Result<Storage<'a>, Fault> {
+pub fn storage<'a>(id: Id, pickle: &Pickle<'a>) -> Result<Storage<'a>, Fault> {
     let Node::Tuple(items) = pickle.node(id) else { return bad("a persistent id that is no tuple") };
     let [tag, class, key, _, total, window @ ..] = &items[..] else { return bad("a persistent id that is too short") };
     let (Node::Str("storage"), Node::Global(class), Node::Str(key)) =
@@ -120,13 +120,16 @@ struct Collector<'p, 'a> {
 impl<'p, 'a> Collector<'p, 'a> {
     fn walk(&mut self, id: Id, name: String) -> Result<(), Fault> {
         self.budget.spend(64 + name.len() as u64)?;
-        if let Some(value) = self.value(id)? {
-            self.claim(&name)?;
+        let (node, value) = (self.pickle.node(id), self.value(id)?);
+        if value.is_some() || matches!(node, Node::Tensor(_)) {
+            ensure(self.names.insert(name.clone()), BadPickle, format_args!("{name} comes twice"))?;
+        }
+        if let Some(value) = value {
             self.out.values.push((name, value));
             return Ok(());
         }
         let join = |key: &str| if name.is_empty() { key.into() } else { format!("{name}/{key}") };
-        match self.pickle.node(id) {
+        match node {
             Node::Tensor(view) => self.tensor(view, name),
             Node::Dict(items) => self.inside(id, |this| {
                 let mut items = items.iter();
@@ -148,10 +151,6 @@ impl<'p, 'a> Collector<'p, 'a> {
         let result = walk(self);
         self.path.pop();
         result
-    }
-
-    fn claim(&mut self, name: &str) -> Result<(), Fault> {
-        ensure(self.names.insert(name.into()), BadPickle, format_args!("{name} comes twice"))
     }
 
     fn key(&self, id: Id) -> Result<String, Fault> {
@@ -196,7 +195,6 @@ impl<'p, 'a> Collector<'p, 'a> {
 
     fn tensor(&mut self, view: &'p View<'a>, name: String) -> Result<(), Fault> {
         let storage = &view.storage;
-        self.claim(&name)?;
         let (bytes, _) = match self.loaded.entry(storage.key) {
             Entry::Occupied(entry) => {
                 let loaded = entry.into_mut();

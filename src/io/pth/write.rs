@@ -11,7 +11,6 @@ use std::path::Path;
 const LIMIT: u64 = u32::MAX as u64;
 
 /// Writes `tensors` to `path` as a PyTorch file, atomically: an ordered dictionary, inside `{wrapper: …}` if given.
-///
 /// Errors: [`Error::Shape`] for a blob whose bytes do not fit its shape, [`Error::Invalid`] for a name that is taken
 /// twice and for more than 4 GiB (write safetensors instead), [`Error::Io`].
 pub fn write(path: impl AsRef<Path>, tensors: &[(String, Blob)], wrapper: Option<&str>) -> Result<()> {

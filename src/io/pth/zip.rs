@@ -22,7 +22,8 @@ pub struct Archive<'a> {
 /// Finds the central directory, which must be where the archive says.
 pub fn open(data: &[u8]) -> Result<ZipSliceArchive<&[u8]>, Fault> {
     let zip = rawzip::ZipArchive::from_slice(data).or_else(|error| refuse("the archive", &error))?;
-    let (found, declared) = (zip.directory_offset(), Cursor::new(data, zip.eocd_offset() as usize + 16).number(4)?);
+    let mut end = Cursor { data, at: zip.eocd_offset() as usize + 16 };
+    let (found, declared) = (zip.directory_offset(), end.number(4)?);
     let fits = found == declared || declared == u64::from(u32::MAX);
     ensure(fits, BadArchive, format_args!("central directory at {found}, expected at {declared}")).map(|()| zip)
 }
