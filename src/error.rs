@@ -104,6 +104,11 @@ impl Error {
         if holds { Ok(()) } else { Err(Error::invalid(what.to_string(), expected.to_string(), found)) }
     }
 
+    /// The same with [`Error::shape`].
+    pub fn ensure_shape(holds: bool, op: &'static str, expected: impl Display, found: impl Debug) -> Result<()> {
+        if holds { Ok(()) } else { Err(Error::shape(op, expected.to_string(), found)) }
+    }
+
     /// The same with [`Error::key`].
     pub fn ensure_key(holds: bool, file: &str, key: &str, expected: impl Display, found: impl Display) -> Result<()> {
         if holds { Ok(()) } else { Err(Error::key(file, key, expected.to_string(), found.to_string())) }

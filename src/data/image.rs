@@ -29,11 +29,10 @@ pub struct RgbImage {
 impl RgbImage {
     /// An image of the given pixels; an error unless both sides are positive and the length is width · height · 3.
     pub fn new(width: usize, height: usize, pixels: Vec<u8>) -> Result<Self> {
-        if width > 0 && height > 0 && width as u128 * height as u128 * 3 == pixels.len() as u128 {
-            return Ok(Self { width, height, pixels });
-        }
-        let expected = format!("{width} x {height} x 3 bytes, sides at least 1");
-        Err(Error::shape("RgbImage::new", expected, pixels.len()))
+        let fits = width > 0 && height > 0 && width as u128 * height as u128 * 3 == pixels.len() as u128;
+        let expected = format_args!("{width} x {height} x 3 bytes, sides at least 1");
+        Error::ensure_shape(fits, "RgbImage::new", expected, pixels.len())?;
+        Ok(Self { width, height, pixels })
     }
 
     /// Width and height.

@@ -95,10 +95,9 @@ impl Blob {
 
     /// [`Error::Shape`] when the number of bytes does not fit the shape.
     pub fn check(&self) -> Result<()> {
-        let bytes = self.count().and_then(|count| count.checked_mul(self.dtype.size()));
-        let expected = || format!("the bytes of {} {:?}", self.dtype.name(), self.shape);
-        let fits = bytes == Some(self.bytes.len());
-        if fits { Ok(()) } else { Err(Error::shape("blob", expected(), self.bytes.len())) }
+        let (bytes, found) = (self.count().and_then(|count| count.checked_mul(self.dtype.size())), self.bytes.len());
+        let expected = format_args!("the bytes of {} {:?}", self.dtype.name(), self.shape);
+        Error::ensure_shape(bytes == Some(found), "blob", expected, found)
     }
 
     /// The elements as f32, rounded where they do not fit; booleans are 0 and 1.

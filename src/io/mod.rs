@@ -43,8 +43,7 @@ impl Value {
             Value::Float(value) => Some(*value),
             Value::Big(bytes) => {
                 let (sign, rest) = bytes.split_last()?;
-                let top = f64::from(*sign as i8);
-                Some(rest.iter().rev().fold(top, |value, byte| value * 256.0 + f64::from(*byte)))
+                Some(rest.iter().rev().fold((*sign as i8).into(), |value, byte| value * 256.0 + f64::from(*byte)))
             }
             _ => None,
         }

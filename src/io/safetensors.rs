@@ -24,10 +24,8 @@ fn object<'a, T: Deserialize<'a>>(what: &str, text: &'a str) -> Result<Vec<(Stri
     let mut json = serde_json::Deserializer::from_str(text);
     let members = tuple_vec_map::deserialize(&mut json).and_then(|members| json.end().map(|()| members));
     let members: Vec<(String, T)> = members.or_else(|error| fault(BadHeader, format!("{what}: {error}")))?;
-    match repeated(members.iter().map(|(key, _)| key)) {
-        Some(key) => fault(BadHeader, format!("{what}: duplicate key {key}")),
-        None => Ok(members),
-    }
+    let twice = repeated(members.iter().map(|(key, _)| key));
+    twice.map_or(Ok(()), |key| fault(BadHeader, format!("{what}: duplicate key {key}"))).map(|()| members)
 }
 
 /// The first name that was there before.
@@ -118,8 +116,6 @@ pub fn write(path: impl AsRef<Path>, tensors: &[(String, Blob)], metadata: &[(St
 /// [`Error::Invalid`] when a name occurs twice or is reserved.
 pub(super) fn check_names<T>(named: &[(String, T)]) -> Result<()> {
     let names = || named.iter().map(|(name, _)| name);
-    match repeated(names()).or_else(|| names().find(|name| *name == METADATA)) {
-        Some(name) => Err(Error::invalid("tensor name", "unique and not reserved", name)),
-        None => Ok(()),
-    }
+    let wrong = repeated(names()).or_else(|| names().find(|name| *name == METADATA));
+    wrong.map_or(Ok(()), |name| Err(Error::invalid("tensor name", "unique and not reserved", name)))
 }

@@ -37,7 +37,8 @@ fn check_byteorder(system: &Pickle) -> Result<(), Fault> {
 /// The bytes of every storage. They follow the pickles in the order of the key list, each behind its element count.
 fn storages<'a>(data: &'a [u8], object: &Pickle<'a>, keys: &Pickle<'a>) -> Result<HashMap<&'a str, &'a [u8]>, Fault> {
     let mut known = HashMap::new();
-    for storage in object.storages() {
+    for node in &object.nodes {
+        let Node::Storage(storage) = node else { continue };
         let (dtype, count) = *known.entry(storage.key).or_insert((storage.dtype, storage.total));
         let same = (dtype, count) == (storage.dtype, storage.total);
         ensure(same, BadStorage, format_args!("storage {} has two types or sizes", storage.key))?;

@@ -52,10 +52,10 @@ pub(super) fn parse(data: &[u8]) -> Result<Checkpoint, Fault> {
 
 /// The folder in the archive that has a `data.pkl`, with its slash.
 fn find_root<'a>(archive: &zip::Archive<'a>) -> Result<&'a str, Fault> {
-    let mut roots = archive.names().filter_map(|name| name.strip_suffix("data.pkl"));
+    let mut roots = archive.entries.keys().filter_map(|name| name.strip_suffix("data.pkl"));
     let Some(root) = roots.find(|root| root.ends_with('/') && root.matches('/').count() == 1) else {
         return fault(BadArchive, "no data.pkl: not a file of torch.save");
     };
-    let script = archive.names().any(|name| name.strip_prefix(root) == Some("constants.pkl"));
+    let script = archive.entries.contains_key(&*format!("{root}constants.pkl"));
     ensure(!script, BadArchive, "a TorchScript archive: save the state_dict instead").map(|()| root)
 }

@@ -84,7 +84,8 @@ fn kind_of(module: &str, name: &str) -> Option<Kind> {
 /// A parsed pickle.
 #[derive(Debug)]
 pub struct Pickle<'a> {
-    nodes: Vec<Node<'a>>,
+    /// The values by [`Id`].
+    pub nodes: Vec<Node<'a>>,
     /// The value that was pickled.
     pub root: Id,
     /// Where the stream goes on after the STOP opcode.
@@ -95,14 +96,6 @@ impl<'a> Pickle<'a> {
     /// The value with this index.
     pub fn node(&self, id: Id) -> &Node<'a> {
         self.nodes.get(id as usize).unwrap_or(&Node::None)
-    }
-
-    /// Every storage that is mentioned.
-    pub fn storages(&self) -> impl Iterator<Item = &Storage<'a>> {
-        self.nodes.iter().filter_map(|node| match node {
-            Node::Storage(storage) => Some(&**storage),
-            _ => None,
-        })
     }
 }
 

@@ -34,10 +34,8 @@ pub struct View<'a> {
 }
 
 fn unsigned(pickle: &Pickle, id: Id) -> Option<usize> {
-    match pickle.node(id) {
-        Node::Int(value) => usize::try_from(*value).ok(),
-        _ => None,
-    }
+    let Node::Int(value) = pickle.node(id) else { return None };
+    usize::try_from(*value).ok()
 }
 
 /// The storage of a persistent id: `("storage", class, key, location, count)`, in old files with a sixth item `None`

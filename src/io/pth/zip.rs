@@ -16,7 +16,8 @@ const ALIGNMENT: u64 = 64;
 /// The entries of an archive in memory.
 pub struct Archive<'a> {
     zip: &'a ZipSliceArchive<&'a [u8]>,
-    entries: HashMap<&'a str, ZipFileHeaderRecord<'a>>,
+    /// By full name.
+    pub entries: HashMap<&'a str, ZipFileHeaderRecord<'a>>,
 }
 
 /// Finds the central directory, which must be where the archive says.
@@ -51,11 +52,6 @@ impl<'a> Archive<'a> {
         let (found, expected) = (entries.len() as u64, zip.entries_hint());
         ensure(found == expected, BadArchive, format_args!("{found} entries, expected {expected}"))?;
         Ok(Self { zip, entries })
-    }
-
-    /// The names of all entries, in no order.
-    pub fn names(&self) -> impl Iterator<Item = &'a str> {
-        self.entries.keys().copied()
     }
 
     /// The contents of the entry with this full name, `None` when there is none; checksum verified, and only what has
