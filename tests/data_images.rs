@@ -48,6 +48,7 @@ fn evaluation_preprocessing_equals_pillow() {
 
 #[test]
 fn extreme_shapes_resize() {
+    assert!([(0, 1), (1, 0), (1, 1)].iter().all(|&(width, height)| RgbImage::new(width, height, vec![]).is_err()));
     let one = RgbImage::new(1, 1, vec![9, 99, 199]).unwrap();
     let large = short_side_resized(&one, 256).unwrap();
     assert!(large.size() == (256, 256) && large.pixels().chunks(3).all(|p| p == [9, 99, 199]));
