@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let index = image * CLASSES.len() + row;
             let pixels = match mask {
                 true => data.mask(index).iter().flat_map(|&m| [m * 255; 3]).collect(),
-                false => data.image(index).pixels,
+                false => data.image(index).pixels().to_vec(),
             };
             for (y, line) in pixels.chunks_exact(side * 3).enumerate() {
                 let start = ((row * step + y) * width + column * step) * 3;

@@ -1,6 +1,6 @@
 //! Every error the crate can return: it names the file or op, the key, what was expected and what was found.
 
-use std::fmt::Display;
+use std::fmt::{Debug, Display};
 use std::path::{Path, PathBuf};
 
 /// The result of every function that can be given bad input.
@@ -90,17 +90,27 @@ impl Error {
     }
 
     /// An [`Error::Shape`].
-    pub fn shape(op: &'static str, expected: impl Into<String>, found: impl std::fmt::Debug) -> Error {
+    pub fn shape(op: &'static str, expected: impl Into<String>, found: impl Debug) -> Error {
         Error::Shape { op, expected: expected.into(), found: format!("{found:?}") }
     }
 
     /// An [`Error::Invalid`].
-    pub fn invalid(what: impl Into<String>, expected: impl Into<String>, found: impl std::fmt::Display) -> Error {
+    pub fn invalid(what: impl Into<String>, expected: impl Into<String>, found: impl Display) -> Error {
         Error::Invalid { what: what.into(), expected: expected.into(), found: found.to_string() }
     }
 
     /// An error of [`Error::invalid`] unless `holds`; only then are the texts made, so pass `format_args!`.
     pub fn ensure(holds: bool, what: impl Display, expected: impl Display, found: impl Display) -> Result<()> {
         if holds { Ok(()) } else { Err(Error::invalid(what.to_string(), expected.to_string(), found)) }
+    }
+
+    /// The same with [`Error::shape`].
+    pub fn ensure_shape(holds: bool, op: &'static str, expected: impl Display, found: impl Debug) -> Result<()> {
+        if holds { Ok(()) } else { Err(Error::shape(op, expected.to_string(), found)) }
+    }
+
+    /// The same with [`Error::key`].
+    pub fn ensure_key(holds: bool, file: &str, key: &str, expected: impl Display, found: impl Display) -> Result<()> {
+        if holds { Ok(()) } else { Err(Error::key(file, key, expected.to_string(), found.to_string())) }
     }
 }

@@ -13,10 +13,9 @@
 use crate::{Error, Result};
 use std::collections::HashMap;
 
-/// Philox4x32 with 10 rounds: a bijection of the 128-bit `counter` for each `key`.
-///
-/// One round: (c0, c1, c2, c3) ← (hi(M1·c2) ⊕ c1 ⊕ k0, lo(M1·c2), hi(M0·c0) ⊕ c3 ⊕ k1, lo(M0·c0)), then the key
-/// moves on by the Weyl constants. Equal bits on every machine.
+/// Philox4x32 with 10 rounds: a bijection of the 128-bit `counter` for each `key`. One round: (c0, c1, c2, c3) ←
+/// (hi(M1·c2) ⊕ c1 ⊕ k0, lo(M1·c2), hi(M0·c0) ⊕ c3 ⊕ k1, lo(M0·c0)), then the key moves on by the Weyl constants. Equal
+/// bits on every machine.
 #[inline]
 pub fn philox4x32(key: [u32; 2], counter: [u32; 4]) -> [u32; 4] {
     let ([mut k0, mut k1], [mut c0, mut c1, mut c2, mut c3]) = (key, counter);
@@ -149,26 +148,22 @@ impl Stream {
 
 /// Recorded draws by site and sample, as golden cases inject them.
 #[derive(Debug, Clone, Default)]
-pub struct Recorded {
-    draws: HashMap<(String, u64), Vec<f32>>,
-}
+pub struct Recorded(HashMap<(String, u64), Vec<f32>>);
 
 impl Recorded {
     /// Records the draws of one site and sample, in drawing order; replaces earlier ones.
     pub fn insert(&mut self, site: impl Into<String>, sample: u64, values: Vec<f32>) {
-        self.draws.insert((site.into(), sample), values);
+        self.0.insert((site.into(), sample), values);
     }
 }
 
 impl Noise for Recorded {
     /// An error unless exactly `out.len()` values are recorded.
     fn uniform(&self, site: &str, sample: u64, out: &mut [f32]) -> Result<()> {
-        let what = || format!("recorded draws {site:?}, sample {sample}");
-        let values = self.draws.get(&(site.into(), sample));
-        let values = values.ok_or_else(|| Error::invalid(what(), "a recording", "none"))?;
-        if values.len() != out.len() {
-            return Err(Error::invalid(what(), format!("{} values", out.len()), values.len()));
-        }
+        let what = format_args!("recorded draws {site:?}, sample {sample}");
+        let values = self.0.get(&(site.into(), sample));
+        let values = values.ok_or_else(|| Error::invalid(what.to_string(), "a recording", "none"))?;
+        Error::ensure(values.len() == out.len(), what, format_args!("{} values", out.len()), values.len())?;
         out.copy_from_slice(values);
         Ok(())
     }

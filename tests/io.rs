@@ -63,8 +63,8 @@ fn conversions() -> Result<()> {
 fn wrong_sizes_are_errors() {
     assert!(Blob::from_f32([3], &[1.0]).is_err());
     assert!(Blob { dtype: BlobType::U8, shape: vec![usize::MAX, 2], bytes: vec![] }.to_f32().is_err());
-    assert_eq!(BlobType::from_name("BF16"), Some(BlobType::BF16));
-    assert_eq!(BlobType::from_name("Q4_0"), None);
+    assert_eq!("BF16".parse(), Ok(BlobType::BF16));
+    assert!("Q4_0".parse::<BlobType>().is_err());
 }
 
 #[test]

@@ -3,10 +3,7 @@
 //! Draws come from [`Philox`] at (seed, epoch, site, sample) with the sites `data/crop` and `data/flip`, so that a
 //! sample's augmentation does not depend on who loads it, or when.
 
-use super::image::RgbImage;
-use super::resize::{
-    Filter, IMAGENET_MEAN, IMAGENET_STD, Rect, centre_rect, crop, normalize, resize, resize_region, short_side_size,
-};
+use super::{image::RgbImage, resize::*};
 use crate::noise::{Philox, Stream};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -95,9 +92,8 @@ impl Transform {
         }
     }
 
-    /// The transformed image before normalisation, `img_size` × `img_size`.
-    ///
-    /// `noise.step` is the epoch, `sample` the image's index. Errors: an image smaller than a crop without resize.
+    /// The transformed image before normalisation, `img_size` × `img_size`. `noise.step` is the epoch, `sample` the
+    /// image's index. Errors: an image smaller than a crop without resize.
     pub fn crop_and_flip(&self, image: &RgbImage, noise: &Philox, sample: u64) -> Result<RgbImage> {
         let size = self.img_size;
         let mut stream = noise.stream("data/crop", sample);

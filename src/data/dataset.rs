@@ -1,13 +1,10 @@
 //! What a loader loads: the [`Dataset`] trait, images of a folder, and a memory cache of decoded images.
 
-use super::augment::Transform;
-use super::folder::ImageFolder;
 use super::image::{RgbImage, decode};
-use crate::noise::Philox;
-use crate::{Error, Result};
+use super::{augment::Transform, folder::ImageFolder};
+use crate::{Error, Result, noise::Philox};
 use std::borrow::Cow;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{OnceLock, atomic::AtomicUsize, atomic::Ordering};
 
 /// One example.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,6 +46,9 @@ pub(super) fn check_index(index: usize, len: usize) -> Result<()> {
     Error::ensure(index < len, "sample index", format_args!("below {len}"), index)
 }
 
+/// The images of a data set are kept in memory when about all of them fit into this many bytes.
+pub const CACHE_BYTES: usize = 1 << 30;
+
 /// Decoded images kept in memory, up to a number of bytes; what is over is made anew each time.
 #[derive(Debug)]
 pub struct ImageCache {
@@ -89,13 +89,10 @@ pub struct FolderDataset {
 }
 
 impl FolderDataset {
-    /// Decoded images are kept in memory when about all of them fit into this many bytes.
-    pub const CACHE_BYTES: usize = 1 << 30;
-
     /// The folder's images with augmentation drawn from (seed, epoch, index). Errors: an invalid transform.
     pub fn new(folder: ImageFolder, transform: Transform, seed: u64) -> Result<Self> {
         transform.validate()?;
-        let cache = ImageCache::new(folder.files.len(), Self::CACHE_BYTES);
+        let cache = ImageCache::new(folder.files.len(), CACHE_BYTES);
         Ok(Self { folder, transform, seed, cache })
     }
 

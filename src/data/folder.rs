@@ -1,7 +1,6 @@
 //! Folders of images: `root/<class>/…/<file>`, as torchvision's `ImageFolder` reads them.
 
 use crate::{Error, Result};
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -18,9 +17,8 @@ pub struct ImageFolder {
 }
 
 impl ImageFolder {
-    /// Lists the images below each sub-folder of `root`.
-    ///
-    /// Errors: `root` cannot be read, holds no folder, a folder holds no image or has a name that is not UTF-8.
+    /// Lists the images below each sub-folder of `root`. Errors: `root` cannot be read, holds no folder, a folder holds
+    /// no image or has a name that is not UTF-8.
     pub fn open(root: impl AsRef<Path>) -> Result<Self> {
         let (folders, _) = list(root.as_ref())?;
         Error::ensure(!folders.is_empty(), root.as_ref().display(), "a sub-folder for each class", "none")?;
@@ -34,14 +32,13 @@ impl ImageFolder {
         Ok(Self { classes, files })
     }
 
-    /// For each class folder, named by its wordnet id, the class index of a model: `indices[label]`.
-    ///
-    /// `records` are (index, wnid, name), such as [`imagenet_classes`]. An error names the first folder not in them.
+    /// For each class folder, named by its wordnet id, the class index of a model: `indices[label]`. `records` are
+    /// (index, wnid, name), such as [`imagenet_classes`]. An error names the first folder not in them.
     pub fn class_indices(&self, records: &[(usize, &str, &str)]) -> Result<Vec<usize>> {
-        let by_wnid: HashMap<&str, usize> = records.iter().map(|&(index, wnid, _)| (wnid, index)).collect();
         let find = |class: &String| {
+            let record = records.iter().find(|(_, wnid, _)| wnid == class).map(|(index, ..)| *index);
             let expected = format!("one of {} wordnet ids", records.len());
-            by_wnid.get(class.as_str()).copied().ok_or_else(|| Error::invalid("class folder", expected, class))
+            record.ok_or_else(|| Error::invalid("class folder", expected, class))
         };
         self.classes.iter().map(find).collect()
     }
@@ -52,17 +49,10 @@ impl ImageFolder {
 pub fn loose_files<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths.iter().map(AsRef::as_ref) {
-        match std::fs::metadata(path).map_err(Error::io("read", path))?.is_dir() {
-            true => files.extend(walk(path)?),
-            false => files.push(path.to_path_buf()),
-        }
+        let is_folder = std::fs::metadata(path).map_err(Error::io("read", path))?.is_dir();
+        files.extend(if is_folder { walk(path)? } else { vec![path.to_path_buf()] });
     }
     Ok(files)
-}
-
-fn is_image(path: &Path) -> bool {
-    let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
-    EXTENSIONS.iter().any(|known| extension == *known)
 }
 
 /// The folders and the other entries of `folder`, each sorted by name; links are followed.
@@ -86,14 +76,15 @@ fn walk(root: &Path) -> Result<Vec<PathBuf>> {
         found.push((folder.into_os_string(), files));
     }
     found.sort();
-    let images: Vec<_> = found.into_iter().flat_map(|(_, files)| files).filter(|file| is_image(file)).collect();
+    let extension = |file: &PathBuf| file.extension().unwrap_or_default().to_ascii_lowercase();
+    let is_image = |file: &PathBuf| EXTENSIONS.iter().any(|known| extension(file) == *known);
+    let images: Vec<_> = found.into_iter().flat_map(|(_, files)| files).filter(is_image).collect();
     let expected = format_args!("at least one image ({})", EXTENSIONS.join(", "));
     Error::ensure(!images.is_empty(), root.display(), expected, "none").map(|()| images)
 }
 
-/// The 1000 ImageNet classes (index, wordnet id, name) in the label order of all official weights.
-///
-/// Two names occur twice: identify a class by index or wordnet id.
+/// The 1000 ImageNet classes (index, wordnet id, name) in the label order of all official weights. Two names occur
+/// twice: identify a class by index or wordnet id.
 pub fn imagenet_classes() -> &'static [(usize, &'static str, &'static str)] {
     static CLASSES: LazyLock<Vec<(usize, &str, &str)>> = LazyLock::new(|| {
         let lines = include_str!("imagenet_classes.txt").lines().filter_map(|line| line.split_once('\t'));

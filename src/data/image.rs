@@ -3,15 +3,13 @@
 //! JPEG (baseline and progressive; grey, YCbCr, RGB, CMYK, YCCK) by zune-jpeg, PNG (all colour types and depths,
 //! interlaced) by the png crate. The format is read from the content, not from the name. EXIF orientation, colour
 //! profiles, gamma and alpha are ignored, as Pillow's convert does.
-//!
 //! Against Pillow 13.0 PNGs are equal in every pixel, but for 16-bit grey, where the high byte is taken and Pillow cuts
 //! off at 255. JPEGs differ in the last bits of the inverse DCT and in chroma upsampling: over 100 ImageNet photographs
 //! by 0.060 levels in the mean, at most 8. A bad Huffman code inside a scan is an error here, libjpeg patches it over;
 //! a PNG cut in its last checksum is one too, Pillow takes it.
 
 use crate::{Error, Result};
-use std::io::Cursor;
-use std::path::Path;
+use std::{io::Cursor, path::Path};
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};
 
@@ -20,25 +18,31 @@ pub const MAX_PIXELS: u64 = 1 << 28;
 /// Files with more bytes are refused.
 pub const MAX_FILE_BYTES: u64 = 1 << 30;
 
-/// An 8-bit RGB image, `pixels[(y·width + x)·3 + channel]` (HWC).
+/// An 8-bit RGB image of at least one pixel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RgbImage {
-    /// Columns, at least 1.
-    pub width: usize,
-    /// Rows, at least 1.
-    pub height: usize,
-    /// width · height · 3 bytes.
-    pub pixels: Vec<u8>,
+    pub(super) width: usize,
+    pub(super) height: usize,
+    pub(super) pixels: Vec<u8>,
 }
 
 impl RgbImage {
     /// An image of the given pixels; an error unless both sides are positive and the length is width · height · 3.
     pub fn new(width: usize, height: usize, pixels: Vec<u8>) -> Result<Self> {
-        if width > 0 && height > 0 && width as u128 * height as u128 * 3 == pixels.len() as u128 {
-            return Ok(Self { width, height, pixels });
-        }
-        let expected = format!("{width} x {height} x 3 bytes, sides at least 1");
-        Err(Error::shape("RgbImage::new", expected, pixels.len()))
+        let fits = width > 0 && height > 0 && width as u128 * height as u128 * 3 == pixels.len() as u128;
+        let expected = format_args!("{width} x {height} x 3 bytes, sides at least 1");
+        Error::ensure_shape(fits, "RgbImage::new", expected, pixels.len())?;
+        Ok(Self { width, height, pixels })
+    }
+
+    /// Width and height.
+    pub fn size(&self) -> (usize, usize) {
+        (self.width, self.height)
+    }
+
+    /// The values, `[(y·width + x)·3 + channel]` (HWC).
+    pub fn pixels(&self) -> &[u8] {
+        &self.pixels
     }
 
     /// The bytes of row `y`.
@@ -119,10 +123,7 @@ fn run_jpeg(bytes: &[u8], strict: bool) -> Result<RgbImage, String> {
     if input == ColorSpace::YCCK {
         pixels = pixels.as_chunks::<4>().0.iter().flat_map(ycck_to_rgb).collect();
     }
-    if pixels.len() != width * height * 3 {
-        return Err(format!("damaged JPEG: {} components", info.components));
-    }
-    Ok(RgbImage { width, height, pixels })
+    RgbImage::new(width, height, pixels).map_err(|_| format!("damaged JPEG: {} components", info.components))
 }
 
 /// libjpeg's and Pillow's RGB of Adobe's inverted inks: round(v·K/255) with v = 255 − RGB(Y, Cb, Cr).

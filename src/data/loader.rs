@@ -4,11 +4,9 @@
 //! the consumer takes from the channels in turn. A sample depends on (index, epoch) alone.
 
 use super::dataset::{Dataset, Sample};
-use crate::noise::Philox;
-use crate::{Error, Result};
+use crate::{Error, Result, noise::Philox};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, mpsc::Receiver, mpsc::sync_channel};
 use std::thread;
 
 /// How an epoch is cut into batches, and by whom.
@@ -176,12 +174,11 @@ impl Epoch {
         let mut batch = Batch { images, labels: Vec::new(), indices: Vec::new() };
         while batch.labels.len() < size {
             let Some((index, sample)) = self.next_sample()? else { break };
-            if sample.pixels.len() != values || sample.label >= classes {
-                let expected = format!("sample {index} of {values} values, label below {classes}");
-                return Err(Error::shape("loader", expected, (sample.pixels.len(), sample.label)));
-            }
+            let (found, label) = (sample.pixels.len(), sample.label);
+            let expected = format_args!("sample {index} of {values} values, label below {classes}");
+            Error::ensure_shape(found == values && label < classes, "loader", expected, (found, label))?;
             batch.images.extend_from_slice(&sample.pixels);
-            batch.labels.push(sample.label);
+            batch.labels.push(label);
             batch.indices.push(index);
         }
         let (count, least) = (batch.labels.len(), if self.options.drop_last { size } else { 1 });

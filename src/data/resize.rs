@@ -59,7 +59,7 @@ fn taps(from: usize, to: usize, start: usize, len: usize, filter: Filter) -> Vec
         Filter::Bicubic => (2.0 * stretch, |x| cubic(x, -0.5)),
         Filter::Bilinear => (stretch, |x| (1.0 - x.abs()).max(0.0)),
     };
-    let one = |i: usize| {
+    let output = |i: usize| {
         let centre = (i as f64 + 0.5) * scale;
         let first = (centre - support + 0.5).max(0.0) as usize;
         let end = ((centre + support + 0.5) as usize).min(from);
@@ -72,7 +72,7 @@ fn taps(from: usize, to: usize, start: usize, len: usize, filter: Filter) -> Vec
         };
         Taps { first, weights: raw.into_iter().map(fixed).collect() }
     };
-    (start..start + len).map(one).collect()
+    (start..start + len).map(output).collect()
 }
 
 #[inline(always)]
@@ -111,7 +111,6 @@ fn vertical_row(rows: &[u8], weights: &[i32], sums: &mut [i32], out: &mut [u8]) 
 }
 
 /// The part `region` of the image resized to `width` × `height`, equal to resizing all and cropping, without the rest.
-///
 /// Errors: a zero size, a region outside the resized image, a region of more than 2²⁸ pixels.
 pub fn resize_region(image: &RgbImage, width: usize, height: usize, filter: Filter, region: Rect) -> Result<RgbImage> {
     check_rect(width, height, region, "resize")?;
@@ -158,9 +157,8 @@ pub fn short_side_size(width: usize, height: usize, side: usize) -> (usize, usiz
     if width <= height { (side, long(height, width)) } else { (long(width, height), side) }
 }
 
-/// The centred `size` × `size` square of a `width` × `height` image: offsets (side − size)/2 rounded half to even.
-///
-/// An error when the image is smaller than the square.
+/// The centred `size` × `size` square of a `width` × `height` image: offsets (side − size)/2 rounded half to even. An
+/// error when the image is smaller than the square.
 pub fn centre_rect(width: usize, height: usize, size: usize) -> Result<Rect> {
     let short = width.min(height);
     let fits = (1..=short).contains(&size);

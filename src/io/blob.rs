@@ -3,7 +3,7 @@
 use crate::{Error, Result};
 use half::{bf16, f16};
 
-/// The element type of a [`Blob`].
+/// The element type of a [`Blob`]; parses from its [`name`](Self::name).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString)]
 #[strum(serialize_all = "UPPERCASE")]
 #[expect(missing_docs, reason = "the names say it")]
@@ -34,11 +34,6 @@ impl BlobType {
     /// The name in safetensors files: `F64` … `BOOL`.
     pub fn name(self) -> &'static str {
         self.into()
-    }
-
-    /// The type with this safetensors name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        name.parse().ok()
     }
 
     /// Whether it is one of the four float types.
@@ -80,8 +75,7 @@ impl Blob {
     /// A blob of `bytes`; [`Error::Shape`] when their number is not `product(shape) * dtype.size()`.
     pub fn new(dtype: BlobType, shape: impl Into<Vec<usize>>, bytes: Vec<u8>) -> Result<Self> {
         let blob = Self { dtype, shape: shape.into(), bytes };
-        blob.check()?;
-        Ok(blob)
+        blob.check().map(|()| blob)
     }
 
     /// An F32 blob of `values`, as many as the product of `shape`.
@@ -101,12 +95,9 @@ impl Blob {
 
     /// [`Error::Shape`] when the number of bytes does not fit the shape.
     pub fn check(&self) -> Result<()> {
-        let bytes = self.count().and_then(|count| count.checked_mul(self.dtype.size()));
-        if bytes != Some(self.bytes.len()) {
-            let expected = format!("the bytes of {} {:?}", self.dtype.name(), self.shape);
-            return Err(Error::shape("blob", expected, self.bytes.len()));
-        }
-        Ok(())
+        let (bytes, found) = (self.count().and_then(|count| count.checked_mul(self.dtype.size())), self.bytes.len());
+        let expected = format_args!("the bytes of {} {:?}", self.dtype.name(), self.shape);
+        Error::ensure_shape(bytes == Some(found), "blob", expected, found)
     }
 
     /// The elements as f32, rounded where they do not fit; booleans are 0 and 1.
@@ -124,9 +115,7 @@ impl Blob {
     /// The elements of an integer or boolean blob; [`Error::Invalid`] for floats.
     pub fn to_i64(&self) -> Result<Vec<i64>> {
         self.check()?;
-        if self.dtype.is_float() {
-            return Err(Error::invalid("element type", "integers or booleans", self.dtype.name()));
-        }
+        Error::ensure(!self.dtype.is_float(), "element type", "integers or booleans", self.dtype.name())?;
         Ok(decode!(self, i64))
     }
 

@@ -1,6 +1,7 @@
 //! What parsers of untrusted files share: the fault they return, a cursor that never leaves its bytes, a memory budget.
 
 use crate::error::FileProblem;
+use std::fmt::Display;
 
 /// Why a file was refused, before the file's name is known.
 #[derive(Debug)]
@@ -14,6 +15,11 @@ pub(super) fn fault<T>(problem: FileProblem, detail: impl Into<String>) -> Resul
     Err(Fault { problem, detail: detail.into() })
 }
 
+/// A [`Fault`] unless `holds`; only then is the text made, so pass `format_args!`.
+pub(super) fn ensure(holds: bool, problem: FileProblem, detail: impl Display) -> Result<(), Fault> {
+    if holds { Ok(()) } else { fault(problem, detail.to_string()) }
+}
+
 /// Reads little-endian numbers and slices from `data`, starting at `at`.
 pub(super) struct Cursor<'a> {
     pub data: &'a [u8],
@@ -21,10 +27,6 @@ pub(super) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    pub fn new(data: &'a [u8], at: usize) -> Self {
-        Self { data, at }
-    }
-
     /// The next `count` bytes; `Truncated` when fewer are left.
     pub fn take(&mut self, count: u64) -> Result<&'a [u8], Fault> {
         let end = usize::try_from(count).ok().and_then(|count| self.at.checked_add(count));
@@ -50,30 +52,25 @@ impl<'a> Cursor<'a> {
     /// The bytes up to the next line feed, which is skipped.
     pub fn line(&mut self) -> Result<&'a [u8], Fault> {
         let rest = self.data.get(self.at..).unwrap_or_default();
-        match rest.iter().position(|byte| *byte == b'\n') {
-            Some(length) => self.take(length as u64 + 1).map(|line| &line[..length]),
-            None => fault(FileProblem::Truncated, "a line without an end"),
-        }
+        let length = rest.iter().position(|byte| *byte == b'\n');
+        let Some(length) = length else { return fault(FileProblem::Truncated, "a line without an end") };
+        self.take(length as u64 + 1).map(|line| &line[..length])
     }
 }
 
 /// How many bytes a file may still expand to: deflate, expanded or aliased tensors and repeated strings.
-pub(super) struct Budget {
-    left: u64,
-}
+pub(super) struct Budget(u64);
 
 impl Budget {
     /// Eight times the size of the file and 16 MiB.
     pub fn for_file(length: usize) -> Self {
-        Self { left: (length as u64).saturating_mul(8).saturating_add(16 << 20) }
+        Self((length as u64).saturating_mul(8).saturating_add(16 << 20))
     }
 
     /// Takes `bytes` from the budget.
     pub fn spend(&mut self, bytes: u64) -> Result<(), Fault> {
-        let Some(left) = self.left.checked_sub(bytes) else {
-            return fault(FileProblem::BadStorage, "the contents expand to far more than the file's size");
-        };
-        self.left = left;
-        Ok(())
+        let enough = bytes <= self.0;
+        self.0 = self.0.saturating_sub(bytes);
+        ensure(enough, FileProblem::BadStorage, "the contents expand to far more than the file's size")
     }
 }

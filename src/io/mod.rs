@@ -13,8 +13,7 @@ pub mod safetensors;
 pub use atomic::write_atomic;
 pub use blob::{Blob, BlobType};
 
-use crate::error::FileProblem;
-use crate::{Error, Result};
+use crate::{Error, Result, error::FileProblem};
 use guard::{Fault, fault};
 use std::path::{Path, PathBuf};
 
@@ -44,17 +43,15 @@ impl Value {
             Value::Float(value) => Some(*value),
             Value::Big(bytes) => {
                 let (sign, rest) = bytes.split_last()?;
-                let top = f64::from(*sign as i8);
-                Some(rest.iter().rev().fold(top, |value, byte| value * 256.0 + f64::from(*byte)))
+                Some(rest.iter().rev().fold((*sign as i8).into(), |value, byte| value * 256.0 + f64::from(*byte)))
             }
             _ => None,
         }
     }
 }
 
-/// The contents of a checkpoint file.
-///
-/// A name is the path in the nested dictionaries and lists, joined with `/`: `model/blocks.0.norm1.weight`.
+/// The contents of a checkpoint file. A name is the path in the nested dictionaries and lists, joined with `/`:
+/// `model/blocks.0.norm1.weight`.
 #[derive(Debug, Clone, Default)]
 pub struct Checkpoint {
     /// The file it came from.
@@ -90,9 +87,8 @@ fn find<'a, T>(list: &'a [(String, T)], name: &str) -> Option<&'a T> {
     list.iter().find(|(key, _)| key == name).map(|(_, value)| value)
 }
 
-/// Reads a checkpoint of any known format, told apart by its first bytes (base_models 10.1).
-///
-/// Errors: [`Error::Io`] when the file cannot be read, [`Error::File`] when it is damaged, hostile or of another kind.
+/// Reads a checkpoint of any known format, told apart by its first bytes (base_models 10.1). Errors: [`Error::Io`] when
+/// the file cannot be read, [`Error::File`] when it is damaged, hostile or of another kind.
 pub fn read(path: impl AsRef<Path>) -> Result<Checkpoint> {
     let path = path.as_ref();
     let data = std::fs::read(path).map_err(Error::io("read", path))?;
@@ -101,19 +97,20 @@ pub fn read(path: impl AsRef<Path>) -> Result<Checkpoint> {
 
 /// [`read`] of a file that is in memory already; `file` is what errors name.
 pub fn parse(file: &Path, data: &[u8]) -> Result<Checkpoint> {
-    let parsed = if data.starts_with(pth::ZIP_MAGIC) {
-        pth::parse_zip(data)
-    } else if data.starts_with(pth::LEGACY_MAGIC) {
-        pth::parse_legacy(data)
+    let parsed = if data.starts_with(pth::zip::MAGIC) {
+        pth::parse(data)
+    } else if data.starts_with(pth::legacy::MAGIC) {
+        pth::legacy::parse(data)
     } else if data.get(8) == Some(&b'{') {
         safetensors::parse(data)
-    } else if data.is_empty() || pth::LEGACY_MAGIC.starts_with(data) || pth::ZIP_MAGIC.starts_with(data) {
+    } else if pth::legacy::MAGIC.starts_with(data) || pth::zip::MAGIC.starts_with(data) {
         fault(FileProblem::Truncated, format!("{} bytes are no checkpoint", data.len()))
     } else {
         fault(FileProblem::UnknownFormat, "neither safetensors nor a .pth of PyTorch 0.1.10 or newer")
     };
+    let file = file.to_path_buf();
     match parsed {
-        Ok(checkpoint) => Ok(Checkpoint { file: file.to_path_buf(), ..checkpoint }),
-        Err(Fault { problem, detail }) => Err(Error::File { file: file.to_path_buf(), problem, detail }),
+        Ok(checkpoint) => Ok(Checkpoint { file, ..checkpoint }),
+        Err(Fault { problem, detail }) => Err(Error::File { file, problem, detail }),
     }
 }

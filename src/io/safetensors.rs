@@ -1,16 +1,11 @@
 //! The safetensors format (base_models 10.6): a u64 header length, a JSON header, the data.
 
-use super::guard::{Cursor, Fault, fault};
-use super::{Blob, BlobType, Checkpoint, write_atomic};
+use super::{Blob, Checkpoint, guard::*, write_atomic};
 use crate::error::FileProblem::{BadHeader, BadOffsets, Truncated, UnsupportedDtype};
 use crate::{Error, Result};
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
-use serde_json::{Value as Json, json};
-use std::collections::HashSet;
-use std::io::Write;
-use std::path::Path;
+use serde_json::{Value as Json, json, value::RawValue};
+use std::{collections::HashSet, io::Write, path::Path};
 
 const METADATA: &str = "__metadata__";
 const MAX_HEADER: u64 = 100_000_000;
@@ -24,40 +19,13 @@ struct Entry {
     data_offsets: (u64, u64),
 }
 
-/// The members of a JSON object in file order.
-struct Object<T>(Vec<(String, T)>);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        deserializer.deserialize_map(Object(Vec::new()))
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
-    type Value = Self;
-
-    fn expecting(&self, out: &mut std::fmt::Formatter) -> std::fmt::Result {
-        out.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> std::result::Result<Self, A::Error> {
-        while let Some(member) = map.next_entry()? {
-            self.0.push(member);
-        }
-        Ok(self)
-    }
-}
-
-/// Parses a JSON object, `what` in errors; a key that comes twice is one.
+/// The members of a JSON object in file order, `what` in errors; a key that comes twice is one.
 fn object<'a, T: Deserialize<'a>>(what: &str, text: &'a str) -> Result<Vec<(String, T)>, Fault> {
-    let members = match serde_json::from_str(text) {
-        Ok(Object(members)) => members,
-        Err(error) => return fault(BadHeader, format!("{what}: {error}")),
-    };
-    match repeated(members.iter().map(|(key, _)| key)) {
-        Some(key) => fault(BadHeader, format!("{what}: duplicate key {key}")),
-        None => Ok(members),
-    }
+    let mut json = serde_json::Deserializer::from_str(text);
+    let members = tuple_vec_map::deserialize(&mut json).and_then(|members| json.end().map(|()| members));
+    let members: Vec<(String, T)> = members.or_else(|error| fault(BadHeader, format!("{what}: {error}")))?;
+    let twice = repeated(members.iter().map(|(key, _)| key));
+    twice.map_or(Ok(()), |key| fault(BadHeader, format!("{what}: duplicate key {key}"))).map(|()| members)
 }
 
 /// The first name that was there before.
@@ -68,19 +36,15 @@ fn repeated<'a>(mut names: impl Iterator<Item = &'a String>) -> Option<&'a Strin
 
 /// Parses a whole file.
 pub(super) fn parse(data: &[u8]) -> Result<Checkpoint, Fault> {
-    let mut cursor = Cursor::new(data, 0);
+    let mut cursor = Cursor { data, at: 0 };
     let length = cursor.number(8)?;
-    if length > MAX_HEADER {
-        return fault(BadHeader, format!("header of {length} bytes, at most {MAX_HEADER} are allowed"));
-    }
+    let detail = format_args!("header of {length} bytes, at most {MAX_HEADER} are allowed");
+    ensure(length <= MAX_HEADER, BadHeader, detail)?;
     let text = std::str::from_utf8(cursor.take(length)?).or_else(|error| fault(BadHeader, error.to_string()))?;
     let (mut metadata, mut entries) = (Vec::new(), Vec::new());
     for (name, json) in object::<&RawValue>("header", text)? {
-        if name == METADATA {
-            metadata = object(METADATA, json.get())?;
-            continue;
-        }
         match serde_json::from_str::<Entry>(json.get()) {
+            _ if name == METADATA => metadata = object(METADATA, json.get())?,
             Ok(entry) => entries.push((name, entry)),
             Err(error) => return fault(BadHeader, format!("{name}: {error}")),
         }
@@ -98,26 +62,18 @@ fn check_cover(entries: &[(String, Entry)], length: u64) -> Result<(), Fault> {
     spans.sort();
     let mut covered = 0;
     for ((begin, end), name) in spans {
-        if begin > end {
-            return fault(BadOffsets, format!("{name}: begin {begin} after end {end}"));
-        }
-        if end > length {
-            return fault(Truncated, format!("{name}: ends at {end}, the data at {length}"));
-        }
-        if begin != covered {
-            let what = if begin < covered { "overlap" } else { "hole" };
-            return fault(BadOffsets, format!("{name}: {what}: begins at {begin}, expected {covered}"));
-        }
+        ensure(begin <= end, BadOffsets, format_args!("{name}: begin {begin} after end {end}"))?;
+        ensure(end <= length, Truncated, format_args!("{name}: ends at {end}, the data at {length}"))?;
+        let what = if begin < covered { "overlap" } else { "hole" };
+        let detail = format_args!("{name}: {what}: begins at {begin}, expected {covered}");
+        ensure(begin == covered, BadOffsets, detail)?;
         covered = end;
     }
-    if covered != length {
-        return fault(BadOffsets, format!("{} bytes after the last tensor", length - covered));
-    }
-    Ok(())
+    ensure(covered == length, BadOffsets, format_args!("{} bytes after the last tensor", length - covered))
 }
 
 fn blob(name: &str, entry: Entry, data: &[u8]) -> Result<Blob, Fault> {
-    let Some(dtype) = BlobType::from_name(&entry.dtype) else {
+    let Ok(dtype) = entry.dtype.parse() else {
         return fault(UnsupportedDtype, format!("{name}: element type {}", entry.dtype));
     };
     let (begin, end) = entry.data_offsets;
@@ -125,11 +81,10 @@ fn blob(name: &str, entry: Entry, data: &[u8]) -> Result<Blob, Fault> {
     Blob::new(dtype, entry.shape, bytes.to_vec()).or_else(|error| fault(BadOffsets, format!("{name}: {error}")))
 }
 
-/// Writes `tensors` and `metadata` to `path`, atomically.
-///
-/// The header keeps the given order; the data lie by falling element size, so every tensor is aligned. Reading and
-/// writing again gives the same bytes. Errors: [`Error::Shape`] for a blob whose bytes do not fit its shape,
-/// [`Error::Invalid`] for a name that is taken twice or reserved, [`Error::Io`].
+/// Writes `tensors` and `metadata` to `path`, atomically. The header keeps the given order; the data lie by falling
+/// element size, so every tensor is aligned. Reading and writing again gives the same bytes. Errors: [`Error::Shape`]
+/// for a blob whose bytes do not fit its shape, [`Error::Invalid`] for a name that is taken twice or reserved,
+/// [`Error::Io`].
 pub fn write(path: impl AsRef<Path>, tensors: &[(String, Blob)], metadata: &[(String, String)]) -> Result<()> {
     check_names(tensors)?;
     check_names(metadata)?;
@@ -161,8 +116,6 @@ pub fn write(path: impl AsRef<Path>, tensors: &[(String, Blob)], metadata: &[(St
 /// [`Error::Invalid`] when a name occurs twice or is reserved.
 pub(super) fn check_names<T>(named: &[(String, T)]) -> Result<()> {
     let names = || named.iter().map(|(name, _)| name);
-    match repeated(names()).or_else(|| names().find(|name| *name == METADATA)) {
-        Some(name) => Err(Error::invalid("tensor name", "unique and not reserved", name)),
-        None => Ok(()),
-    }
+    let wrong = repeated(names()).or_else(|| names().find(|name| *name == METADATA));
+    wrong.map_or(Ok(()), |name| Err(Error::invalid("tensor name", "unique and not reserved", name)))
 }

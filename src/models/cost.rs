@@ -19,8 +19,9 @@ pub struct LayerCost {
 }
 
 /// How multiply-accumulates are counted; two countings never share a column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Counting {
     /// The truth: what the matrix products of [`layers`] multiply, nothing else.
     Macs,
@@ -43,13 +44,7 @@ impl Counting {
 
     /// Its name on the command line and in the zoo.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Macs => "macs",
-            Self::Fvcore => "fvcore",
-            Self::SavitMasked => "savit-masked",
-            Self::SavitDeployed => "savit-deployed",
-            Self::SavitSurrogate => "savit-surrogate",
-        }
+        self.into()
     }
 
     /// The count of one image through `model`. `dense` is the model before pruning, which only `savit-masked` reads.
@@ -65,10 +60,9 @@ impl Counting {
     }
 }
 
-/// The cost of every tensor of a checkpoint, in its order, then of the attention products of every block.
-///
-/// Macs: the elements of a weight for every row that enters its layer, which are the `N` tokens, the `n` patches of the
-/// patch embedding and 1 for a head; attention `2·h·d·N²`. Base models, counting (b).
+/// The cost of every tensor of a checkpoint, in its order, then of the attention products of every block. Macs: the
+/// elements of a weight for every row that enters its layer, which are the `N` tokens, the `n` patches of the patch
+/// embedding and 1 for a head; attention `2·h·d·N²`. Base models, counting (b).
 pub fn layers(model: &Architecture) -> Vec<LayerCost> {
     let tokens = model.num_tokens();
     let tensors = deit::shapes(model).into_iter().map(|(name, shape)| {
@@ -100,19 +94,16 @@ pub fn macs(model: &Architecture) -> u64 {
 
 /// SAViT's masked count with its two parts; both parts include the classifier, the total counts it once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct MaskedFlops {
-    /// Attention and classifier.
     pub attn_only: u64,
-    /// MLPs and classifier.
     pub ffn_only: u64,
-    /// Everything.
     pub total: u64,
 }
 
-/// The masked-model counter: `n·D·3P² + Σ_l [2·D₀·N + 4·N·D·hd + 2·hd·N² + 2·N·D·f] + D₀·K` with `D₀` of `dense`.
-///
-/// The official formula multiplies dense counts by kept fractions in float32; this is its exact value. SAViT,
-/// official code, the "FLOPs reduction" of the logs.
+/// The masked-model counter: `n·D·3P² + Σ_l [2·D₀·N + 4·N·D·hd + 2·hd·N² + 2·N·D·f] + D₀·K` with `D₀` of `dense`. The
+/// official formula multiplies dense counts by kept fractions in float32; this is its exact value. SAViT, official
+/// code, the "FLOPs reduction" of the logs.
 pub fn savit_masked(model: &Architecture, dense: &Architecture) -> MaskedFlops {
     let (dim, dense_dim, tokens) = (model.embed_dim, dense.embed_dim, model.num_tokens());
     let classifier = product([dense_dim, model.num_classes]);

@@ -7,8 +7,7 @@
 use super::Architecture;
 use crate::nn::{Params, Pass, Site, Stream, Tokens};
 use crate::noise::{Philox, Stream as Draws};
-use crate::tensor::Tensor;
-use crate::{Error, Result, Var, ops};
+use crate::{Error, Result, Tensor, Var, ops};
 
 /// Names and shapes of all parameters, in the order of the official checkpoints.
 pub fn shapes(arch: &Architecture) -> Vec<(String, Vec<usize>)> {
@@ -59,10 +58,9 @@ pub(super) fn fresh(arch: &Architecture, seed: u64, name: &str, shape: &[usize])
 
 /// The logits of each head (`[B, classes]`; one, or class and distillation) for images `[B, 3, H, W]`.
 pub fn forward(arch: &Architecture, pass: &Pass, images: &Var) -> Result<Vec<Var>> {
-    let side = arch.img_size;
-    if images.shape().len() != 4 || images.shape()[1..] != [3, side, side] {
-        return Err(Error::shape("deit", format!("images [batch, 3, {side}, {side}]"), images.shape()));
-    }
+    let (side, found) = (arch.img_size, images.shape());
+    let fits = found.len() == 4 && found[1..] == [3, side, side];
+    Error::ensure_shape(fits, "deit", format_args!("images [batch, 3, {side}, {side}]"), found)?;
     let patches = ops::patch_embed(images, pass.var("patch_embed.proj.weight")?, pass.var("patch_embed.proj.bias")?)?;
     let patches = tap(pass, Site::PatchEmbed, patches)?;
     let first = ["cls_token", "dist_token"].into_iter().take(arch.extra_tokens());

@@ -8,11 +8,8 @@
 use super::interpolate::{self, side_of};
 use super::{Architecture, Block, Mixer, Model, Reduce, deit};
 use crate::io::{self, Blob, BlobType, Checkpoint, keys, pth, safetensors};
-use crate::nn::Params;
-use crate::tensor::{DType, Tensor};
-use crate::{Error, Result};
-use std::fmt::Display;
-use std::path::Path;
+use crate::{DType, Error, Result, Tensor, nn::Params};
+use std::{fmt::Display, path::Path};
 
 /// Metadata key of the architecture.
 pub const ARCHITECTURE: &str = "espalier.architecture";
@@ -47,13 +44,12 @@ impl Default for LoadOptions {
 }
 
 impl Model {
-    /// Reads a `.pth` or safetensors file. Other float types become `f32`.
-    ///
-    /// The architecture is that of `options`, else the file's own, else read off the shapes: heads are
-    /// `rows(qkv) / (3 head_dim)`, the image size comes from the position embedding. Only for the caller's architecture
-    /// positions of another grid are resized (base_models 1.5). Errors name file, key, what was expected and found:
-    /// [`Error::Io`], [`Error::File`] for a damaged file, [`Error::Key`] for missing, unexpected, misshapen or
-    /// non-finite tensors, [`Error::Invalid`] for an architecture that no model can have.
+    /// Reads a `.pth` or safetensors file. Other float types become `f32`. The architecture is that of `options`, else
+    /// the file's own, else read off the shapes: heads are `rows(qkv) / (3 head_dim)`, the image size comes from the
+    /// position embedding. Only for the caller's architecture positions of another grid are resized (base_models 1.5).
+    /// Errors name file, key, what was expected and found: [`Error::Io`], [`Error::File`] for a damaged file,
+    /// [`Error::Key`] for missing, unexpected, misshapen or non-finite tensors, [`Error::Invalid`] for an architecture
+    /// that no model can have.
     pub fn load(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Model> {
         Self::from_checkpoint(io::read(path)?, options)
     }
@@ -66,14 +62,11 @@ impl Model {
         let tensor = |(name, blob): (String, Blob)| to_tensor(&file, &name, &blob).map(|tensor| (name, tensor));
         let params = tensors.into_iter().map(tensor).collect::<Result<_>>()?;
         let mut weights = Weights { file, params };
-        let arch = match (&options.arch, own) {
-            (Some(arch), _) => arch.clone(),
-            (None, own) => {
-                let mut arch = own.map_or_else(|| weights.infer(options.head_dim), Ok)?;
-                arch.distilled &= !options.drop_distillation;
-                arch
-            }
+        let mut arch = match options.arch.clone().or(own) {
+            Some(arch) => arch,
+            None => weights.infer(options.head_dim)?,
         };
+        arch.distilled &= options.arch.is_some() || !options.drop_distillation;
         arch.validate()?;
         // A header may claim a million blocks; the tensors that are there bound what is worth listing.
         let (blocks, there) = (arch.blocks.len(), weights.params.len());
@@ -81,14 +74,13 @@ impl Model {
         weights.ensure(blocks <= there.max(1) || options.arch.is_some(), ARCHITECTURE, expected, found)?;
         weights.distillation(&arch, options.drop_distillation)?;
         if options.arch.is_some() {
-            weights.positions(&arch)?;
+            weights.positions(&arch);
         }
         weights.heads(&arch, options.new_head.then_some(options.seed))?;
         Model::new(arch, weights.params, &weights.file)
     }
 
     /// Writes safetensors with the architecture and `stage`, atomically. Reading and writing again gives equal bytes.
-    ///
     /// Errors: [`Error::Io`]; a file that was there stays as it was then.
     pub fn save(&self, path: impl AsRef<Path>, stage: &str) -> Result<()> {
         let arch = serde_json::to_string(self.arch()).map_err(|e| Error::invalid("architecture", "JSON", e))?;
@@ -97,9 +89,8 @@ impl Model {
     }
 
     /// Writes the official form of PyTorch files, `{"model": state_dict}`, atomically. It carries no metadata, so a
-    /// reader needs the width of the heads when it is not 64.
-    ///
-    /// Errors: [`Error::Invalid`] for more than 4 GiB, [`Error::Io`].
+    /// reader needs the width of the heads when it is not 64. Errors: [`Error::Invalid`] for more than 4 GiB,
+    /// [`Error::Io`].
     pub fn save_pth(&self, path: impl AsRef<Path>) -> Result<()> {
         pth::write(path, &self.blobs()?, Some("model"))
     }
@@ -113,13 +104,12 @@ impl Model {
 fn architecture(checkpoint: &Checkpoint) -> Result<Option<Architecture>> {
     let file = checkpoint.file.display().to_string();
     let find = |name: &str| checkpoint.metadata.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-    if let Some(found) = find(FORMAT_VERSION).filter(|found| *found != VERSION) {
-        return Err(key_error(&file, FORMAT_VERSION, VERSION, found));
-    }
+    let version = find(FORMAT_VERSION).unwrap_or(VERSION);
+    Error::ensure_key(version == VERSION, &file, FORMAT_VERSION, VERSION, version)?;
     let Some(json) = find(ARCHITECTURE) else { return Ok(None) };
     let parsed = serde_json::from_str::<Architecture>(json).map_err(|error| error.to_string());
     let checked = parsed.and_then(|arch| arch.validate().map(|()| arch).map_err(|error| error.to_string()));
-    checked.map(Some).map_err(|error| key_error(&file, ARCHITECTURE, "an architecture", error))
+    checked.map(Some).map_err(|error| Error::key(&file, ARCHITECTURE, "an architecture", error))
 }
 
 /// A float tensor for a file.
@@ -136,19 +126,12 @@ pub fn to_blob(tensor: &Tensor) -> Result<Blob> {
 
 /// An `f32` tensor from a file; an error naming file and key for integers and values that are not finite.
 pub fn to_tensor(file: &str, name: &str, blob: &Blob) -> Result<Tensor> {
-    if !blob.dtype.is_float() {
-        return Err(key_error(file, name, "a float type", blob.dtype.name()));
-    }
+    Error::ensure_key(blob.dtype.is_float(), file, name, "a float type", blob.dtype.name())?;
     let values = blob.to_f32()?;
     if let Some(bad) = values.iter().position(|value| !value.is_finite()) {
-        return Err(key_error(file, name, "finite values", format!("{} at element {bad}", values[bad])));
+        return Err(Error::key(file, name, "finite values", format!("{} at element {bad}", values[bad])));
     }
     Tensor::from_slice(blob.shape.as_slice(), &values)
-}
-
-/// An [`Error::Key`].
-pub(super) fn key_error(file: &str, key: &str, expected: impl Into<String>, found: impl Into<String>) -> Error {
-    Error::Key { file: file.into(), key: key.into(), expected: expected.into(), found: found.into() }
 }
 
 /// Names and float tensors of a checkpoint that are on their way into a model.
@@ -159,11 +142,11 @@ struct Weights {
 
 impl Weights {
     fn error(&self, key: &str, expected: impl Into<String>, found: impl Into<String>) -> Error {
-        key_error(&self.file, key, expected, found)
+        Error::key(&self.file, key, expected, found)
     }
 
     fn ensure(&self, holds: bool, key: &str, expected: impl Display, found: impl Display) -> Result<()> {
-        if holds { Ok(()) } else { Err(self.error(key, expected.to_string(), found.to_string())) }
+        Error::ensure_key(holds, &self.file, key, expected, found)
     }
 
     /// The shape of `key`, which must have `rank` axes.
@@ -191,10 +174,9 @@ impl Weights {
         let [num_classes, _] = self.shape("head.weight")?;
         let [_, tokens, _] = self.shape("pos_embed")?;
         let distilled = self.params.find("dist_token").is_some();
-        let grid = tokens
-            .checked_sub(1 + usize::from(distilled))
-            .and_then(side_of)
-            .ok_or_else(|| self.error("pos_embed", "rows of a square grid and the extra tokens", tokens.to_string()))?;
+        let grid = tokens.checked_sub(1 + usize::from(distilled)).and_then(side_of);
+        let misfit = || self.error("pos_embed", "rows of a square grid and the extra tokens", tokens.to_string());
+        let grid = grid.ok_or_else(misfit)?;
         let block = |i: usize| {
             let key = format!("blocks.{i}.attn.qkv.weight");
             let ([rows, _], [hidden, _]) = (self.shape(&key)?, self.shape(&format!("blocks.{i}.mlp.fc1.weight"))?);
@@ -233,17 +215,12 @@ impl Weights {
     }
 
     /// Resizes the position embedding to the grid of `arch`; what is no grid at all is left for the shape check.
-    fn positions(&mut self, arch: &Architecture) -> Result<()> {
-        let (extra, table) = (arch.extra_tokens(), self.params.find("pos_embed"));
-        let is_grid = |table: &&Tensor| match **table.shape() {
-            [1, rows, dim] => dim == arch.embed_dim && rows.checked_sub(extra).and_then(side_of).is_some(),
-            _ => false,
-        };
-        if let Some(table) = table.filter(is_grid) {
-            let resized = interpolate::pos_embed(table, extra, arch.grid())?;
+    fn positions(&mut self, arch: &Architecture) {
+        let table = self.params.find("pos_embed").filter(|table| table.shape().ends_with(&[arch.embed_dim]));
+        let resize = |table: &Tensor| interpolate::pos_embed(table, arch.extra_tokens(), arch.grid()).ok();
+        if let Some(resized) = table.and_then(resize) {
             self.params.insert("pos_embed", resized);
         }
-        Ok(())
     }
 
     /// Fresh heads in place of missing ones and of those for another number of classes, when a seed is given.
@@ -253,18 +230,16 @@ impl Weights {
             let (key, bias) = (format!("{head}.weight"), format!("{head}.bias"));
             let shape = self.params.find(&key).map(|weight| weight.shape());
             let rows = shape.map(|shape| shape.first().copied().unwrap_or(0));
-            match (rows, seed) {
-                (Some(rows), _) if rows == classes => {}
-                (_, Some(seed)) => {
-                    self.params.insert(&*key, deit::fresh(arch, seed, &key, &[classes, dim])?);
-                    self.params.insert(&*bias, deit::fresh(arch, seed, &bias, &[classes])?);
-                }
+            if rows == Some(classes) {
+                continue;
+            }
+            if let Some(seed) = seed {
+                self.params.insert(&*key, deit::fresh(arch, seed, &key, &[classes, dim])?);
+                self.params.insert(&*bias, deit::fresh(arch, seed, &bias, &[classes])?);
+            } else if let Some(rows) = rows.filter(|_| shape.is_some_and(|shape| shape.ends_with(&[dim]))) {
                 // A head of another width belongs to another model; the shape check names the first misfit then.
-                (Some(rows), None) if shape.is_some_and(|shape| shape.ends_with(&[dim])) => {
-                    let expected = format!("{classes} classes (a new head can be asked for)");
-                    return Err(self.error(&key, expected, format!("{rows} classes")));
-                }
-                _ => {}
+                let expected = format!("{classes} classes (a new head can be asked for)");
+                return Err(self.error(&key, expected, format!("{rows} classes")));
             }
         }
         Ok(())

@@ -3,16 +3,13 @@
 //! Cubic convolution with `a = -0.75` at half-pixel centres, indices clamped at the border, no antialiasing: source
 //! coordinate `(i + 0.5) · old / new - 0.5`. (Image resizing is another kernel: `data::resize`.)
 
-use crate::data::resize::cubic;
-use crate::tensor::Tensor;
-use crate::{Error, Result};
+use crate::{Error, Result, Tensor, data::resize::cubic};
 
 const A: f64 = -0.75;
 /// The longest side of a grid: beyond any model, below any overflow.
 const MAX_SIDE: usize = 1 << 12;
 
 /// `pos_embed [1, extra + old², D]` for a grid of `new × new`: the `extra` first rows stay. Source: DeiT's fine-tuning.
-///
 /// Errors: another rank or leading length, patches that are no square, a side of 0 or above 4096.
 pub fn pos_embed(table: &Tensor, extra: usize, new: usize) -> Result<Tensor> {
     let (width, ranked) = (table.dim(2), table.shape().len() == 3 && table.dim(0) == 1);
@@ -24,10 +21,9 @@ pub fn pos_embed(table: &Tensor, extra: usize, new: usize) -> Result<Tensor> {
     Ok(Tensor::from_slice([1, extra + new * new, width], &resized)?.to_dtype(table.dtype()))
 }
 
-/// A relative-position-bias table `[side², heads]`, seen as an image of `heads` channels, for `new_side²` rows; a window
-/// of `M` has `side = 2M - 1`. Source: Swin's loading of checkpoints with another window.
-///
-/// Errors: another rank, rows that are no square, a side of 0 or above 4096.
+/// A relative-position-bias table `[side², heads]`, seen as an image of `heads` channels, for `new_side²` rows; a
+/// window of `M` has `side = 2M - 1`. Source: Swin's loading of checkpoints with another window. Errors: another rank,
+/// rows that are no square, a side of 0 or above 4096.
 pub fn bias_table(table: &Tensor, new_side: usize) -> Result<Tensor> {
     match **table.shape() {
         [rows, heads] if side_of(rows).is_some() => {

@@ -1,11 +1,8 @@
 //! A model: an architecture and its parameters.
 
-use super::file::key_error;
 use super::{Architecture, deit};
 use crate::nn::{Params, Pass};
-use crate::tensor::Tensor;
-use crate::{Error, Result, Var, ops};
-use std::collections::HashSet;
+use crate::{Error, Result, Tensor, Var, ops};
 
 /// An architecture with parameters that fit it.
 #[derive(Clone, Debug)]
@@ -25,27 +22,27 @@ impl Model {
     pub fn new(arch: Architecture, params: Params, source: &str) -> Result<Self> {
         arch.validate()?;
         let shapes = Self::shapes(&arch);
-        // A tensor of another shape says most about what went wrong, so it comes before the lists.
+        let (mut ordered, mut missing) = (Params::default(), Vec::new());
         for (name, shape) in &shapes {
-            if let Some(tensor) = params.find(name).filter(|tensor| **tensor.shape() != **shape) {
-                return Err(key_error(source, name, format!("{shape:?}"), format!("{:?}", tensor.shape())));
+            match params.find(name) {
+                // A tensor of another shape says most about what went wrong, so it comes before the lists.
+                Some(tensor) if **tensor.shape() != **shape => {
+                    return Err(Error::key(source, name, format!("{shape:?}"), format!("{:?}", tensor.shape())));
+                }
+                Some(tensor) => ordered.insert(name, tensor.clone()),
+                None => missing.push(name.as_str()),
             }
         }
-        let known: HashSet<&str> = shapes.iter().map(|(name, _)| name.as_str()).collect();
-        let names = shapes.iter().map(|(name, _)| name.as_str());
-        let missing: Vec<&str> = names.filter(|name| params.find(name).is_none()).collect();
-        let extra: Vec<&str> = params.iter().map(|(name, _)| name).filter(|name| !known.contains(name)).collect();
+        let extra: Vec<&str> =
+            params.iter().map(|(name, _)| name).filter(|name| ordered.find(name).is_none()).collect();
         let found = match (missing.len(), extra.len()) {
-            (0, 0) => {
-                let ordered = shapes.iter().map(|(name, _)| Ok((name.clone(), params.get(name)?.clone())));
-                return Ok(Self { params: ordered.collect::<Result<_>>()?, arch });
-            }
+            (0, 0) => return Ok(Self { params: ordered, arch }),
             (0, _) => "unexpected".into(),
             (_, 0) => "missing".into(),
             (first, _) => format!("the first {first} missing, the others unexpected"),
         };
         let keys = [missing, extra].concat().join(", ");
-        Err(key_error(source, &keys, format!("the {} keys of the model", shapes.len()), found))
+        Err(Error::key(source, keys, format!("the {} keys of the model", shapes.len()), found))
     }
 
     /// Names and shapes of the parameters of `arch`, in order.

@@ -1,9 +1,9 @@
 //! Published models by name, with the figures that their papers, model zoos and logs give (`zoo.toml`).
 
-use super::cost::Counting;
-use super::{Architecture, Mixer};
+use super::{Architecture, Block, Mixer, Reduce, cost::Counting};
 use crate::{Error, Result};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 
 /// A published count of multiply-accumulates.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -18,42 +18,36 @@ pub struct Count {
     pub rounded_to: u64,
 }
 
-/// What was published about a model; nothing here is computed by this crate.
+/// What was published about a model; nothing here is computed by this crate. ImageNet accuracies in percent, trainable
+/// parameters, multiply-accumulates, and where the figures come from.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "the lines above say it")]
 pub struct Figures {
-    /// ImageNet top-1 accuracy in percent.
     pub top1: Option<f64>,
-    /// ImageNet top-5 accuracy in percent.
     pub top5: Option<f64>,
-    /// Trainable parameters.
     pub params: Option<u64>,
-    /// Multiply-accumulates, each under a named counting.
     pub count: Vec<Count>,
-    /// Where the figures come from.
     pub source: String,
 }
 
-/// A published model.
+/// A published model: its name (the official one where there is one), the name of the official checkpoint's `file`, and
+/// of the `dense` model that it was pruned from.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "the lines above say it")]
 pub struct ZooEntry {
-    /// Its name, the official one where there is one.
     pub name: String,
-    /// File name of the official checkpoint.
     pub file: Option<String>,
-    /// Name of the model that it was pruned from.
     pub dense: Option<String>,
-    /// The model.
     pub architecture: Architecture,
-    /// Published figures.
     pub published: Figures,
 }
 
 /// Every published model, in the order of `zoo.toml`.
 pub fn zoo() -> Result<Vec<ZooEntry>> {
-    let file: File =
-        toml::from_str(include_str!("zoo.toml")).map_err(|error| Error::invalid("zoo.toml", "a model list", error))?;
-    file.model.into_iter().map(Row::entry).collect()
+    let lists = toml::from_str::<BTreeMap<String, Vec<Row>>>(include_str!("zoo.toml"));
+    let lists = lists.map_err(|error| Error::invalid("zoo.toml", "a model list", error))?;
+    lists.into_values().flatten().map(Row::entry).collect()
 }
 
 /// The model called `name`; the error lists the known names.
@@ -62,11 +56,6 @@ pub fn find(name: &str) -> Result<ZooEntry> {
     let known = entries.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>().join(", ");
     let found = entries.into_iter().find(|entry| entry.name == name);
     found.ok_or_else(|| Error::invalid("model", format!("one of {known}"), name))
-}
-
-#[derive(Deserialize)]
-struct File {
-    model: Vec<Row>,
 }
 
 /// One number for all blocks, or one for each.
@@ -101,14 +90,14 @@ impl Row {
             PerBlock::All(heads) => vec![heads; 12],
             PerBlock::Each(heads) => heads,
         };
-        let mut architecture = Architecture::deit(self.img_size.unwrap_or(224), 16, self.embed_dim, heads.len(), 1);
-        architecture.distilled = self.distilled;
         let hidden = self.hidden.unwrap_or_else(|| vec![4 * self.embed_dim; heads.len()]);
         let what = format_args!("{name}.hidden");
         Error::ensure(hidden.len() == heads.len(), what, format_args!("{} blocks", heads.len()), hidden.len())?;
-        for (block, (heads, hidden)) in architecture.blocks.iter_mut().zip(heads.into_iter().zip(hidden)) {
-            (block.mixer, block.hidden) = (Mixer::Attention { heads, head_dim: 64 }, hidden);
-        }
+        let block =
+            |(heads, hidden)| Block { mixer: Mixer::Attention { heads, head_dim: 64 }, hidden, reduce: Reduce::None };
+        let blocks = heads.into_iter().zip(hidden).map(block).collect();
+        let plain = Architecture::deit(self.img_size.unwrap_or(224), 16, self.embed_dim, 0, 1);
+        let architecture = Architecture { distilled: self.distilled, blocks, ..plain };
         architecture.validate()?;
         Ok(ZooEntry { name, file, dense, architecture, published })
     }

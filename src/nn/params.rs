@@ -52,8 +52,7 @@ impl Params {
 
 /// The error of a name that no parameter has.
 pub(super) fn missing(name: &str) -> Error {
-    let (key, expected, found) = (name.to_string(), "a parameter".to_string(), "none".to_string());
-    Error::Key { file: "model".into(), key, expected, found }
+    Error::key("model", name, "a parameter", "none")
 }
 
 impl FromIterator<(String, Tensor)> for Params {

@@ -3,18 +3,15 @@
 //! The pickle is parsed into a list of values and nothing in it is ever called: a class or function outside a short
 //! allow-list is an error for the whole file, wherever it stands.
 
-mod legacy;
+pub(super) mod legacy;
 mod pickle;
 mod tensors;
 mod write;
-mod zip;
+pub(super) mod zip;
 
-pub(super) use legacy::{MAGIC as LEGACY_MAGIC, parse as parse_legacy};
 pub use write::write;
-pub(super) use zip::MAGIC as ZIP_MAGIC;
 
-use super::guard::{Budget, Fault, fault};
-use super::{BlobType, Checkpoint};
+use super::{BlobType, Checkpoint, guard::*};
 use crate::error::FileProblem::{BadArchive, BadPickle, UnsupportedByteorder};
 
 /// PyTorch's name of the storage class of each element type.
@@ -37,32 +34,28 @@ fn bad<T>(detail: impl Into<String>) -> Result<T, Fault> {
 }
 
 /// Parses a file in the zip format.
-pub(super) fn parse_zip(data: &[u8]) -> Result<Checkpoint, Fault> {
+pub(super) fn parse(data: &[u8]) -> Result<Checkpoint, Fault> {
     let zip = zip::open(data)?;
     let archive = zip::Archive::new(&zip)?;
     let mut budget = Budget::for_file(data.len());
     let root = find_root(&archive)?;
-    if let Some(order) = archive.read(&format!("{root}byteorder"), &mut budget)?
-        && order.trim_ascii() != b"little"
-    {
-        return fault(UnsupportedByteorder, format!("byte order {:?}", order.escape_ascii().to_string()));
+    if let Some(order) = archive.read(&format!("{root}byteorder"), &mut budget)? {
+        let detail = format_args!("byte order {:?}", order.escape_ascii().to_string());
+        ensure(order.trim_ascii() == b"little", UnsupportedByteorder, detail)?;
     }
     let stream = archive.read(&format!("{root}data.pkl"), &mut budget)?.unwrap_or_default();
     let pickle = pickle::parse(&stream, 0)?;
-    if pickle.end != stream.len() {
-        return bad(format!("{} bytes after the end of data.pkl", stream.len() - pickle.end));
-    }
+    let rest = stream.len() - pickle.end;
+    ensure(rest == 0, BadPickle, format_args!("{rest} bytes after the end of data.pkl"))?;
     tensors::collect(&pickle, &mut budget, &|key, budget| archive.read(&format!("{root}data/{key}"), budget))
 }
 
 /// The folder in the archive that has a `data.pkl`, with its slash.
 fn find_root<'a>(archive: &zip::Archive<'a>) -> Result<&'a str, Fault> {
-    let mut roots = archive.names().filter_map(|name| name.strip_suffix("data.pkl"));
+    let mut roots = archive.entries.keys().filter_map(|name| name.strip_suffix("data.pkl"));
     let Some(root) = roots.find(|root| root.ends_with('/') && root.matches('/').count() == 1) else {
         return fault(BadArchive, "no data.pkl: not a file of torch.save");
     };
-    if archive.names().any(|name| name.strip_prefix(root) == Some("constants.pkl")) {
-        return fault(BadArchive, "a TorchScript archive: save the state_dict instead");
-    }
-    Ok(root)
+    let script = archive.entries.contains_key(&*format!("{root}constants.pkl"));
+    ensure(!script, BadArchive, "a TorchScript archive: save the state_dict instead").map(|()| root)
 }

@@ -6,10 +6,8 @@
 use super::tensors::{Storage, View, rebuild_tensor, storage};
 use super::{STORAGES, bad};
 use crate::error::FileProblem::{UnsafeGlobal, UnsupportedOpcode};
-use crate::io::BlobType;
-use crate::io::guard::{Cursor, Fault, fault};
-use std::collections::HashMap;
-use std::rc::Rc;
+use crate::io::{BlobType, guard::*};
+use std::{collections::HashMap, rc::Rc};
 
 /// Index of a value.
 pub type Id = u32;
@@ -68,13 +66,13 @@ fn kind_of(module: &str, name: &str) -> Option<Kind> {
         ("torch._utils", "_rebuild_tensor_v2") => Kind::Tensor,
         ("torch._utils", "_rebuild_parameter") | ("torch", "Size") => Kind::First,
         ("builtins" | "__builtin__", "set" | "frozenset") => Kind::First,
-        ("torch", "device") => Kind::Inert,
-        ("torch", "float64" | "double" | "float32" | "float" | "float16" | "half" | "bfloat16") => Kind::Inert,
+        ("torch", "device" | "float64" | "double" | "float32" | "float" | "float16" | "half" | "bfloat16") => {
+            Kind::Inert
+        }
         ("torch", "int64" | "int32" | "int16" | "int8" | "uint8" | "bool" | "complex64") => Kind::Inert,
         ("torch", name) => Kind::Storage(STORAGES.iter().find(|(class, _)| *class == name)?.1),
         ("argparse", "Namespace") | ("yacs.config", "CfgNode") => Kind::Inert,
-        ("collections", "defaultdict") | ("_codecs", "encode") => Kind::Inert,
-        ("numpy", "dtype" | "ndarray") => Kind::Inert,
+        ("collections", "defaultdict") | ("_codecs", "encode") | ("numpy", "dtype" | "ndarray") => Kind::Inert,
         ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar" | "_reconstruct") => Kind::Inert,
         ("pathlib" | "pathlib._local", name) if name.ends_with("Path") => Kind::Inert,
         ("datetime" | "omegaconf", _) => Kind::Inert,
@@ -86,7 +84,8 @@ fn kind_of(module: &str, name: &str) -> Option<Kind> {
 /// A parsed pickle.
 #[derive(Debug)]
 pub struct Pickle<'a> {
-    nodes: Vec<Node<'a>>,
+    /// The values by [`Id`].
+    pub nodes: Vec<Node<'a>>,
     /// The value that was pickled.
     pub root: Id,
     /// Where the stream goes on after the STOP opcode.
@@ -98,30 +97,19 @@ impl<'a> Pickle<'a> {
     pub fn node(&self, id: Id) -> &Node<'a> {
         self.nodes.get(id as usize).unwrap_or(&Node::None)
     }
-
-    /// Every storage that is mentioned.
-    pub fn storages(&self) -> impl Iterator<Item = &Storage<'a>> {
-        self.nodes.iter().filter_map(|node| match node {
-            Node::Storage(storage) => Some(&**storage),
-            _ => None,
-        })
-    }
 }
 
 /// Parses the pickle that starts at `data[start]`, up to its STOP opcode.
 pub fn parse(data: &[u8], start: usize) -> Result<Pickle<'_>, Fault> {
     let pickle = Pickle { nodes: Vec::new(), root: 0, end: 0 };
-    let input = Cursor::new(data, start);
+    let input = Cursor { data, at: start };
     let mut machine = Machine { input, pickle, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
     loop {
         match machine.input.number(1)? as u8 {
-            b'.' => break,
+            b'.' => return Ok(Pickle { root: machine.top()?, end: machine.input.at, ..machine.pickle }), // STOP
             opcode => machine.step(opcode)?,
         }
     }
-    machine.pickle.root = machine.pop()?;
-    machine.pickle.end = machine.input.at;
-    Ok(machine.pickle)
 }
 
 struct Machine<'a> {
@@ -137,32 +125,32 @@ impl<'a> Machine<'a> {
     /// Executes one opcode: a new value for the stack, or what [`Machine::arrange`] does.
     fn step(&mut self, opcode: u8) -> Result<(), Fault> {
         let node = match opcode {
-            b'N' => Node::None,                                                      // NONE
-            0x88 => Node::Bool(true),                                                // NEWTRUE
-            0x89 => Node::Bool(false),                                               // NEWFALSE
-            b'J' => Node::Int((self.input.number(4)? as i32).into()),                // BININT
-            b'K' => Node::Int(self.input.number(1)? as i64),                         // BININT1
-            b'M' => Node::Int(self.input.number(2)? as i64),                         // BININT2
-            b'G' => Node::Float(f64::from_bits(self.input.number(8)?.swap_bytes())), // BINFLOAT
-            0x8a => long(self.input.counted(1)?),                                    // LONG1
-            0x8b => long(self.input.counted(4)?),                                    // LONG4
-            0x8c => self.text(1)?,                                                   // SHORT_BINUNICODE
-            b'X' => self.text(4)?,                                                   // BINUNICODE
-            0x8d => self.text(8)?,                                                   // BINUNICODE8
-            b'U' => python2_text(self.input.counted(1)?),                            // SHORT_BINSTRING
-            b'T' => python2_text(self.input.counted(4)?),                            // BINSTRING
-            b'C' => Node::Bytes(self.input.counted(1)?),                             // SHORT_BINBYTES
-            b'B' => Node::Bytes(self.input.counted(4)?),                             // BINBYTES
-            0x8e => Node::Bytes(self.input.counted(8)?),                             // BINBYTES8
-            b']' | 0x8f => Node::List(Vec::new()),                                   // EMPTY_LIST, EMPTY_SET
-            b'}' => Node::Dict(Vec::new()),                                          // EMPTY_DICT
-            b')' => Node::Tuple(Vec::new()),                                         // EMPTY_TUPLE
-            0x85..=0x87 => Node::Tuple(self.pop_some(usize::from(opcode - 0x84))?),  // TUPLE1 to TUPLE3
-            b't' => Node::Tuple(self.pop_mark()?),                                   // TUPLE
-            0x91 => Node::List(self.pop_mark()?),                                    // FROZENSET
-            b'c' => self.global()?,                                                  // GLOBAL
-            0x93 => self.stack_global()?,                                            // STACK_GLOBAL
-            b'Q' => self.storage()?,                                                 // BINPERSID
+            b'N' => Node::None,                                                           // NONE
+            0x88 => Node::Bool(true),                                                     // NEWTRUE
+            0x89 => Node::Bool(false),                                                    // NEWFALSE
+            b'J' => Node::Int((self.input.number(4)? as i32).into()),                     // BININT
+            b'K' => Node::Int(self.input.number(1)? as i64),                              // BININT1
+            b'M' => Node::Int(self.input.number(2)? as i64),                              // BININT2
+            b'G' => Node::Float(f64::from_bits(self.input.number(8)?.swap_bytes())),      // BINFLOAT
+            0x8a => long(self.input.counted(1)?),                                         // LONG1
+            0x8b => long(self.input.counted(4)?),                                         // LONG4
+            0x8c => self.text(1)?,                                                        // SHORT_BINUNICODE
+            b'X' => self.text(4)?,                                                        // BINUNICODE
+            0x8d => self.text(8)?,                                                        // BINUNICODE8
+            b'U' => python2_text(self.input.counted(1)?),                                 // SHORT_BINSTRING
+            b'T' => python2_text(self.input.counted(4)?),                                 // BINSTRING
+            b'C' => Node::Bytes(self.input.counted(1)?),                                  // SHORT_BINBYTES
+            b'B' => Node::Bytes(self.input.counted(4)?),                                  // BINBYTES
+            0x8e => Node::Bytes(self.input.counted(8)?),                                  // BINBYTES8
+            b']' | 0x8f => Node::List(Vec::new()),                                        // EMPTY_LIST, EMPTY_SET
+            b'}' => Node::Dict(Vec::new()),                                               // EMPTY_DICT
+            b')' => Node::Tuple(Vec::new()),                                              // EMPTY_TUPLE
+            0x85..=0x87 => Node::Tuple(self.pop_some(usize::from(opcode - 0x84))?),       // TUPLE1 to TUPLE3
+            b't' => Node::Tuple(self.pop_mark()?),                                        // TUPLE
+            0x91 => Node::List(self.pop_mark()?),                                         // FROZENSET
+            b'c' => self.global()?,                                                       // GLOBAL
+            0x93 => self.stack_global()?,                                                 // STACK_GLOBAL
+            b'Q' => Node::Storage(Rc::new(storage(self.pop_some(1)?[0], &self.pickle)?)), // BINPERSID
             _ => return self.arrange(opcode),
         };
         self.push(node)
@@ -171,38 +159,36 @@ impl<'a> Machine<'a> {
     /// Executes an opcode that moves, extends or calls what is there.
     fn arrange(&mut self, opcode: u8) -> Result<(), Fault> {
         match opcode {
-            0x80 => self.protocol(),
-            0x95 => self.input.take(8).map(drop), // FRAME
-            b'(' => self.mark(),                  // MARK
-            b'0' if self.marks.last() == Some(&self.stack.len()) => self.pop_mark().map(drop), // POP of a MARK
-            b'0' => self.pop().map(drop),         // POP
-            b'1' => self.pop_mark().map(drop),    // POP_MARK
-            b'2' => self.top().map(|id| self.stack.push(id)), // DUP
-            b'a' => self.pop().and_then(|item| self.extend(&[item], false)), // APPEND
-            b'e' | 0x90 => self.pop_mark().and_then(|items| self.extend(&items, false)), // APPENDS, ADDITEMS
-            b's' => self.pop_some(2).and_then(|items| self.extend(&items, true)), // SETITEM
-            b'u' => self.pop_mark().and_then(|items| self.extend(&items, true)), // SETITEMS
-            b'q' => self.input.number(1).and_then(|slot| self.put(slot)), // BINPUT
-            b'r' => self.input.number(4).and_then(|slot| self.put(slot)), // LONG_BINPUT
-            0x94 => self.put(self.memo.len() as u64), // MEMOIZE
-            b'h' => self.input.number(1).and_then(|slot| self.get(slot)), // BINGET
-            b'j' => self.input.number(4).and_then(|slot| self.get(slot)), // LONG_BINGET
-            b'R' | 0x81 => self.pop_some(2).and_then(|call| self.call(call[0], call[1])), // REDUCE, NEWOBJ
-            0x92 => self.pop_some(3).and_then(|call| self.call(call[0], call[1])), // NEWOBJ_EX
-            b'b' => self.build(),                 // BUILD
-            other => fault(UnsupportedOpcode, format!("opcode 0x{other:02x} at {}", self.input.at - 1)),
+            0x80 => {
+                // PROTO
+                let version = self.input.number(1)?;
+                ensure(version <= 4, UnsupportedOpcode, format_args!("pickle protocol {version}"))?;
+            }
+            0x95 => drop(self.input.take(8)?),         // FRAME
+            b'(' => self.marks.push(self.stack.len()), // MARK
+            b'0' if self.marks.last() == Some(&self.stack.len()) => drop(self.marks.pop()), // POP of a MARK
+            b'0' => drop(self.pop_some(1)?),           // POP
+            b'1' => drop(self.pop_mark()?),            // POP_MARK
+            b'2' => self.stack.push(self.top()?),      // DUP
+            b'a' => self.pop_some(1).and_then(|item| self.extend(&item, false))?, // APPEND
+            b'e' | 0x90 => self.pop_mark().and_then(|items| self.extend(&items, false))?, // APPENDS, ADDITEMS
+            b's' => self.pop_some(2).and_then(|items| self.extend(&items, true))?, // SETITEM
+            b'u' => self.pop_mark().and_then(|items| self.extend(&items, true))?, // SETITEMS
+            b'q' => self.input.number(1).and_then(|slot| self.put(slot))?, // BINPUT
+            b'r' => self.input.number(4).and_then(|slot| self.put(slot))?, // LONG_BINPUT
+            0x94 => self.put(self.memo.len() as u64)?, // MEMOIZE
+            b'h' => self.input.number(1).and_then(|slot| self.get(slot))?, // BINGET
+            b'j' => self.input.number(4).and_then(|slot| self.get(slot))?, // LONG_BINGET
+            b'R' | 0x81 => self.pop_some(2).and_then(|call| self.call(call[0], call[1]))?, // REDUCE, NEWOBJ
+            0x92 => self.pop_some(3).and_then(|call| self.call(call[0], call[1]))?, // NEWOBJ_EX
+            b'b' => self.build()?,                     // BUILD
+            other => return fault(UnsupportedOpcode, format!("opcode 0x{other:02x} at {}", self.input.at - 1)),
         }
+        Ok(())
     }
 
     fn bad<T>(&self, detail: &str) -> Result<T, Fault> {
         bad(format!("{detail} at {}", self.input.at))
-    }
-
-    fn protocol(&mut self) -> Result<(), Fault> {
-        match self.input.number(1)? {
-            0..=4 => Ok(()),
-            other => fault(UnsupportedOpcode, format!("pickle protocol {other}")),
-        }
     }
 
     fn push(&mut self, node: Node<'a>) -> Result<(), Fault> {
@@ -218,33 +204,21 @@ impl<'a> Machine<'a> {
     /// The last `count` values, none of them below a MARK.
     fn pop_some(&mut self, count: usize) -> Result<Vec<Id>, Fault> {
         let floor = self.marks.last().copied().unwrap_or(0);
-        match self.stack.len().checked_sub(count).filter(|height| *height >= floor) {
-            Some(height) => Ok(self.stack.split_off(height)),
-            None => self.bad("the stack is empty"),
-        }
+        let height = self.stack.len().checked_sub(count).filter(|height| *height >= floor);
+        let Some(height) = height else { return self.bad("the stack is empty") };
+        Ok(self.stack.split_off(height))
     }
 
-    fn pop(&mut self) -> Result<Id, Fault> {
-        self.pop_some(1).map(|items| items[0])
-    }
-
-    fn top(&mut self) -> Result<Id, Fault> {
-        let id = self.pop()?;
-        self.stack.push(id);
-        Ok(id)
-    }
-
-    fn mark(&mut self) -> Result<(), Fault> {
-        self.marks.push(self.stack.len());
-        Ok(())
+    /// The last value, which stays.
+    fn top(&self) -> Result<Id, Fault> {
+        let floor = self.marks.last().copied().unwrap_or(0);
+        self.stack[floor..].last().copied().map_or_else(|| self.bad("the stack is empty"), Ok)
     }
 
     /// Everything above the last MARK, which goes too.
     fn pop_mark(&mut self) -> Result<Vec<Id>, Fault> {
-        match self.marks.pop() {
-            Some(height) => Ok(self.stack.split_off(height)),
-            None => self.bad("no MARK"),
-        }
+        let Some(height) = self.marks.pop() else { return self.bad("no MARK") };
+        Ok(self.stack.split_off(height))
     }
 
     fn utf8(&self, bytes: &'a [u8]) -> Result<&'a str, Fault> {
@@ -273,16 +247,13 @@ impl<'a> Machine<'a> {
     }
 
     fn put(&mut self, slot: u64) -> Result<(), Fault> {
-        let id = self.top()?;
-        self.memo.insert(slot, id);
+        self.memo.insert(slot, self.top()?);
         Ok(())
     }
 
     fn get(&mut self, slot: u64) -> Result<(), Fault> {
-        match self.memo.get(&slot) {
-            Some(id) => self.stack.push(*id),
-            None => return self.bad("a memo slot that was never stored"),
-        }
+        let Some(id) = self.memo.get(&slot) else { return self.bad("a memo slot that was never stored") };
+        self.stack.push(*id);
         Ok(())
     }
 
@@ -297,11 +268,6 @@ impl<'a> Machine<'a> {
             (Node::Str(module), Node::Str(name)) => allowed(module, name),
             _ => self.bad("the name of a class is not a string"),
         }
-    }
-
-    fn storage(&mut self) -> Result<Node<'a>, Fault> {
-        let id = self.pop()?;
-        storage(&self.pickle, id).map(|storage| Node::Storage(Rc::new(storage)))
     }
 
     /// What REDUCE and NEWOBJ leave: never the result of running anything.
@@ -325,22 +291,18 @@ impl<'a> Machine<'a> {
     }
 
     fn dict_from_pairs(&self, pairs: Id) -> Result<Node<'a>, Fault> {
-        let pair = |id: &Id| match self.pickle.node(*id) {
-            Node::List(pair) | Node::Tuple(pair) if pair.len() == 2 => Some([pair[0], pair[1]]),
+        let items = |id: Id| match self.pickle.node(id) {
+            Node::List(items) | Node::Tuple(items) => Some(&items[..]),
             _ => None,
         };
-        let items = match self.pickle.node(pairs) {
-            Node::List(items) | Node::Tuple(items) => items.iter().map(pair).collect(),
-            _ => None,
-        };
-        items.map_or_else(|| self.bad("an OrderedDict of what are no pairs"), |items| Ok(Node::Dict(items)))
+        let pairs = items(pairs).and_then(|pairs| pairs.iter().map(|pair| items(*pair)?.try_into().ok()).collect());
+        pairs.map_or_else(|| self.bad("an OrderedDict of what are no pairs"), |pairs| Ok(Node::Dict(pairs)))
     }
 
     /// BUILD: attributes are dropped, they do not matter here.
     fn build(&mut self) -> Result<(), Fault> {
-        self.pop()?;
-        let target = self.top()?;
-        match self.pickle.node(target) {
+        self.pop_some(1)?;
+        match self.pickle.node(self.top()?) {
             Node::Dict(_) | Node::List(_) | Node::Opaque(_) | Node::Tensor(_) => Ok(()),
             _ => self.bad("a state for what has none"),
         }

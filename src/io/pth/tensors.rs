@@ -2,15 +2,10 @@
 
 use super::bad;
 use super::pickle::{Id, Kind, Node, Pickle};
-use crate::error::FileProblem::{BadStorage, BadView, DepthLimit};
-use crate::io::blob::product;
-use crate::io::guard::{Budget, Fault, fault};
-use crate::io::{Blob, BlobType, Checkpoint, Value};
-use std::borrow::Cow;
-use std::collections::HashSet;
-use std::collections::hash_map::{Entry, HashMap};
-use std::ops::Range;
-use std::rc::Rc;
+use crate::error::FileProblem::{BadPickle, BadStorage, BadView, DepthLimit};
+use crate::io::{Blob, BlobType, Checkpoint, Value, blob::product, guard::*};
+use std::collections::{HashMap, HashSet, hash_map::Entry};
+use std::{borrow::Cow, ops::Range, rc::Rc};
 
 /// Deeper than any checkpoint nests.
 const MAX_DEPTH: usize = 500;
@@ -39,21 +34,15 @@ pub struct View<'a> {
 }
 
 fn unsigned(pickle: &Pickle, id: Id) -> Option<usize> {
-    match pickle.node(id) {
-        Node::Int(value) => usize::try_from(*value).ok(),
-        _ => None,
-    }
+    let Node::Int(value) = pickle.node(id) else { return None };
+    usize::try_from(*value).ok()
 }
 
 /// The storage of a persistent id: `("storage", class, key, location, count)`, in old files with a sixth item `None`
 /// or `(view key, offset, count)`.
-pub fn storage<'a>(pickle: &Pickle<'a>, id: Id) -> Result<Storage<'a>, Fault> {
-    let Node::Tuple(items) = pickle.node(id) else {
-        return bad("a persistent id that is no tuple");
-    };
-    let [tag, class, key, _, total, window @ ..] = &items[..] else {
-        return bad("a persistent id that is too short");
-    };
+pub fn storage<'a>(id: Id, pickle: &Pickle<'a>) -> Result<Storage<'a>, Fault> {
+    let Node::Tuple(items) = pickle.node(id) else { return bad("a persistent id that is no tuple") };
+    let [tag, class, key, _, total, window @ ..] = &items[..] else { return bad("a persistent id that is too short") };
     let (Node::Str("storage"), Node::Global(class), Node::Str(key)) =
         (pickle.node(*tag), pickle.node(*class), pickle.node(*key))
     else {
@@ -70,10 +59,8 @@ pub fn storage<'a>(pickle: &Pickle<'a>, id: Id) -> Result<Storage<'a>, Fault> {
         Some(Node::Tuple(window)) if window.len() == 3 => {
             let part = unsigned(pickle, window[1]).zip(unsigned(pickle, window[2]));
             let window = part.and_then(|(start, count)| Some(start..start.checked_add(count)?));
-            match window.filter(|window| window.end <= total) {
-                Some(window) => window,
-                None => return fault(BadView, format!("a window leaves storage {key}")),
-            }
+            let window = window.filter(|window| window.end <= total);
+            window.map_or_else(|| fault(BadView, format!("a window leaves storage {key}")), Ok)?
         }
         Some(_) => return bad("a persistent id with an unknown window"),
     };
@@ -82,9 +69,7 @@ pub fn storage<'a>(pickle: &Pickle<'a>, id: Id) -> Result<Storage<'a>, Fault> {
 
 /// The view of `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks[, metadata])`.
 pub fn rebuild_tensor<'a>(pickle: &Pickle<'a>, arguments: &[Id]) -> Result<View<'a>, Fault> {
-    let [storage, offset, size, stride, _, _, ..] = arguments else {
-        return bad("a tensor with too few arguments");
-    };
+    let [storage, offset, size, stride, _, _, ..] = arguments else { return bad("a tensor with too few arguments") };
     let (Node::Storage(storage), Node::Tuple(size), Node::Tuple(stride)) =
         (pickle.node(*storage), pickle.node(*size), pickle.node(*stride))
     else {
@@ -94,18 +79,16 @@ pub fn rebuild_tensor<'a>(pickle: &Pickle<'a>, arguments: &[Id]) -> Result<View<
     let (Some(shape), Some(strides), Some(offset)) = (numbers(size), numbers(stride), unsigned(pickle, *offset)) else {
         return fault(BadView, format!("storage {}: a negative or huge offset, size or stride", storage.key));
     };
-    if shape.len() != strides.len() || shape.len() > MAX_RANK {
-        return fault(BadView, format!("storage {}: {} sizes, {} strides", storage.key, shape.len(), strides.len()));
-    }
+    let (key, sizes, steps) = (storage.key, shape.len(), strides.len());
+    let fits = sizes == steps && sizes <= MAX_RANK;
+    ensure(fits, BadView, format_args!("storage {key}: {sizes} sizes, {steps} strides"))?;
     let (count, start, elements) = (product(&shape), storage.window.start, storage.window.len());
-    let last = shape
-        .iter()
-        .zip(&strides)
-        .try_fold(offset, |last, (size, stride)| last.checked_add(stride.checked_mul(size.saturating_sub(1))?));
-    if count != Some(0) && (count.is_none() || last.is_none_or(|last| last >= elements)) {
-        let detail = format!("shape {shape:?}, strides {strides:?} at {offset} leave {elements} elements");
-        return fault(BadView, format!("storage {}: {detail}", storage.key));
-    }
+    let step =
+        |last: usize, (size, stride): (&usize, &usize)| last.checked_add(stride.checked_mul(size.saturating_sub(1))?);
+    let last = shape.iter().zip(&strides).try_fold(offset, step);
+    let inside = count.is_some() && last.is_some_and(|last| last < elements);
+    let detail = format_args!("shape {shape:?}, strides {strides:?} at {offset} leave {elements} elements");
+    ensure(count == Some(0) || inside, BadView, format_args!("storage {key}: {detail}"))?;
     Ok(View { storage: storage.clone(), offset: start.saturating_add(offset), shape, strides })
 }
 
@@ -113,11 +96,7 @@ pub fn rebuild_tensor<'a>(pickle: &Pickle<'a>, arguments: &[Id]) -> Result<View<
 type Load<'p, 'a> = &'p dyn Fn(&str, &mut Budget) -> Result<Option<Cow<'a, [u8]>>, Fault>;
 
 /// Names every leaf of the pickle and copies the tensors out of their storages, which `load` finds.
-pub fn collect<'p, 'a>(
-    pickle: &'p Pickle<'a>,
-    budget: &'p mut Budget,
-    load: Load<'p, 'a>,
-) -> Result<Checkpoint, Fault> {
+pub fn collect<'a>(pickle: &Pickle<'a>, budget: &mut Budget, load: Load<'_, 'a>) -> Result<Checkpoint, Fault> {
     let (loaded, names, out) = (HashMap::new(), HashSet::new(), Checkpoint::default());
     let mut collector = Collector { pickle, budget, load, loaded, path: Vec::new(), names, out };
     collector.walk(pickle.root, String::new())?;
@@ -139,13 +118,16 @@ struct Collector<'p, 'a> {
 impl<'p, 'a> Collector<'p, 'a> {
     fn walk(&mut self, id: Id, name: String) -> Result<(), Fault> {
         self.budget.spend(64 + name.len() as u64)?;
-        if let Some(value) = self.value(id)? {
-            self.claim(&name)?;
+        let (node, value) = (self.pickle.node(id), self.value(id)?);
+        if value.is_some() || matches!(node, Node::Tensor(_)) {
+            ensure(self.names.insert(name.clone()), BadPickle, format_args!("{name} comes twice"))?;
+        }
+        if let Some(value) = value {
             self.out.values.push((name, value));
             return Ok(());
         }
         let join = |key: &str| if name.is_empty() { key.into() } else { format!("{name}/{key}") };
-        match self.pickle.node(id) {
+        match node {
             Node::Tensor(view) => self.tensor(view, name),
             Node::Dict(items) => self.inside(id, |this| {
                 let mut items = items.iter();
@@ -161,23 +143,12 @@ impl<'p, 'a> Collector<'p, 'a> {
 
     /// Walks the inside of a container; one inside of itself is refused.
     fn inside<T>(&mut self, id: Id, walk: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
-        if self.path.contains(&id) {
-            return bad("a container that contains itself");
-        }
-        if self.path.len() >= MAX_DEPTH {
-            return fault(DepthLimit, format!("nested deeper than {MAX_DEPTH}"));
-        }
+        ensure(!self.path.contains(&id), BadPickle, "a container that contains itself")?;
+        ensure(self.path.len() < MAX_DEPTH, DepthLimit, format_args!("nested deeper than {MAX_DEPTH}"))?;
         self.path.push(id);
         let result = walk(self);
         self.path.pop();
         result
-    }
-
-    fn claim(&mut self, name: &str) -> Result<(), Fault> {
-        match self.names.insert(name.into()) {
-            true => Ok(()),
-            false => bad(format!("{name} comes twice")),
-        }
     }
 
     fn key(&self, id: Id) -> Result<String, Fault> {
@@ -222,7 +193,6 @@ impl<'p, 'a> Collector<'p, 'a> {
 
     fn tensor(&mut self, view: &'p View<'a>, name: String) -> Result<(), Fault> {
         let storage = &view.storage;
-        self.claim(&name)?;
         let (bytes, _) = match self.loaded.entry(storage.key) {
             Entry::Occupied(entry) => {
                 let loaded = entry.into_mut();
@@ -236,20 +206,17 @@ impl<'p, 'a> Collector<'p, 'a> {
             },
         };
         let (dtype, size) = (storage.dtype, storage.dtype.size());
-        if Some(bytes.len()) != storage.total.checked_mul(size) {
-            let detail = format!("{} bytes, expected {} x {}", bytes.len(), storage.total, dtype.name());
-            return fault(BadStorage, format!("storage {} of {name}: {detail}", storage.key));
-        }
+        let fits = Some(bytes.len()) == storage.total.checked_mul(size);
+        let detail = format_args!("{} bytes, expected {} x {}", bytes.len(), storage.total, dtype.name());
+        ensure(fits, BadStorage, format_args!("storage {} of {name}: {detail}", storage.key))?;
         let count: usize = view.shape.iter().product();
         let length = count.saturating_mul(size);
         self.budget.spend(length as u64)?;
         let mut out = Vec::with_capacity(length);
-        if count > 0 && gather(&view.shape, &view.strides, view.offset, bytes, size, &mut out).is_none() {
-            return fault(BadView, format!("{name} leaves its storage"));
-        }
-        if dtype == BlobType::Bool && out.iter().any(|byte| *byte > 1) {
-            return fault(BadStorage, format!("{name}: a boolean that is neither 0 nor 1"));
-        }
+        let fits = count == 0 || gather(&view.shape, &view.strides, view.offset, bytes, size, &mut out).is_some();
+        ensure(fits, BadView, format_args!("{name} leaves its storage"))?;
+        let sound = dtype != BlobType::Bool || out.iter().all(|byte| *byte <= 1);
+        ensure(sound, BadStorage, format_args!("{name}: a boolean that is neither 0 nor 1"))?;
         self.out.tensors.push((name, Blob { dtype, shape: view.shape.clone(), bytes: out }));
         Ok(())
     }

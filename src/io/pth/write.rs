@@ -3,8 +3,7 @@
 //! and a wrapper load with equal values.
 
 use super::{STORAGES, zip};
-use crate::io::safetensors::check_names;
-use crate::io::{Blob, write_atomic};
+use crate::io::{Blob, safetensors::check_names, write_atomic};
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -12,7 +11,6 @@ use std::path::Path;
 const LIMIT: u64 = u32::MAX as u64;
 
 /// Writes `tensors` to `path` as a PyTorch file, atomically: an ordered dictionary, inside `{wrapper: …}` if given.
-///
 /// Errors: [`Error::Shape`] for a blob whose bytes do not fit its shape, [`Error::Invalid`] for a name that is taken
 /// twice and for more than 4 GiB (write safetensors instead), [`Error::Io`].
 pub fn write(path: impl AsRef<Path>, tensors: &[(String, Blob)], wrapper: Option<&str>) -> Result<()> {
@@ -21,9 +19,8 @@ pub fn write(path: impl AsRef<Path>, tensors: &[(String, Blob)], wrapper: Option
     let pickle = pickle(tensors, wrapper);
     let bytes: u64 = tensors.iter().map(|(_, blob)| blob.bytes.len() as u64).sum();
     // 512 is more than the headers and the padding of an entry.
-    if bytes + pickle.len() as u64 + 512 * (tensors.len() as u64 + 8) > LIMIT || tensors.len() > 60_000 {
-        return Err(Error::invalid("size of a .pth file", "at most 4 GiB and 60000 tensors", bytes));
-    }
+    let fits = bytes + pickle.len() as u64 + 512 * (tensors.len() as u64 + 8) <= LIMIT && tensors.len() <= 60_000;
+    Error::ensure(fits, "size of a .pth file", "at most 4 GiB and 60000 tensors", bytes)?;
     let mut entries: Vec<(String, &[u8])> = vec![("data.pkl".into(), &pickle), ("byteorder".into(), b"little")];
     entries.extend(tensors.iter().enumerate().map(|(index, (_, blob))| (format!("data/{index}"), &blob.bytes[..])));
     entries.push(("version".into(), b"3\n"));

@@ -2,13 +2,11 @@
 //! because PyTorch's local headers hold zeros.
 
 use crate::error::FileProblem::{BadArchive, Checksum, Truncated, UnsupportedCompression};
-use crate::io::guard::{Budget, Cursor, Fault, fault};
-use rawzip::extra_fields::ExtraFieldId;
-use rawzip::{CompressionMethod, Crc32Option, DataDescriptorOutput, ErrorKind, Header};
+use crate::io::guard::*;
+use rawzip::{CompressionMethod, Crc32Option, DataDescriptorOutput, ErrorKind, Header, extra_fields::ExtraFieldId};
 use rawzip::{ZipArchiveWriter, ZipFileHeaderRecord, ZipSliceArchive, ZipVerification};
-use std::borrow::Cow;
-use std::collections::HashMap;
 use std::io::{Read, Write};
+use std::{borrow::Cow, collections::HashMap};
 
 /// The first bytes of a zip file.
 pub const MAGIC: &[u8] = b"PK\x03\x04";
@@ -18,17 +16,17 @@ const ALIGNMENT: u64 = 64;
 /// The entries of an archive in memory.
 pub struct Archive<'a> {
     zip: &'a ZipSliceArchive<&'a [u8]>,
-    entries: HashMap<&'a str, ZipFileHeaderRecord<'a>>,
+    /// By full name.
+    pub entries: HashMap<&'a str, ZipFileHeaderRecord<'a>>,
 }
 
 /// Finds the central directory, which must be where the archive says.
 pub fn open(data: &[u8]) -> Result<ZipSliceArchive<&[u8]>, Fault> {
     let zip = rawzip::ZipArchive::from_slice(data).or_else(|error| refuse("the archive", &error))?;
-    let (found, declared) = (zip.directory_offset(), Cursor::new(data, zip.eocd_offset() as usize + 16).number(4)?);
-    if found != declared && declared != u64::from(u32::MAX) {
-        return fault(BadArchive, format!("central directory at {found}, expected at {declared}"));
-    }
-    Ok(zip)
+    let mut end = Cursor { data, at: zip.eocd_offset() as usize + 16 };
+    let (found, declared) = (zip.directory_offset(), end.number(4)?);
+    let fits = found == declared || declared == u64::from(u32::MAX);
+    ensure(fits, BadArchive, format_args!("central directory at {found}, expected at {declared}")).map(|()| zip)
 }
 
 fn refuse<T>(name: &str, error: &rawzip::Error) -> Result<T, Fault> {
@@ -49,28 +47,18 @@ impl<'a> Archive<'a> {
             let Ok(name) = std::str::from_utf8(entry.file_path().as_bytes()) else {
                 return fault(BadArchive, "the name of an entry is not UTF-8");
             };
-            if entries.insert(name, entry).is_some() {
-                return fault(BadArchive, format!("two entries {name}"));
-            }
+            ensure(entries.insert(name, entry).is_none(), BadArchive, format_args!("two entries {name}"))?;
         }
-        if entries.len() as u64 != zip.entries_hint() {
-            return fault(BadArchive, format!("{} entries, expected {}", entries.len(), zip.entries_hint()));
-        }
+        let (found, expected) = (entries.len() as u64, zip.entries_hint());
+        ensure(found == expected, BadArchive, format_args!("{found} entries, expected {expected}"))?;
         Ok(Self { zip, entries })
-    }
-
-    /// The names of all entries, in no order.
-    pub fn names(&self) -> impl Iterator<Item = &'a str> {
-        self.entries.keys().copied()
     }
 
     /// The contents of the entry with this full name, `None` when there is none; checksum verified, and only what has
     /// to be unpacked is copied.
     pub fn read(&self, name: &str, budget: &mut Budget) -> Result<Option<Cow<'a, [u8]>>, Fault> {
         let Some(entry) = self.entries.get(name) else { return Ok(None) };
-        if entry.flags().is_encrypted() {
-            return fault(UnsupportedCompression, format!("{name} is encrypted"));
-        }
+        ensure(!entry.flags().is_encrypted(), UnsupportedCompression, format_args!("{name} is encrypted"))?;
         let packed = self.zip.get_entry(entry.wayfinder()).or_else(|error| refuse(name, &error))?;
         let bytes = match entry.compression_method() {
             CompressionMethod::STORE => Cow::Borrowed(packed.data()),

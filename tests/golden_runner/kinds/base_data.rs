@@ -63,19 +63,20 @@ pub fn resize_crop_normalize(case: &Case) -> Outcome<Produced> {
         let (side, size) = (case.usize_at(&at("resize_short_side"))?, case.usize_at(&at("crop"))?);
         let interpolation: Filter = serde_json::from_value(case.at(&at("interpolation"))?.clone())?;
         let image = input(case, index)?;
-        let (width, height) = short_side_size(image.width, image.height, side);
+        let (width, height) = short_side_size(image.size().0, image.size().1, side);
         let resized = resize(&image, width, height, interpolation)?;
-        let rect = centre_rect(resized.width, resized.height, size)?;
+        let (width, height) = resized.size();
+        let rect = centre_rect(width, height, size)?;
         let crop = Crop::Centre { resize: Some(side) };
         let transform = Transform { img_size: size, crop, flip: 0.0, interpolation, mean, std };
         let noise = Philox { seed: 0, step: 0 };
         let cropped = transform.crop_and_flip(&image, &noise, 0)?;
         produced.put_f32(format!("out/{index}/normalized"), &[3, size, size], &transform.apply(&image, &noise, 0)?);
         for (name, image) in [("resized", &resized), ("cropped", &cropped)] {
-            let values = image.pixels.iter().map(|&v| v.into()).collect();
-            produced.put(format!("out/{index}/{name}"), &[image.height, image.width, 3], values);
+            let values = image.pixels().iter().map(|&v| v.into()).collect();
+            produced.put(format!("out/{index}/{name}"), &[image.size().1, image.size().0, 3], values);
         }
-        let sizes = [resized.height, resized.width, rect.top, rect.left];
+        let sizes = [height, width, rect.top, rect.left];
         for (key, value) in ["resized_h", "resized_w", "crop_top", "crop_left"].into_iter().zip(sizes) {
             produced.put_json(format!("items.{index}.{key}"), value);
         }
