@@ -203,9 +203,8 @@ impl Back<'_> {
     /// Adds `grad` to the gradient of input `k`.
     pub fn add(&mut self, k: usize, grad: Tensor) -> Result<()> {
         let Some(input) = self.inputs[k] else { return Ok(()) };
-        if *grad.shape() != input.shape || grad.dtype() != input.dtype {
-            return Err(Error::shape("backward", format!("a gradient of {:?}", input.shape), grad));
-        }
+        let fits = *grad.shape() == input.shape && grad.dtype() == input.dtype;
+        Error::ensure_shape(fits, "backward", format_args!("a gradient of {:?}", input.shape), &grad)?;
         self.grads.add(input.id, grad)
     }
 
@@ -247,9 +246,7 @@ impl Tape {
 
     /// The gradients of `loss` (one element) with respect to every leaf. The tape is empty afterwards.
     pub fn backward(&self, loss: &Var) -> Result<Grads> {
-        if loss.tensor.numel() != 1 {
-            return Err(Error::shape("backward", "a loss of one element", loss.shape()));
-        }
+        Error::ensure_shape(loss.tensor.numel() == 1, "backward", "a loss of one element", loss.shape())?;
         self.backward_from(&[(loss, Tensor::full(*loss.shape(), loss.dtype(), 1.0))])
     }
 
@@ -259,12 +256,8 @@ impl Tape {
         let mut grads = Grads(vec![None; self.0.borrow().ids]);
         for (var, seed) in seeds {
             let Some((tape, id)) = &var.tracked else { continue };
-            if !Rc::ptr_eq(&tape.0, &self.0) {
-                return Err(Error::invalid("backward", "a value of this tape", "one of another tape"));
-            }
-            if seed.shape() != var.shape() || seed.dtype() != var.dtype() {
-                return Err(Error::shape("backward", format!("a seed like {:?}", var.tensor), seed));
-            }
+            Error::ensure(Rc::ptr_eq(&tape.0, &self.0), "backward", "a value of this tape", "one of another tape")?;
+            var.tensor.check_same("backward", seed)?;
             grads.add(*id, seed.clone())?;
         }
         for node in nodes.into_iter().rev() {
@@ -285,9 +278,7 @@ pub fn checkpoint(inputs: &[&Var], f: impl Fn(&[Var]) -> Result<Var> + 'static) 
     let values: Vec<Tensor> = inputs.iter().map(|v| v.tensor.clone()).collect();
     let handles: Vec<Handle> = inputs.iter().map(|v| v.handle()).collect();
     let output = f(&inputs.iter().map(|v| v.detach()).collect::<Vec<_>>())?;
-    if output.is_tracked() {
-        return Err(Error::invalid("checkpoint", "every tracked value among its inputs", "a captured one"));
-    }
+    Error::ensure(!output.is_tracked(), "checkpoint", "every tracked value among its inputs", "a captured one")?;
     Ok(record_one("checkpoint", &handles, output.into_tensor(), move |back, dy| {
         let tape = Tape::new();
         let leaves: Vec<Var> = values.into_iter().map(|value| tape.leaf(value)).collect();

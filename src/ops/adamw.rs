@@ -56,7 +56,8 @@ fn update<T: Float>(t: AdamwTensor) -> Result<()> {
     let (scale, eps) = (T::of(grad_scale), T::of(eps));
     let (b1, b2, c1, c2) = (T::of(b1), T::of(b2), T::of(1.0 - b1), T::of(1.0 - b2));
     let (p, m, v, g) = (t.param.slice_mut::<T>()?, t.m.slice_mut::<T>()?, t.v.slice_mut::<T>()?, t.grad.slice::<T>()?);
-    let chunks = p.par_chunks_mut(CHUNK).zip(m.par_chunks_mut(CHUNK)).zip(v.par_chunks_mut(CHUNK)).zip(g.par_chunks(CHUNK));
+    let chunks =
+        p.par_chunks_mut(CHUNK).zip(m.par_chunks_mut(CHUNK)).zip(v.par_chunks_mut(CHUNK)).zip(g.par_chunks(CHUNK));
     chunks.for_each(|(((p, m), v), g)| {
         cpu::simd(
             #[inline(always)]
@@ -95,7 +96,8 @@ pub fn cases() -> Vec<Case> {
         let inputs = [d.normal(shape), d.normal(shape), d.uniform(shape, 0.1, 1.0), d.normal(shape)];
         let run = |v: &[Var]| {
             let [mut param, mut m, mut second] = [0, 1, 2].map(|k| v[k].tensor().clone());
-            let step = AdamwStep { lr: 1e-3, betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.05, step: 3, grad_scale: 1.0 };
+            let step =
+                AdamwStep { lr: 1e-3, betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.05, step: 3, grad_scale: 1.0 };
             let tensor = AdamwTensor { param: &mut param, m: &mut m, v: &mut second, grad: v[3].tensor(), step };
             adamw(vec![tensor])?;
             Ok([param, m, second].map(Var::constant))

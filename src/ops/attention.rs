@@ -22,9 +22,8 @@ struct Size {
 impl Size {
     fn of(qkv: &Tensor, heads: usize, head_dim: usize) -> Result<Self> {
         let packed = 3 * heads * head_dim;
-        if qkv.shape().len() != 3 || qkv.shape()[2] != packed || head_dim == 0 {
-            return Err(Error::shape(OP, format!("qkv [batch, tokens, {packed}]"), qkv.shape()));
-        }
+        let fits = qkv.shape().len() == 3 && qkv.shape()[2] == packed && head_dim > 0;
+        Error::ensure_shape(fits, OP, format_args!("qkv [batch, tokens, {packed}]"), qkv.shape())?;
         Ok(Self { batch: qkv.shape()[0], tokens: qkv.shape()[1], heads, head_dim })
     }
 

@@ -37,9 +37,7 @@ pub fn one_hot(labels: &[usize], classes: usize, smoothing: f64, dtype: DType) -
     if let Some(bad) = labels.iter().find(|label| **label >= classes) {
         return Err(Error::shape(OP, format!("labels below {classes}"), bad));
     }
-    if !(0.0..1.0).contains(&smoothing) {
-        return Err(Error::invalid("label smoothing", "0 to below 1", smoothing));
-    }
+    Error::ensure((0.0..1.0).contains(&smoothing), "label smoothing", "0 to below 1", smoothing)?;
     let off = smoothing / classes.max(1) as f64;
     let mut target = Tensor::full([labels.len(), classes], dtype, off);
     float_dispatch!(OP, dtype, T => {

@@ -11,16 +11,20 @@ const OP: &str = "gate";
 /// `y[.., c] = x[.., c] · g[c / group]` for `g [cols / group]`.
 pub fn gate(x: &Var, g: &Var, group: usize) -> Result<Var> {
     let cols = x.shape().rows_cols().1;
-    if group == 0 || !cols.is_multiple_of(group) {
-        return Err(Error::shape(OP, format!("units of {group} columns"), x.shape()));
-    }
+    Error::ensure_shape(
+        group > 0 && cols.is_multiple_of(group),
+        OP,
+        format_args!("units of {group} columns"),
+        x.shape(),
+    )?;
     expect(OP, "gate", g, &[cols / group], x.dtype())?;
     let y = times(x.tensor(), g.tensor(), group)?;
     let (xt, gt) = (x.tensor().clone(), g.tensor().clone());
     Ok(record_one(OP, &[x.handle(), g.handle()], y, move |back, dy| {
-        back.slot(1, |dg, accumulate| {
-            float_dispatch!(OP, dy.dtype(), T => unit_gradient::<T>(&dy, &xt, group, dg, accumulate))
-        })?;
+        back.slot(
+            1,
+            |dg, accumulate| float_dispatch!(OP, dy.dtype(), T => unit_gradient::<T>(&dy, &xt, group, dg, accumulate)),
+        )?;
         back.add_wanted(0, || times(&dy, &gt, group))
     }))
 }

@@ -21,7 +21,8 @@ pub fn bias_gelu(x: Var, b: Option<&Var>, g: Option<&Var>) -> Result<Var> {
     let inputs = [x.handle(), Handle::of(b), Handle::of(g)];
     let (tracked, gated) = ([Some(&x), b, g].into_iter().flatten().any(Var::is_tracked), g.is_some());
     // An absent vector is one of 0 or 1: the loops then have no branch.
-    let or = |v: Option<&Var>, default| v.map_or_else(|| Tensor::full([cols], x.dtype(), default), |v| v.tensor().clone());
+    let or =
+        |v: Option<&Var>, default| v.map_or_else(|| Tensor::full([cols], x.dtype(), default), |v| v.tensor().clone());
     let (b, g) = (or(b, 0.0), or(g, 1.0));
     let mut y = x.into_tensor();
     let saved = tracked.then(|| y.clone());

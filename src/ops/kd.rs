@@ -23,9 +23,7 @@ pub enum Reduction {
 /// The loss `[]` for `student [B, K]` against `teacher [B, K]` at temperature `tau`.
 pub fn kd(student: &Var, teacher: &Tensor, tau: f64, reduction: Reduction) -> Result<Var> {
     student.tensor().check_same(OP, teacher)?;
-    if !(tau > 0.0 && tau.is_finite()) {
-        return Err(Error::invalid("distillation temperature", "above 0", tau));
-    }
+    Error::ensure(tau > 0.0 && tau.is_finite(), "distillation temperature", "above 0", tau)?;
     let (rows, cols) = student.shape().rows_cols();
     let count = match reduction {
         Reduction::PerSample => rows,

@@ -44,9 +44,7 @@ fn normalize(
     let cols = sum.shape().rows_cols().1;
     expect(OP, "weight", gamma, &[cols], sum.dtype())?;
     expect(OP, "bias", beta, &[cols], sum.dtype())?;
-    if eps.is_nan() || eps <= 0.0 {
-        return Err(Error::invalid("LayerNorm eps", "above 0", eps));
-    }
+    Error::ensure(eps > 0.0, "LayerNorm eps", "above 0", eps)?;
     let (y, stats) = float_dispatch!(OP, sum.dtype(), T => forward::<T>(&sum, gamma.tensor(), beta.tensor(), eps))?;
     let inputs = [x, branch, gamma.handle(), beta.handle()];
     let (saved, gamma) = (sum.clone(), gamma.tensor().clone());

@@ -10,9 +10,8 @@ const OP: &str = "linear";
 /// `y = x Wᵀ + b`. An inner width of 0 gives the bias alone.
 pub fn linear(x: &Var, w: &Var, b: Option<&Var>) -> Result<Var> {
     let inner = x.shape().rows_cols().1;
-    if w.shape().len() != 2 || w.shape()[1] != inner || w.dtype() != x.dtype() || x.shape().is_empty() {
-        return Err(Error::shape(OP, format!("weight [out, {inner}] {:?}", x.dtype()), (w.shape(), w.dtype())));
-    }
+    let fits = w.shape().len() == 2 && w.shape()[1] == inner && w.dtype() == x.dtype() && !x.shape().is_empty();
+    Error::ensure_shape(fits, OP, format_args!("weight [out, {inner}] {:?}", x.dtype()), (w.shape(), w.dtype()))?;
     let out = w.shape()[0];
     expect(OP, "bias", b, &[out], x.dtype())?;
     let mut y = Tensor::empty(x.shape().with_last(out), x.dtype());

@@ -41,9 +41,8 @@ impl Grid {
 pub fn patch_embed(x: &Var, w: &Var, b: &Var) -> Result<Var> {
     let (xs, ws) = (*x.shape(), *w.shape());
     let fits = xs.len() == 4 && ws.len() == 4 && xs[1] == ws[1] && ws[2] == ws[3] && ws[2] > 0;
-    if !fits || xs[2] % ws[2] != 0 || xs[3] % ws[3] != 0 {
-        return Err(Error::shape(OP, "images [B, C, H, W] cut evenly by a weight [D, C, P, P]", (xs, ws)));
-    }
+    let fits = fits && xs[2] % ws[2] == 0 && xs[3] % ws[3] == 0;
+    Error::ensure_shape(fits, OP, "images [B, C, H, W] cut evenly by a weight [D, C, P, P]", (xs, ws))?;
     let grid = Grid { channels: xs[1], height: xs[2], width: xs[3], patch: ws[2] };
     linear(&unfold(x, grid)?, &w.reshape([ws[0], grid.row_len()])?, Some(b))
 }
@@ -78,9 +77,7 @@ fn unfold(x: &Var, grid: Grid) -> Result<Var> {
 pub fn embed_tokens(patches: &Var, first: &[&Var], pos: &Var) -> Result<Var> {
     const OP: &str = "embed_tokens";
     let (shape, dtype) = (*patches.shape(), patches.dtype());
-    if shape.len() != 3 {
-        return Err(Error::shape(OP, "patches [batch, patches, width]", shape));
-    }
+    Error::ensure_shape(shape.len() == 3, OP, "patches [batch, patches, width]", shape)?;
     let (batch, n, width, extra) = (shape[0], shape[1], shape[2], first.len());
     let tokens = extra + n;
     for token in first {
@@ -103,10 +100,13 @@ pub fn embed_tokens(patches: &Var, first: &[&Var], pos: &Var) -> Result<Var> {
             back.add(2 + k, dpos.rows(k, k + 1)?.reshape([1, 1, width])?)?;
         }
         back.add(1, dpos.reshape([1, tokens, width])?)?;
-        back.add(0, float_dispatch!(OP, dtype, T => {
-            let g = Mat::<T>::new(dy.slice()?, batch, tokens * width);
-            cpu::new_rows::<T>(shape, n * width, |image, dx| dx.copy_from_slice(&g.row(image)[extra * width..]))
-        })?)
+        back.add(
+            0,
+            float_dispatch!(OP, dtype, T => {
+                let g = Mat::<T>::new(dy.slice()?, batch, tokens * width);
+                cpu::new_rows::<T>(shape, n * width, |image, dx| dx.copy_from_slice(&g.row(image)[extra * width..]))
+            })?,
+        )
     }))
 }
 

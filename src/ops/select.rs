@@ -9,9 +9,12 @@ const OP: &str = "select";
 /// Token `index` of every image: `x [B, N, D] -> [B, D]`.
 pub fn select_token(x: &Var, index: usize) -> Result<Var> {
     let shape = *x.shape();
-    if shape.len() != 3 || index >= shape[1] {
-        return Err(Error::shape(OP, format!("[batch, more than {index} tokens, width]"), shape));
-    }
+    Error::ensure_shape(
+        shape.len() == 3 && index < shape[1],
+        OP,
+        format_args!("[batch, more than {index} tokens, width]"),
+        shape,
+    )?;
     let (tokens, width) = (shape[1], shape[2]);
     let y = float_dispatch!(OP, x.dtype(), T => {
         let xs = Mat::<T>::of(x.tensor())?;
@@ -41,9 +44,12 @@ pub fn gather_columns(x: &Var, columns: &[usize]) -> Result<Var> {
 /// Puts column `j` of `x` at `columns[j]` of a last axis `width` long, zeros elsewhere, repeats added.
 pub fn scatter_columns(x: &Var, columns: &[usize], width: usize) -> Result<Var> {
     check(columns, width)?;
-    if x.shape().rows_cols().1 != columns.len() {
-        return Err(Error::shape(OP, format!("{} columns", columns.len()), x.shape()));
-    }
+    Error::ensure_shape(
+        x.shape().rows_cols().1 == columns.len(),
+        OP,
+        format_args!("{} columns", columns.len()),
+        x.shape(),
+    )?;
     let y = scatter(x.tensor(), columns, width)?;
     let picked = columns.to_vec();
     Ok(record_one("scatter_columns", &[x.handle()], y, move |back, dy| back.add(0, gather(&dy, &picked)?)))

@@ -92,6 +92,22 @@ impl Float for f64 {
     }
 }
 
+/// Runs `$body` with `$T` bound to the Rust type of `$dtype`.
+macro_rules! dispatch {
+    ($dtype:expr, $T:ident => $body:expr) => {
+        dispatch!(@ $dtype, $T => $body; F32 f32, F64 f64, F16 half::f16, BF16 half::bf16, I32 i32, U8 u8)
+    };
+    (@ $dtype:expr, $T:ident => $body:expr; $($name:ident $ty:ty),*) => {
+        match $dtype {
+            $($crate::tensor::DType::$name => {
+                type $T = $ty;
+                $body
+            })*
+        }
+    };
+}
+pub(super) use dispatch;
+
 /// Runs `$body` with `$T` bound to the float type of `$dtype`; an error of op `$op` for the other dtypes.
 macro_rules! float_dispatch {
     ($op:expr, $dtype:expr, $T:ident => $body:expr) => {

@@ -7,6 +7,7 @@ mod dtype;
 mod shape;
 mod storage;
 
+use dtype::dispatch;
 pub(crate) use dtype::float_dispatch;
 pub use dtype::{DType, Element, Float};
 pub use shape::Shape;
@@ -68,10 +69,8 @@ impl Tensor {
     /// Copies `values`; their number must be that of the shape.
     pub fn from_slice<T: Element>(shape: impl Into<Shape>, values: &[T]) -> Result<Self> {
         let shape = shape.into();
-        if shape.numel() != values.len() {
-            let expected = format!("{} values for {shape:?}", shape.numel());
-            return Err(Error::shape("Tensor::from_slice", expected, values.len()));
-        }
+        let (numel, found) = (shape.numel(), values.len());
+        Error::ensure_shape(numel == found, "Tensor::from_slice", format_args!("{numel} values for {shape:?}"), found)?;
         let mut tensor = Self::empty(shape, T::DTYPE);
         tensor.slice_mut::<T>()?.copy_from_slice(values);
         Ok(tensor)
@@ -79,15 +78,10 @@ impl Tensor {
 
     fn from_f64s(shape: Shape, dtype: DType, values: impl Iterator<Item = f64>) -> Self {
         let mut tensor = Self::empty(shape, dtype);
-        let bytes = tensor.bytes_mut();
-        match dtype {
-            DType::F32 => fill::<f32>(bytes, values),
-            DType::F64 => fill::<f64>(bytes, values),
-            DType::F16 => fill::<half::f16>(bytes, values),
-            DType::BF16 => fill::<half::bf16>(bytes, values),
-            DType::I32 => fill::<i32>(bytes, values),
-            DType::U8 => fill::<u8>(bytes, values),
-        }
+        dispatch!(dtype, T => {
+            let to = bytemuck::cast_slice_mut::<u8, T>(tensor.bytes_mut());
+            to.iter_mut().zip(values).for_each(|(to, from)| *to = T::of(from));
+        });
         tensor
     }
 
@@ -109,10 +103,8 @@ impl Tensor {
 
     /// An error of `op` unless `other` has the same shape and dtype.
     pub(crate) fn check_same(&self, op: &'static str, other: &Tensor) -> Result<()> {
-        if self.shape == other.shape && self.dtype == other.dtype {
-            return Ok(());
-        }
-        Err(Error::shape(op, format!("{:?} {:?}", self.shape, self.dtype), (other.shape, other.dtype)))
+        let same = self.shape == other.shape && self.dtype == other.dtype;
+        Error::ensure_shape(same, op, format_args!("{:?} {:?}", self.shape, self.dtype), (other.shape, other.dtype))
     }
 
     /// Number of elements.
@@ -138,10 +130,8 @@ impl Tensor {
     }
 
     fn check<T: Element>(&self) -> Result<()> {
-        if T::DTYPE == self.dtype {
-            return Ok(());
-        }
-        Err(Error::shape("Tensor::slice", format!("dtype {:?}", T::DTYPE), self.dtype))
+        let expected = format_args!("dtype {:?}", T::DTYPE);
+        Error::ensure_shape(T::DTYPE == self.dtype, "Tensor::slice", expected, self.dtype)
     }
 
     /// The elements as little-endian bytes.
@@ -171,17 +161,15 @@ impl Tensor {
     /// The same elements under another shape of the same size.
     pub fn reshape(&self, shape: impl Into<Shape>) -> Result<Self> {
         let shape = shape.into();
-        if shape.numel() != self.numel() {
-            return Err(Error::shape("reshape", format!("{} elements", self.numel()), shape));
-        }
+        let numel = self.numel();
+        Error::ensure_shape(shape.numel() == numel, "reshape", format_args!("{numel} elements"), shape)?;
         Ok(Self { shape, ..self.clone() })
     }
 
     /// Rows `start..end` of the leading axis, sharing the memory.
     pub fn rows(&self, start: usize, end: usize) -> Result<Self> {
-        if self.shape.is_empty() || start > end || end > self.shape[0] {
-            return Err(Error::shape("rows", format!("{start}..{end} within the leading axis"), self.shape));
-        }
+        let fits = !self.shape.is_empty() && start <= end && end <= self.shape[0];
+        Error::ensure_shape(fits, "rows", format_args!("{start}..{end} within the leading axis"), self.shape)?;
         let row = self.shape[1..].iter().product::<usize>();
         let mut rows = self.clone();
         (rows.offset, rows.shape[0]) = (self.offset + start * row, end - start);
@@ -190,22 +178,12 @@ impl Tensor {
 
     /// All elements as `f64`.
     pub fn to_f64s(&self) -> Vec<f64> {
-        let bytes = self.bytes();
-        match self.dtype {
-            DType::F32 => widen::<f32>(bytes),
-            DType::F64 => widen::<f64>(bytes),
-            DType::F16 => widen::<half::f16>(bytes),
-            DType::BF16 => widen::<half::bf16>(bytes),
-            DType::I32 => widen::<i32>(bytes),
-            DType::U8 => widen::<u8>(bytes),
-        }
+        dispatch!(self.dtype, T => bytemuck::cast_slice::<u8, T>(self.bytes()).iter().map(|v| v.f64()).collect())
     }
 
     /// The single element of a one-element tensor.
     pub fn item(&self) -> Result<f64> {
-        if self.numel() != 1 {
-            return Err(Error::shape("item", "one element", self.shape));
-        }
+        Error::ensure_shape(self.numel() == 1, "item", "one element", self.shape)?;
         Ok(self.to_f64s()[0])
     }
 
@@ -224,14 +202,6 @@ impl Tensor {
             Err(_) => self.to_f64s().iter().all(|v| v.is_finite()),
         }
     }
-}
-
-fn fill<T: Element>(bytes: &mut [u8], values: impl Iterator<Item = f64>) {
-    bytemuck::cast_slice_mut::<u8, T>(bytes).iter_mut().zip(values).for_each(|(to, from)| *to = T::of(from));
-}
-
-fn widen<T: Element>(bytes: &[u8]) -> Vec<f64> {
-    bytemuck::cast_slice::<u8, T>(bytes).iter().map(|v| v.f64()).collect()
 }
 
 impl std::fmt::Debug for Tensor {
