@@ -150,6 +150,6 @@ fn the_first_matching_group_rule_decides() {
         assert_eq!(decay(name, shape), 0.0, "{name}");
     }
     let mut rules = default_rules();
-    rules.insert(0, GroupRule { names: vec!["head*".into()], max_rank: None, weight_decay: None, lr_scale: 0.0 });
+    rules.insert(0, GroupRule { pattern: "head*".into(), max_rank: None, weight_decay: None, lr_scale: 0.0 });
     assert_eq!(group_of(&rules, "head.bias", &Tensor::zeros([3], DType::F32), 0.1), (0.1, 0.0));
 }

@@ -1,10 +1,8 @@
 //! AdamW over a model's parameters, clipping, and the moving average.
 
 use super::groups::{GroupRule, default_rules, group_of};
-use crate::nn::Params;
 use crate::ops::{self, AdamwStep, AdamwTensor};
-use crate::tensor::Tensor;
-use crate::{Error, Result};
+use crate::{Error, Result, Tensor, nn::Params};
 
 /// Settings of [`AdamW`].
 #[derive(Debug, Clone, PartialEq)]

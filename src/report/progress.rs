@@ -46,8 +46,7 @@ impl Progress {
         let bar = ProgressBar::with_draw_target(Some(total), target).with_prefix(what.to_string());
         let name = what.to_string();
         let state = move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-            let line = state_line(&name, state.pos(), state.len().unwrap_or(0), state.elapsed(), "");
-            let _ = out.write_str(&line);
+            let _ = out.write_str(&state_line(&name, state.pos(), state.len().unwrap_or(0), state.elapsed(), ""));
         };
         let style = ProgressStyle::with_template("[{bar:24}] {state} {msg}");
         let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).with_key("state", state);

@@ -98,18 +98,18 @@ impl Panel {
 
     /// A line through the points that have a height; a point alone is a dot, one without height a cross on the axis.
     fn curve(&mut self, points: &[(f64, Option<f64>)], index: usize, floor: f64) {
-        let (color, mut line, mut before) = (COLORS[index % COLORS.len()], String::new(), None);
-        for (at, &(x, y)) in points.iter().enumerate() {
-            let after = points.get(at + 1).and_then(|point| point.1);
-            match (before, y, after) {
-                (_, None, _) => self.path("bad", &format!("M{:.1} {:.1}l7 7m0 -7l-7 7", x - 3.5, floor - 3.5)),
-                (None, Some(y), None) => {
+        let (color, mut line) = (COLORS[index % COLORS.len()], String::new());
+        for run in points.chunk_by(|before, after| before.1.is_some() && after.1.is_some()) {
+            match *run {
+                [(x, None)] => self.path("bad", &format!("M{:.1} {:.1}l7 7m0 -7l-7 7", x - 3.5, floor - 3.5)),
+                [(x, Some(y))] => {
                     self.body += &format!("<circle fill=\"{color}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2.6\"/>\n");
                 }
-                (None, Some(y), _) => line += &format!("M{x:.1} {y:.1}"),
-                (Some(_), Some(y), _) => line += &format!("L{x:.1} {y:.1}"),
+                _ => {
+                    let places: Vec<_> = run.iter().filter_map(|&(x, y)| Some(format!("{x:.1} {:.1}", y?))).collect();
+                    line += &format!("M{}", places.join("L"));
+                }
             }
-            before = y;
         }
         if !line.is_empty() {
             let dash = if index < COLORS.len() { "" } else { " stroke-dasharray=\"6 3\"" };

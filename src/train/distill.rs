@@ -4,10 +4,8 @@
 //! [`ops::kd`](crate::ops::kd()) at temperature `τ`; hard: cross entropy against the teacher's most likely class. From
 //! DeiT, section 5 and its code, which divides the soft term by samples and classes ([`Reduction::PerElement`]).
 
-use crate::models::Model;
 use crate::ops::{self, Reduction};
-use crate::tensor::Tensor;
-use crate::{Error, Result, Var};
+use crate::{Error, Result, Tensor, Var, models::Model};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 

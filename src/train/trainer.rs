@@ -2,16 +2,12 @@
 
 use super::{Accuracy, Teacher, TrainConfig, evaluate, first_nonfinite, images, nonfinite};
 use crate::data::loader::{Batch, Loader};
-use crate::models::Model;
 use crate::nn::{Mode, NoHooks, Params, Pass};
-use crate::noise::Philox;
 use crate::optim::{AdamW, AdamwConfig, clip_factor, ema};
 use crate::report::{Progress, RunFolder, Show};
-use crate::tensor::{DType, Tensor};
-use crate::{Error, Result, Tape, Var, ops};
+use crate::{DType, Error, Result, Tape, Tensor, Var, models::Model, noise::Philox, ops};
 use serde_json::json;
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 /// What a run ends with.
 #[derive(Debug, Clone)]
@@ -99,14 +95,14 @@ impl<'a> Trainer<'a> {
 
     /// Evaluation, log and checkpoint that are due after an epoch of mean loss `loss`.
     fn end_of_epoch(&mut self, test: Option<&Loader>, loss: f64) -> Result<Option<Accuracy>> {
-        let (config, epoch) = (&self.config, self.epoch);
+        let (config, epoch) = (self.config.clone(), self.epoch);
         let due = |every: usize| epoch == config.epochs || (every > 0 && epoch.is_multiple_of(every));
         let quiet = Progress::with(0, "evaluate", Show::Quiet);
         let test = test.filter(|_| due(config.eval_every));
         let accuracy = test.map(|test| evaluate(self.model, test, &quiet)).transpose()?.map(|found| found.accuracy);
         let every = config.checkpoint_every;
-        if let Some(path) = self.checkpoint.as_deref().filter(|_| every > 0 && due(every)) {
-            self.save(path)?;
+        if let Some(path) = self.checkpoint.clone().filter(|_| every > 0 && due(every)) {
+            self.save(&path)?;
         }
         let steps = self.optimizer.steps;
         let mut record = json!({"stage": config.stage, "epoch": epoch, "step": steps, "epoch_loss": loss});
