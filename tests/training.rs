@@ -69,7 +69,7 @@ fn a_resumed_run_ends_in_the_same_bits() {
     assert!(trainer.run(&dying, None, None).is_err());
     let mut resumed = model();
     let trainer = Trainer::new(&mut resumed, config(3), None, Show::Quiet).unwrap().resuming(path.clone()).unwrap();
-    assert_eq!(trainer.epoch(), 2);
+    assert_eq!(trainer.epoch, 2);
     trainer.run(&train, None, None).unwrap();
     assert!(bytes(&whole) == bytes(&resumed), "resuming changed the result");
 

@@ -1,10 +1,9 @@
 //! Progress on standard error: a bar on a terminal, plain lines elsewhere, nothing when quiet.
 
 use super::table::duration;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
-use std::io::IsTerminal;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::{io::IsTerminal, time::Duration, time::Instant};
 
 /// How long plain lines wait for each other.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -34,6 +33,7 @@ impl Show {
 /// How far a loop over images has come, how fast it is and when it ends; the last state stays readable.
 #[derive(Debug)]
 pub struct Progress {
+    what: String,
     bar: ProgressBar,
     show: Show,
     printed: Mutex<Instant>,
@@ -43,20 +43,16 @@ impl Progress {
     /// Progress over `total` images.
     pub fn with(total: u64, what: &str, show: Show) -> Progress {
         let target = if show == Show::Bar { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(Some(total), target).with_prefix(what.to_string());
-        let name = what.to_string();
-        let state = move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-            let _ = out.write_str(&state_line(&name, state.pos(), state.len().unwrap_or(0), state.elapsed(), ""));
-        };
-        let style = ProgressStyle::with_template("[{bar:24}] {state} {msg}");
-        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).with_key("state", state);
-        bar.set_style(style.progress_chars("━╸─"));
-        Progress { bar, show, printed: Mutex::new(Instant::now()) }
+        let style =
+            ProgressStyle::with_template("[{bar:24}] {prefix}").unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::with_draw_target(Some(total), target).with_style(style.progress_chars("━╸─"));
+        Progress { what: what.into(), bar, show, printed: Mutex::new(Instant::now()) }
     }
 
     /// `n` more images are done.
     pub fn inc(&self, n: u64) {
         self.bar.inc(n);
+        self.bar.set_prefix(self.line());
         let mut printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner);
         if self.show == Show::Lines && printed.elapsed() >= LINE_EVERY {
             *printed = Instant::now();
@@ -72,7 +68,7 @@ impl Progress {
     /// The present state as one plain line.
     pub fn line(&self) -> String {
         let (done, total) = (self.bar.position(), self.bar.length().unwrap_or(0));
-        state_line(&self.bar.prefix(), done, total, self.bar.elapsed(), &self.bar.message())
+        state_line(&self.what, done, total, self.bar.elapsed(), &self.bar.message())
     }
 }
 

@@ -187,10 +187,10 @@ fn usable(value: f64) -> bool {
 fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let pick = |run: &[(f64, f64)]| {
         let (fine, bad): (Vec<usize>, Vec<usize>) = (0..run.len()).partition(|&at| usable(run[at].1));
-        let by_height = |a: &&usize, b: &&usize| run[**a].1.total_cmp(&run[**b].1);
-        let kept = [fine.iter().min_by(by_height), fine.iter().max_by(by_height), bad.first()];
-        let kept: BTreeSet<&usize> = kept.into_iter().flatten().collect();
-        kept.into_iter().map(|&at| run[at]).collect::<Vec<_>>()
+        let by_height = |a: &usize, b: &usize| run[*a].1.total_cmp(&run[*b].1);
+        let (lowest, highest) = (fine.iter().copied().min_by(by_height), fine.iter().copied().max_by(by_height));
+        let kept: BTreeSet<usize> = [lowest, highest, bad.first().copied()].into_iter().flatten().collect();
+        kept.into_iter().map(|at| run[at]).collect::<Vec<_>>()
     };
     points.chunks(points.len().div_ceil(MOST_POINTS / 2).max(1)).flat_map(pick).collect()
 }

@@ -3,7 +3,7 @@
 use super::{Accuracy, Teacher, TrainConfig, evaluate, first_nonfinite, images, nonfinite};
 use crate::data::loader::{Batch, Loader};
 use crate::nn::{Mode, NoHooks, Params, Pass};
-use crate::optim::{AdamW, AdamwConfig, clip_factor, ema};
+use crate::optim::{AdamW, clip_factor, ema};
 use crate::report::{Progress, RunFolder, Show};
 use crate::{DType, Error, Result, Tape, Tensor, Var, models::Model, noise::Philox, ops};
 use serde_json::json;
@@ -28,7 +28,8 @@ pub struct Trainer<'a> {
     pub(super) config: TrainConfig,
     pub(super) optimizer: AdamW,
     pub(super) ema: Option<Params>,
-    pub(super) epoch: usize,
+    /// Epochs done so far.
+    pub epoch: usize,
     folder: Option<&'a RunFolder>,
     checkpoint: Option<PathBuf>,
     show: Show,
@@ -38,8 +39,7 @@ impl<'a> Trainer<'a> {
     /// A fresh run. With a folder it logs there.
     pub fn new(model: &'a mut Model, config: TrainConfig, folder: Option<&'a RunFolder>, show: Show) -> Result<Self> {
         config.validate()?;
-        let settings = AdamwConfig { weight_decay: config.weight_decay, ..AdamwConfig::default() };
-        let optimizer = AdamW::new(settings, model.params());
+        let optimizer = AdamW { weight_decay: config.weight_decay, ..AdamW::new(model.params()) };
         let ema = config.ema_decay.map(|_| model.params().clone());
         Ok(Self { model, config, optimizer, ema, epoch: 0, folder, checkpoint: None, show })
     }
@@ -51,11 +51,6 @@ impl<'a> Trainer<'a> {
         }
         self.checkpoint = Some(path);
         Ok(self)
-    }
-
-    /// Epochs done so far.
-    pub fn epoch(&self) -> usize {
-        self.epoch
     }
 
     /// Trains to the end; evaluates on `test` as the settings say.
@@ -148,12 +143,10 @@ impl<'a> Trainer<'a> {
         let Some(first) = logits.first() else { return Err(Error::shape("heads", "at least one head", 0)) };
         let base = ops::cross_entropy(first, target)?;
         let loss = self.config.distillation.loss(&logits, base, taught)?;
-        let (mut grads, mut named) = (tape.backward(&loss)?, Params::default());
-        for (name, _) in self.model.params().iter() {
-            if let Some(grad) = grads.take(pass.var(name)?) {
-                named.insert(name, grad);
-            }
-        }
-        Ok((loss.tensor().item()?, named))
+        let mut grads = tape.backward(&loss)?;
+        let mut named = |name: &str| Ok(grads.take(pass.var(name)?).map(|grad| (name.to_string(), grad)));
+        let grads =
+            self.model.params().iter().filter_map(|(name, _)| named(name).transpose()).collect::<Result<_>>()?;
+        Ok((loss.tensor().item()?, grads))
     }
 }

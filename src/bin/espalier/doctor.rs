@@ -2,8 +2,7 @@
 
 use crate::show::{pairs, print};
 use espalier::Result;
-use espalier::report::bench::gemm_peak;
-use espalier::report::table::bytes;
+use espalier::report::{bench::gemm_peak, table::bytes};
 use serde_json::json;
 
 /// Show version, processor, memory and devices, and measure a matrix product for a second

@@ -13,10 +13,8 @@ mod source;
 mod zoo;
 
 use clap::Parser;
-use espalier::Error;
-use espalier::report::table::one_line;
-use std::io::ErrorKind;
-use std::process::ExitCode;
+use espalier::{Error, report::table::one_line};
+use std::{io::ErrorKind, process::ExitCode};
 
 /// Vision-transformer pruning on a hand-written tensor core.
 #[derive(Parser)]
