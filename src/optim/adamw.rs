@@ -1,7 +1,6 @@
 //! AdamW over a model's parameters in groups, clipping, and the moving average.
 
-use crate::ops::{self, AdamwStep, AdamwTensor};
-use crate::{Error, Result, Tensor, nn::Params};
+use crate::{Error, Result, Tensor, nn::Params, ops, ops::AdamwStep, ops::AdamwTensor};
 
 /// AdamW with decoupled decay (equation in [`ops::adamw`](mod@crate::ops::adamw)), its moments, and the step count.
 #[derive(Debug, Clone)]

@@ -6,7 +6,6 @@ use std::f64::consts::PI;
 
 /// `lr(t) = warmup_lr + t (lr - warmup_lr) / warmup` for `t < warmup`, then
 /// `min_lr + (lr - min_lr) (1 + cos(π t' / length)) / 2`, `min_lr` from `t' = length` on.
-///
 /// `t' = t - warmup` when the warm-up is a prefix (Swin), else `t' = t`: the cosine runs under the warm-up (DeiT).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

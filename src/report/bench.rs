@@ -45,19 +45,17 @@ impl std::fmt::Display for Timing {
 /// Times every rival once a round after `warmup` untimed rounds; round r begins with rival r mod n.
 pub fn interleaved(rivals: &mut [Rival<'_>], rounds: usize, warmup: usize) -> Result<Vec<Timing>> {
     Error::ensure(rounds > 0, "rounds", "at least 1", rounds)?;
-    let mut samples = vec![Vec::with_capacity(rounds); rivals.len()];
+    let mut samples = vec![Vec::with_capacity(warmup + rounds); rivals.len()];
     for round in 0..warmup + rounds {
         for turn in 0..rivals.len() {
             let at = (round + turn) % rivals.len();
             let start = Instant::now();
             (rivals[at].1)()?;
-            let ms = start.elapsed().as_secs_f64() * 1e3;
-            if round >= warmup {
-                samples[at].push(ms);
-            }
+            samples[at].push(start.elapsed().as_secs_f64() * 1e3);
         }
     }
-    Ok(rivals.iter().zip(samples).map(|((name, _), samples)| Timing::new(*name, samples)).collect())
+    let timed = |((name, _), mut samples): (&Rival, Vec<f64>)| Timing::new(*name, samples.split_off(warmup));
+    Ok(rivals.iter().zip(samples).map(timed).collect())
 }
 
 /// The `q`-quantile (0 to 1) with linear interpolation between ranks; NaN of nothing.
@@ -73,8 +71,7 @@ pub fn percentile(samples: &[f64], q: f64) -> f64 {
 /// The most GFLOP/s (2 a multiply-accumulate) that `f32` matrix products reach in about `seconds`.
 pub fn gemm_peak(seconds: f64) -> f64 {
     const SIDE: usize = 1024;
-    let (a, b) = (vec![0.5f32; SIDE * SIDE], vec![0.25f32; SIDE * SIDE]);
-    let mut c = vec![0f32; SIDE * SIDE];
+    let (a, b, mut c) = (vec![0.5f32; SIDE * SIDE], vec![0.25f32; SIDE * SIDE], vec![0f32; SIDE * SIDE]);
     let (a, b) = (Mat::new(&a, SIDE, SIDE), Mat::new(&b, SIDE, SIDE));
     let (begin, mut best) = (Instant::now(), f64::INFINITY);
     while best.is_infinite() || begin.elapsed().as_secs_f64() < seconds {

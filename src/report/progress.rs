@@ -2,18 +2,14 @@
 
 use super::table::duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::sync::{Mutex, PoisonError};
-use std::{io::IsTerminal, time::Duration, time::Instant};
-
-/// How long plain lines wait for each other.
-const LINE_EVERY: Duration = Duration::from_secs(5);
+use std::{io::IsTerminal, sync::Mutex, sync::PoisonError, time::Duration, time::Instant};
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Show {
     /// A bar that redraws itself.
     Bar,
-    /// A line every few seconds, for log files.
+    /// A line every five seconds, for log files.
     Lines,
     /// Nothing.
     Quiet,
@@ -22,11 +18,8 @@ pub enum Show {
 impl Show {
     /// Quiet if asked for, else a bar if standard error is a terminal, else lines.
     pub fn detect(quiet: bool) -> Show {
-        match (quiet, std::io::stderr().is_terminal()) {
-            (true, _) => Show::Quiet,
-            (false, true) => Show::Bar,
-            (false, false) => Show::Lines,
-        }
+        let shown = if std::io::stderr().is_terminal() { Show::Bar } else { Show::Lines };
+        if quiet { Show::Quiet } else { shown }
     }
 }
 
@@ -54,7 +47,7 @@ impl Progress {
         self.bar.inc(n);
         self.bar.set_prefix(self.line());
         let mut printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.show == Show::Lines && printed.elapsed() >= LINE_EVERY {
+        if self.show == Show::Lines && printed.elapsed() >= Duration::from_secs(5) {
             *printed = Instant::now();
             eprintln!("{}", self.line());
         }

@@ -4,9 +4,8 @@ use super::svg::{Lines, document};
 use crate::{Error, Result, io::write_atomic};
 use serde::Serialize;
 use serde_json::Value;
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
 use std::path::{Component, Path, PathBuf};
+use std::{fs, fs::File, io::ErrorKind, io::Write};
 
 /// The folder's log, one JSON object a line.
 pub const LOG: &str = "log.jsonl";
@@ -96,17 +95,13 @@ pub fn read_log(path: impl AsRef<Path>) -> Result<Vec<Value>> {
     lines.filter_map(record).collect()
 }
 
-/// Panels of loss, accuracy and learning rate: every number of the records whose key says which it is.
-///
-/// The axis is `step` where every record of a panel has it, else `epoch`, else the record's index; a text field
-/// `stage` splits a key into one curve a stage.
+/// Panels of loss, accuracy and learning rate: every number of the records whose key says which it is. The axis is
+/// `step` where every record of a panel has it, else `epoch`, else the record's index; a text field `stage` splits a
+/// key into one curve a stage.
 pub fn curves_svg(records: &[Value]) -> String {
-    let quantities: [(&str, &[&str]); 3] = [
-        ("loss", &["loss"]),
-        ("accuracy", &["top1", "top5", "top-1", "top-5", "acc"]),
-        ("learning rate", &["lr", "learning_rate"]),
-    ];
-    let mut plots: Vec<Lines> = quantities.iter().map(|(title, words)| curves(records, title, words)).collect();
+    let accuracy = "top1 top5 top-1 top-5 acc";
+    let quantities = [("loss", "loss"), ("accuracy", accuracy), ("learning rate", "lr learning_rate")];
+    let mut plots = quantities.map(|(title, words)| curves(records, title, words)).to_vec();
     plots.retain(|plot| !plot.series.is_empty());
     if plots.is_empty() {
         plots.push(Lines::new("curves", "step"));
@@ -114,15 +109,14 @@ pub fn curves_svg(records: &[Value]) -> String {
     document(&plots.iter().map(Lines::panel).collect::<Vec<_>>())
 }
 
-fn curves(records: &[Value], title: &str, words: &[&str]) -> Lines {
-    let wanted = |key: &str| words.iter().any(|word| key == *word || (*word != "lr" && key.contains(word)));
+fn curves(records: &[Value], title: &str, words: &str) -> Lines {
+    let wanted = |key: &str| words.split(' ').any(|word| key == word || (word != "lr" && key.contains(word)));
+    let drawn = |(key, value): &(&String, &Value)| wanted(key) && (value.is_number() || value.is_null());
     let mut points = Vec::new();
     for (at, record) in records.iter().enumerate() {
         let stage = record["stage"].as_str().map_or(String::new(), |stage| format!(" ({stage})"));
-        for (key, value) in record.as_object().into_iter().flatten() {
-            if wanted(key) && (value.is_number() || value.is_null()) {
-                points.push((at, format!("{key}{stage}"), value.as_f64().unwrap_or(f64::NAN)));
-            }
+        for (key, value) in record.as_object().into_iter().flatten().filter(drawn) {
+            points.push((at, format!("{key}{stage}"), value.as_f64().unwrap_or(f64::NAN)));
         }
     }
     let everywhere = |axis: &&str| points.iter().all(|point| records[point.0][*axis].is_number());

@@ -32,14 +32,14 @@ impl Table {
     }
 
     fn render(&self, markdown: bool, [open, between, close]: [&str; 3]) -> String {
-        let clean = |cell: &String| match (one_line(cell), markdown) {
-            (cell, true) => cell.replace('\\', "\\\\").replace('|', "\\|").replace('<', "&lt;").replace('`', "\\`"),
-            (cell, false) => cell,
-        };
+        let escapes = [('\\', "\\\\"), ('|', "\\|"), ('<', "&lt;"), ('`', "\\`")];
+        let escapes = if markdown { &escapes[..] } else { &[] };
+        let clean = |cell: &String| escapes.iter().fold(one_line(cell), |cell, (from, to)| cell.replace(*from, to));
         let mut lines = vec![open.to_string(); self.rows.len() + 1];
         for column in 0..self.rows.iter().map(Vec::len).max().unwrap_or(0) {
             let mut cells: Vec<_> = self.rows.iter().map(|row| row.get(column).map_or("".into(), clean)).collect();
-            let mut filled = cells[1..].iter().filter(|cell| !is_blank(cell)).peekable();
+            let filled = |cell: &&String| !["", "-", "–", "—", "n/a"].contains(&cell.as_str());
+            let mut filled = cells[1..].iter().filter(filled).peekable();
             let right = filled.peek().is_some() && filled.all(|cell| is_number(cell));
             let widest = cells.iter().map(|cell| cell.chars().count()).max().unwrap_or(0);
             let width = if markdown { widest.max(3) } else { widest };
@@ -72,10 +72,6 @@ pub fn shorten(text: &str, most: usize) -> String {
     }
 }
 
-fn is_blank(cell: &str) -> bool {
-    matches!(cell, "" | "-" | "–" | "—" | "n/a")
-}
-
 fn is_number(cell: &str) -> bool {
     let body = cell.trim_start_matches(['+', '-', '−', '±', '×', '≤', '≥', '<', '>', ' ']);
     body.starts_with(|c: char| c.is_ascii_digit()) || matches!(body, "NaN" | "inf")
@@ -83,11 +79,7 @@ fn is_number(cell: &str) -> bool {
 
 /// The decimals that three significant digits of a number from 0 to 1,000 need.
 fn decimals(value: f64) -> usize {
-    match value.abs() {
-        v if v >= 99.95 => 0,
-        v if v >= 9.995 => 1,
-        _ => 2,
-    }
+    usize::from(value.abs() < 99.95) + usize::from(value.abs() < 9.995)
 }
 
 /// Three significant digits and a decimal prefix: `1.25 G`, `5.72 M`, `640`.

@@ -1,8 +1,7 @@
 //! What a training run needs to go on after it was stopped.
 
 use super::{TrainConfig, Trainer};
-use crate::models::file::{to_blob, to_tensor};
-use crate::{Error, Result, Tensor, io};
+use crate::{Error, Result, Tensor, io, models::file::to_blob, models::file::to_tensor};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 

@@ -68,8 +68,8 @@ impl<'a> Trainer<'a> {
                 let loss = self.step(&batch, epoch, teacher.as_deref_mut())?;
                 total += loss * batch.labels.len() as f64;
                 count += batch.labels.len();
-                progress.inc(batch.labels.len() as u64);
                 progress.message(format!("loss {loss:.4}"));
+                progress.inc(batch.labels.len() as u64);
             }
             outcome.broken.extend(batches.broken().iter().map(|(_, error)| error.to_string()));
             outcome.loss = total / count.max(1) as f64;
@@ -105,8 +105,7 @@ impl<'a> Trainer<'a> {
             record["top1"] = accuracy.top1.into();
             record["top5"] = accuracy.top5.into();
         }
-        self.folder.map_or(Ok(()), |folder| folder.log(&record))?;
-        Ok(accuracy)
+        self.folder.map_or(Ok(()), |folder| folder.log(&record)).map(|()| accuracy)
     }
 
     /// One step on a batch; the loss before it. A value that is not finite stops with step and layer named.
@@ -131,8 +130,7 @@ impl<'a> Trainer<'a> {
             ema(average, self.model.params(), decay)?;
         }
         let record = json!({"stage": config.stage, "step": step, "loss": loss, "lr": lr, "grad_norm": norm});
-        self.folder.map_or(Ok(()), |folder| folder.log(&record))?;
-        Ok(loss)
+        self.folder.map_or(Ok(()), |folder| folder.log(&record)).map(|()| loss)
     }
 
     /// The loss of images `x` and the gradients of the parameters that it depends on.

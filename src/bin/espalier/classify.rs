@@ -6,8 +6,7 @@ use espalier::data::folder::{ImageFolder, imagenet_classes, loose_files};
 use espalier::data::{augment::Transform, loader::Loader, loader::LoaderOptions};
 use espalier::{Error, Result, report::table::one_line, train::images};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::{path::Path, path::PathBuf, sync::Arc};
 
 /// Print the most probable classes of images, one file a line
 ///

@@ -1,7 +1,6 @@
 //! `espalier inspect`: what is in a checkpoint file.
 
-use crate::show::{grouped, pairs, print};
-use crate::source;
+use crate::{show::grouped, show::pairs, show::print, source};
 use espalier::io::{self, Blob, Checkpoint, Value, keys};
 use espalier::models::{LoadOptions, Model, cost, file::STAGE};
 use espalier::report::table::{Table, bytes, shorten};
@@ -37,15 +36,9 @@ pub fn run(args: &Args) -> Result<()> {
         let tensor =
             |(name, blob): &(String, Blob)| json!({"name": name, "dtype": blob.dtype.name(), "shape": blob.shape});
         return print(json!({
-            "file": file,
-            "bytes": size,
-            "stage": stage,
-            "parameters": parameters,
-            "architecture": arch.ok(),
-            "params": arch.ok().map(cost::params),
-            "macs": arch.ok().map(cost::macs),
-            "not_a_model": arch.err().map(Error::to_string),
-            "next": arch.ok().map(|_| next),
+            "file": file, "bytes": size, "stage": stage, "parameters": parameters,
+            "architecture": arch.ok(), "params": arch.ok().map(cost::params), "macs": arch.ok().map(cost::macs),
+            "not_a_model": arch.err().map(Error::to_string), "next": arch.ok().map(|_| next),
             "metadata": metadata.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect::<Map<_, _>>(),
             "values": values.into_iter().collect::<Map<_, _>>(),
             "tensors": tensors.iter().map(tensor).collect::<Json>(),
@@ -69,20 +62,24 @@ pub fn run(args: &Args) -> Result<()> {
             rows.extend([("model", none), ("next", "nothing: espalier has no use for the file".into())]);
         }
     }
+    print(format!("{}\n{}", pairs(&rows), tables(tensors, values)))
+}
+
+/// A table of the tensors and one of the other values, if there are any.
+fn tables(tensors: Vec<(String, Blob)>, values: Vec<(String, Json)>) -> String {
     let mut table = Table::new(&["key", "dtype", "shape", "elements"]);
     for (name, blob) in tensors {
         let elements = grouped(blob.count().unwrap_or(0) as u64);
         table.row([name, blob.dtype.name().into(), format!("{:?}", blob.shape), elements]);
     }
-    let mut text = format!("{}\n{}", pairs(&rows), table.text());
-    if !values.is_empty() {
-        let mut table = Table::new(&["value", "content"]);
-        for (name, value) in values {
-            table.row([name, shorten(&value.to_string(), MOST)]);
-        }
-        text += &format!("\n{}", table.text());
+    if values.is_empty() {
+        return table.text();
     }
-    print(text)
+    let mut content = Table::new(&["value", "content"]);
+    for (name, value) in values {
+        content.row([name, shorten(&value.to_string(), MOST)]);
+    }
+    format!("{}\n{}", table.text(), content.text())
 }
 
 fn json_of(value: &Value) -> Json {

@@ -1,7 +1,5 @@
-//! The command line: one module a subcommand, each thin over the library.
-//!
-//! Results go to standard output, everything else to standard error. An error is one line and exit code 1; a wrong
-//! option is exit code 2.
+//! The command line: one module a subcommand, each thin over the library. Results go to standard output, everything
+//! else to standard error. An error is one line and exit code 1; a wrong option is exit code 2.
 
 mod bench;
 mod classify;

@@ -49,14 +49,9 @@ fn object(entry: &ZooEntry, counts: Map<String, Value>) -> Value {
         published.insert("source".into(), figures.source.clone().into());
     }
     json!({
-        "name": entry.name,
-        "file": entry.file,
-        "dense": entry.dense,
-        "img_size": architecture.img_size,
-        "params": cost::params(architecture),
-        "macs": cost::macs(architecture),
-        "counts": counts,
-        "published": published,
+        "name": entry.name, "file": entry.file, "dense": entry.dense, "img_size": architecture.img_size,
+        "params": cost::params(architecture), "macs": cost::macs(architecture),
+        "counts": counts, "published": published,
     })
 }
 
