@@ -5,9 +5,10 @@
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use espalier::ops::case::{Case, Draw, Gradient, Instance};
-use espalier::report::Table;
-use espalier::report::bench::{copy_peak, gemm_peak, percentile};
+use espalier::report::bench::{gemm_peak, percentile};
+use espalier::report::{Table, interleaved};
 use espalier::{DType, Result, Tape, Tensor, Var};
+use rayon::prelude::*;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -111,11 +112,24 @@ fn row(criterion: &mut Criterion, case: &Case, copy: f64, gemm: f64) -> Result<O
     ]))
 }
 
+/// The most GB/s, read and written, that copying memory with all threads reaches.
+fn copy_peak() -> Result<f64> {
+    // Larger than the caches.
+    const BYTES: usize = 256 << 20;
+    let (from, mut to) = (vec![1u8; BYTES], vec![0u8; BYTES]);
+    let copy = || {
+        to.par_chunks_mut(1 << 20).zip(from.par_chunks(1 << 20)).for_each(|(to, from)| to.copy_from_slice(from));
+        Ok(())
+    };
+    let times = interleaved(&mut [("copy", Box::new(copy))], SAMPLES, 1)?;
+    Ok(2.0 * BYTES as f64 / percentile(&times[0].samples, 0.0) / 1e6)
+}
+
 fn main() -> Result<()> {
     let short = Duration::from_millis(300);
     let criterion = Criterion::default().sample_size(SAMPLES).warm_up_time(short / 3).measurement_time(short);
     let mut criterion = criterion.without_plots().configure_from_args();
-    let (copy, gemm) = (copy_peak(0.5), gemm_peak(0.5));
+    let (copy, gemm) = (copy_peak()?, gemm_peak(0.5));
     let header =
         ["case", "forward ms", "GB/s", "% of copy", "GFLOP/s", "% of product", "with backward ms", "× forward"];
     let mut table = Table::new(&header);

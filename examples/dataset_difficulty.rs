@@ -8,7 +8,7 @@ use espalier::data::dataset::Dataset;
 use espalier::data::generated::{GENERATOR_VERSION, GeneratedDataset, Split};
 use espalier::nn::Params;
 use espalier::noise::Philox;
-use espalier::optim::{AdamW, AdamwConfig};
+use espalier::optim::AdamW;
 use espalier::{DType, Result, Tape, Tensor, Var, ops};
 use std::collections::HashMap;
 
@@ -68,7 +68,7 @@ fn fit(train: &Set, test: &Set, hidden: Option<usize>) -> Result<f64> {
     }
     params.insert("w2", random("w2", [10, hidden.unwrap_or(PIXELS)])?);
     params.insert("b2", Tensor::zeros([10], DType::F32));
-    let mut optimizer = AdamW::new(AdamwConfig { weight_decay: 0.01, ..AdamwConfig::default() }, &params);
+    let mut optimizer = AdamW { weight_decay: 0.01, ..AdamW::new(&params) };
     for epoch in 0..EPOCHS {
         let order = Philox { seed: 0, step: epoch }.permutation("order", train.labels.len());
         for batch in order.chunks(BATCH) {

@@ -69,7 +69,7 @@ fn a_resumed_run_ends_in_the_same_bits() {
     assert!(trainer.run(&dying, None, None).is_err());
     let mut resumed = model();
     let trainer = Trainer::new(&mut resumed, config(3), None, Show::Quiet).unwrap().resuming(path.clone()).unwrap();
-    assert_eq!(trainer.epoch(), 2);
+    assert_eq!(trainer.epoch, 2);
     trainer.run(&train, None, None).unwrap();
     assert!(bytes(&whole) == bytes(&resumed), "resuming changed the result");
 
@@ -150,6 +150,6 @@ fn the_first_matching_group_rule_decides() {
         assert_eq!(decay(name, shape), 0.0, "{name}");
     }
     let mut rules = default_rules();
-    rules.insert(0, GroupRule { names: vec!["head*".into()], max_rank: None, weight_decay: None, lr_scale: 0.0 });
+    rules.insert(0, GroupRule { pattern: "head*".into(), max_rank: None, weight_decay: None, lr_scale: 0.0 });
     assert_eq!(group_of(&rules, "head.bias", &Tensor::zeros([3], DType::F32), 0.1), (0.1, 0.0));
 }

@@ -96,6 +96,12 @@ impl FolderDataset {
         Ok(Self { folder, transform, seed, cache })
     }
 
+    /// Keeps no decoded image in memory: for a single pass.
+    pub fn uncached(mut self) -> Self {
+        self.cache = ImageCache::new(0, 0);
+        self
+    }
+
     /// Gives class folder `k` the label `labels[k]` among `names`: a few classes of a model that knows more.
     pub fn relabelled(mut self, labels: Vec<usize>, names: Vec<String>) -> Result<Self> {
         let (folders, classes) = (self.folder.classes.len(), names.len());

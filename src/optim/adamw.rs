@@ -1,35 +1,18 @@
-//! AdamW over a model's parameters, clipping, and the moving average.
+//! AdamW over a model's parameters in groups, clipping, and the moving average.
 
-use super::groups::{GroupRule, default_rules, group_of};
-use crate::nn::Params;
-use crate::ops::{self, AdamwStep, AdamwTensor};
-use crate::tensor::Tensor;
-use crate::{Error, Result};
+use crate::{Error, Result, Tensor, nn::Params, ops, ops::AdamwStep, ops::AdamwTensor};
 
-/// Settings of [`AdamW`].
-#[derive(Debug, Clone, PartialEq)]
-pub struct AdamwConfig {
+/// AdamW with decoupled decay (equation in [`ops::adamw`](mod@crate::ops::adamw)), its moments, and the step count.
+#[derive(Debug, Clone)]
+pub struct AdamW {
     /// Decay of the first and second moment.
     pub betas: (f64, f64),
     /// Added to the root of the second moment.
     pub eps: f64,
     /// Weight decay where no rule says otherwise.
     pub weight_decay: f64,
-    /// Parameter groups.
+    /// Parameter groups: the first rule that fits a parameter decides.
     pub rules: Vec<GroupRule>,
-}
-
-impl Default for AdamwConfig {
-    fn default() -> Self {
-        Self { betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.05, rules: default_rules() }
-    }
-}
-
-/// AdamW with decoupled decay (equation in [`ops::adamw`](mod@crate::ops::adamw)), its moments, and the step count.
-#[derive(Debug, Clone)]
-pub struct AdamW {
-    /// Settings.
-    pub config: AdamwConfig,
     /// First moments by parameter name.
     pub m: Params,
     /// Second moments by parameter name.
@@ -39,10 +22,11 @@ pub struct AdamW {
 }
 
 impl AdamW {
-    /// Moments of zero for every parameter.
-    pub fn new(config: AdamwConfig, params: &Params) -> Self {
+    /// Moments of zero for every parameter, betas 0.9 and 0.999, eps 1e-8, weight decay 0.05 with DeiT's groups.
+    pub fn new(params: &Params) -> Self {
         let zeros = || params.iter().map(|(name, t)| (name.into(), Tensor::zeros(t.shape(), t.dtype()))).collect();
-        Self { config, m: zeros(), v: zeros(), steps: 0 }
+        let (betas, rules) = ((0.9, 0.999), default_rules());
+        Self { betas, eps: 1e-8, weight_decay: 0.05, rules, m: zeros(), v: zeros(), steps: 0 }
     }
 
     /// One step at rate `lr` on gradients by name, each multiplied by `scale`. Parameters without a gradient, and
@@ -52,16 +36,48 @@ impl AdamW {
             return Err(Error::shape("adamw", format!("{} moments", params.len()), self.m.len()));
         }
         self.steps += 1;
-        let &AdamwConfig { betas, eps, weight_decay, ref rules } = &self.config;
+        let Self { betas, eps, weight_decay: decay, steps: step, .. } = *self;
         let mut list = Vec::new();
         for (((name, param), (_, m)), (_, v)) in params.iter_mut().zip(self.m.iter_mut()).zip(self.v.iter_mut()) {
-            let (weight_decay, lr_scale) = group_of(rules, name, param, weight_decay);
+            let (weight_decay, lr_scale) = group_of(&self.rules, name, param, decay);
             let Some(grad) = grads.find(name).filter(|_| lr_scale != 0.0) else { continue };
-            let step = AdamwStep { lr: lr * lr_scale, betas, eps, weight_decay, step: self.steps, grad_scale: scale };
+            let step = AdamwStep { lr: lr * lr_scale, betas, eps, weight_decay, step, grad_scale: scale };
             list.push(AdamwTensor { param, m, v, grad, step });
         }
         ops::adamw(list)
     }
+}
+
+/// What a group does to its parameters.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupRule {
+    /// An exact name, `*suffix` or `prefix*`; `*` fits every name.
+    pub pattern: String,
+    /// Only tensors of at most this many dimensions.
+    pub max_rank: Option<usize>,
+    /// Weight decay of the group; `None` leaves the optimiser's.
+    pub weight_decay: Option<f64>,
+    /// Factor on the learning rate; 0 freezes.
+    pub lr_scale: f64,
+}
+
+/// DeiT's groups (its training code with timm): no decay for tensors of one dimension, biases, tokens and positions.
+pub fn default_rules() -> Vec<GroupRule> {
+    let patterns = [("*.bias", None), ("pos_embed", None), ("cls_token", None), ("dist_token", None), ("*", Some(1))];
+    let (weight_decay, lr_scale) = (Some(0.0), 1.0);
+    patterns.map(|(name, max_rank)| GroupRule { pattern: name.into(), max_rank, weight_decay, lr_scale }).into()
+}
+
+/// `(weight decay, learning-rate factor)` of a parameter; `decay` where no rule says otherwise.
+pub fn group_of(rules: &[GroupRule], name: &str, tensor: &Tensor, decay: f64) -> (f64, f64) {
+    let named = |pattern: &str| match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
+        (Some(suffix), _) => name.ends_with(suffix),
+        (None, Some(prefix)) => name.starts_with(prefix),
+        (None, None) => name == pattern,
+    };
+    let fits =
+        |rule: &&GroupRule| named(&rule.pattern) && rule.max_rank.is_none_or(|rank| tensor.shape().len() <= rank);
+    rules.iter().find(fits).map_or((decay, 1.0), |rule| (rule.weight_decay.unwrap_or(decay), rule.lr_scale))
 }
 
 /// `min(1, max_norm / (norm + 1e-6))`: the factor that clips gradients of global norm `norm`.

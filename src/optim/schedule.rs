@@ -6,7 +6,6 @@ use std::f64::consts::PI;
 
 /// `lr(t) = warmup_lr + t (lr - warmup_lr) / warmup` for `t < warmup`, then
 /// `min_lr + (lr - min_lr) (1 + cos(π t' / length)) / 2`, `min_lr` from `t' = length` on.
-///
 /// `t' = t - warmup` when the warm-up is a prefix (Swin), else `t' = t`: the cosine runs under the warm-up (DeiT).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,10 +30,10 @@ impl Cosine {
     /// Refuses rates that are negative or not finite, and a length of 0.
     pub fn validate(&self) -> Result<()> {
         let rates = [("lr", self.lr), ("min_lr", self.min_lr), ("warmup_lr", self.warmup_lr)];
-        if let Some((what, rate)) = rates.into_iter().find(|(_, rate)| !rate.is_finite() || *rate < 0.0) {
-            return Err(Error::invalid(what, "a finite rate, at least 0", rate));
+        for (what, rate) in rates {
+            Error::ensure(rate.is_finite() && rate >= 0.0, what, "a finite rate, at least 0", rate)?;
         }
-        if self.length > 0 { Ok(()) } else { Err(Error::invalid("length of the schedule", "at least 1", 0)) }
+        Error::ensure(self.length > 0, "length of the schedule", "at least 1", 0)
     }
 
     /// The rate at `t`, without the lag.

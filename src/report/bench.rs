@@ -1,9 +1,7 @@
-//! Latency of rivals measured in turn, so that a machine that slows down slows all of them, and the machine's ceilings.
+//! Latency of rivals measured in turn, so that a machine that slows down slows all of them, and the machine's ceiling.
 
 use super::table::spread;
-use crate::cpu::{Mat, gemm};
-use crate::{Error, Result};
-use rayon::prelude::*;
+use crate::{Error, Result, cpu::Mat, cpu::gemm};
 use serde::Serialize;
 use std::time::Instant;
 
@@ -46,22 +44,18 @@ impl std::fmt::Display for Timing {
 
 /// Times every rival once a round after `warmup` untimed rounds; round r begins with rival r mod n.
 pub fn interleaved(rivals: &mut [Rival<'_>], rounds: usize, warmup: usize) -> Result<Vec<Timing>> {
-    if rounds == 0 {
-        return Err(Error::invalid("rounds", "at least 1", rounds));
-    }
-    let mut samples = vec![Vec::with_capacity(rounds); rivals.len()];
+    Error::ensure(rounds > 0, "rounds", "at least 1", rounds)?;
+    let mut samples = vec![Vec::with_capacity(warmup + rounds); rivals.len()];
     for round in 0..warmup + rounds {
         for turn in 0..rivals.len() {
             let at = (round + turn) % rivals.len();
             let start = Instant::now();
             (rivals[at].1)()?;
-            let ms = start.elapsed().as_secs_f64() * 1e3;
-            if round >= warmup {
-                samples[at].push(ms);
-            }
+            samples[at].push(start.elapsed().as_secs_f64() * 1e3);
         }
     }
-    Ok(rivals.iter().zip(samples).map(|((name, _), samples)| Timing::new(*name, samples)).collect())
+    let timed = |((name, _), mut samples): (&Rival, Vec<f64>)| Timing::new(*name, samples.split_off(warmup));
+    Ok(rivals.iter().zip(samples).map(timed).collect())
 }
 
 /// The `q`-quantile (0 to 1) with linear interpolation between ranks; NaN of nothing.
@@ -77,32 +71,13 @@ pub fn percentile(samples: &[f64], q: f64) -> f64 {
 /// The most GFLOP/s (2 a multiply-accumulate) that `f32` matrix products reach in about `seconds`.
 pub fn gemm_peak(seconds: f64) -> f64 {
     const SIDE: usize = 1024;
-    let (a, b) = (vec![0.5f32; SIDE * SIDE], vec![0.25f32; SIDE * SIDE]);
-    let mut c = vec![0f32; SIDE * SIDE];
+    let (a, b, mut c) = (vec![0.5f32; SIDE * SIDE], vec![0.25f32; SIDE * SIDE], vec![0f32; SIDE * SIDE]);
     let (a, b) = (Mat::new(&a, SIDE, SIDE), Mat::new(&b, SIDE, SIDE));
-    let time = fastest(seconds, || gemm(1.0, a, b, 0.0, &mut c, SIDE));
-    2.0 * (SIDE as f64).powi(3) / time / 1e9
-}
-
-/// The most GB/s, read and written, that copying memory with all threads reaches in about `seconds`.
-pub fn copy_peak(seconds: f64) -> f64 {
-    // Larger than the caches.
-    const BYTES: usize = 256 << 20;
-    let (from, mut to) = (vec![1u8; BYTES], vec![0u8; BYTES]);
-    let time = fastest(seconds, || {
-        to.par_chunks_mut(1 << 20).zip(from.par_chunks(1 << 20)).for_each(|(to, from)| to.copy_from_slice(from));
-    });
-    2.0 * BYTES as f64 / time / 1e9
-}
-
-/// The shortest run of `work` within `seconds`, at least one after a warm-up.
-fn fastest(seconds: f64, mut work: impl FnMut()) -> f64 {
-    work();
     let (begin, mut best) = (Instant::now(), f64::INFINITY);
     while best.is_infinite() || begin.elapsed().as_secs_f64() < seconds {
         let start = Instant::now();
-        work();
+        gemm(1.0, a, b, 0.0, &mut c, SIDE);
         best = best.min(start.elapsed().as_secs_f64());
     }
-    best
+    2.0 * (SIDE as f64).powi(3) / best / 1e9
 }

@@ -6,7 +6,6 @@ const HEIGHT: f64 = 120.0;
 const FLOOR: f64 = 172.0;
 
 /// `[dense, kept]` heads and hidden widths by block and embedding width: filled what is kept, outlined what was there.
-///
 /// A block that one of a pair of slices lacks counts as 0 there.
 pub fn structure_svg(heads: [&[usize]; 2], hidden: [&[usize]; 2], embed: [usize; 2]) -> String {
     let mut embedding = titled("Embedding channels", embed);

@@ -1,20 +1,15 @@
 //! Progress on standard error: a bar on a terminal, plain lines elsewhere, nothing when quiet.
 
 use super::table::duration;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
-use std::io::IsTerminal;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
-/// How long plain lines wait for each other.
-const LINE_EVERY: Duration = Duration::from_secs(5);
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::{io::IsTerminal, sync::Mutex, sync::PoisonError, time::Duration, time::Instant};
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Show {
     /// A bar that redraws itself.
     Bar,
-    /// A line every few seconds, for log files.
+    /// A line every five seconds, for log files.
     Lines,
     /// Nothing.
     Quiet,
@@ -23,17 +18,15 @@ pub enum Show {
 impl Show {
     /// Quiet if asked for, else a bar if standard error is a terminal, else lines.
     pub fn detect(quiet: bool) -> Show {
-        match (quiet, std::io::stderr().is_terminal()) {
-            (true, _) => Show::Quiet,
-            (false, true) => Show::Bar,
-            (false, false) => Show::Lines,
-        }
+        let shown = if std::io::stderr().is_terminal() { Show::Bar } else { Show::Lines };
+        if quiet { Show::Quiet } else { shown }
     }
 }
 
 /// How far a loop over images has come, how fast it is and when it ends; the last state stays readable.
 #[derive(Debug)]
 pub struct Progress {
+    what: String,
     bar: ProgressBar,
     show: Show,
     printed: Mutex<Instant>,
@@ -43,23 +36,18 @@ impl Progress {
     /// Progress over `total` images.
     pub fn with(total: u64, what: &str, show: Show) -> Progress {
         let target = if show == Show::Bar { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(Some(total), target).with_prefix(what.to_string());
-        let name = what.to_string();
-        let state = move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-            let line = state_line(&name, state.pos(), state.len().unwrap_or(0), state.elapsed(), "");
-            let _ = out.write_str(&line);
-        };
-        let style = ProgressStyle::with_template("[{bar:24}] {state} {msg}");
-        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).with_key("state", state);
-        bar.set_style(style.progress_chars("━╸─"));
-        Progress { bar, show, printed: Mutex::new(Instant::now()) }
+        let style =
+            ProgressStyle::with_template("[{bar:24}] {prefix}").unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::with_draw_target(Some(total), target).with_style(style.progress_chars("━╸─"));
+        Progress { what: what.into(), bar, show, printed: Mutex::new(Instant::now()) }
     }
 
     /// `n` more images are done.
     pub fn inc(&self, n: u64) {
         self.bar.inc(n);
+        self.bar.set_prefix(self.line());
         let mut printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.show == Show::Lines && printed.elapsed() >= LINE_EVERY {
+        if self.show == Show::Lines && printed.elapsed() >= Duration::from_secs(5) {
             *printed = Instant::now();
             eprintln!("{}", self.line());
         }
@@ -73,7 +61,7 @@ impl Progress {
     /// The present state as one plain line.
     pub fn line(&self) -> String {
         let (done, total) = (self.bar.position(), self.bar.length().unwrap_or(0));
-        state_line(&self.bar.prefix(), done, total, self.bar.elapsed(), &self.bar.message())
+        state_line(&self.what, done, total, self.bar.elapsed(), &self.bar.message())
     }
 }
 

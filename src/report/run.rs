@@ -1,13 +1,11 @@
 //! The folder of one run: configuration, log as JSON lines, curves, results. Nothing in it is ever half written.
 
 use super::svg::{Lines, document};
-use crate::io::write_atomic;
-use crate::{Error, Result};
+use crate::{Error, Result, io::write_atomic};
 use serde::Serialize;
 use serde_json::Value;
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
 use std::path::{Component, Path, PathBuf};
+use std::{fs, fs::File, io::ErrorKind, io::Write};
 
 /// The folder's log, one JSON object a line.
 pub const LOG: &str = "log.jsonl";
@@ -23,12 +21,10 @@ impl RunFolder {
     /// A new folder at `path`, or beside it as `path-2`, `path-3` … where something is already there.
     pub fn create(path: impl AsRef<Path>) -> Result<RunFolder> {
         let wanted = path.as_ref();
-        let Some(name) = wanted.file_name() else {
+        let (Some(parent), Some(name)) = (wanted.parent(), wanted.file_name()) else {
             return Err(Error::invalid("run folder", "a path that ends in a name", wanted.display()));
         };
-        if let Some(parent) = wanted.parent() {
-            fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
-        }
+        fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
         let mut path = wanted.to_path_buf();
         for number in 2.. {
             match fs::create_dir(&path) {
@@ -41,24 +37,8 @@ impl RunFolder {
                 Ok(()) => break,
             }
         }
-        RunFolder::with_log(path)
-    }
-
-    /// An existing folder, to resume its run; a last log line that a killed process cut short is removed.
-    pub fn open(path: impl AsRef<Path>) -> Result<RunFolder> {
-        let folder = RunFolder::with_log(path.as_ref().to_path_buf())?;
-        let log = folder.path.join(LOG);
-        let text = fs::read(&log).map_err(Error::io("read", &log))?;
-        let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-        if whole < text.len() {
-            folder.log.set_len(whole as u64).map_err(Error::io("write", &log))?;
-        }
-        Ok(folder)
-    }
-
-    fn with_log(path: PathBuf) -> Result<RunFolder> {
-        let file = path.join(LOG);
-        let log = OpenOptions::new().create(true).append(true).open(&file).map_err(Error::io("create", &file))?;
+        let log = path.join(LOG);
+        let log = File::options().create(true).append(true).open(&log).map_err(Error::io("create", &log))?;
         Ok(RunFolder { path, log })
     }
 
@@ -70,35 +50,30 @@ impl RunFolder {
     /// The path of a file of the folder; `name` may not leave it.
     pub fn file(&self, name: &str) -> Result<PathBuf> {
         let inside = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
-        if name.is_empty() || !inside {
-            return Err(Error::invalid("file of a run folder", "a name inside it", name));
-        }
+        Error::ensure(inside && !name.is_empty(), "file of a run folder", "a name inside it", name)?;
         Ok(self.path.join(name))
     }
 
     /// Writes a value as indented JSON.
-    pub fn write_json(&self, name: &str, value: &(impl Serialize + ?Sized)) -> Result<PathBuf> {
+    pub fn write_json(&self, name: &str, value: &(impl Serialize + ?Sized)) -> Result<()> {
         let text = serde_json::to_string_pretty(value).map_err(|error| not_json(name, error))?;
         self.write_text(name, &(text + "\n"))
     }
 
     /// Writes a text file.
-    pub fn write_text(&self, name: &str, text: &str) -> Result<PathBuf> {
-        let path = self.file(name)?;
-        write_atomic(&path, |file| file.write_all(text.as_bytes()))?;
-        Ok(path)
+    pub fn write_text(&self, name: &str, text: &str) -> Result<()> {
+        write_atomic(self.file(name)?, |file| file.write_all(text.as_bytes()))
     }
 
     /// Appends one line to the log; NaN and infinity become `null`.
     pub fn log(&self, record: &(impl Serialize + ?Sized)) -> Result<()> {
-        let mut line = serde_json::to_vec(record).map_err(|error| not_json(LOG, error))?;
-        line.push(b'\n');
+        let line = serde_json::to_string(record).map_err(|error| not_json(LOG, error))? + "\n";
         // One write a line, so that a killed process can only cut the last one.
-        (&self.log).write_all(&line).map_err(Error::io("write", self.path.join(LOG)))
+        (&self.log).write_all(line.as_bytes()).map_err(Error::io("write", self.path.join(LOG)))
     }
 
     /// Draws the log so far as `curves.svg`.
-    pub fn curves(&self) -> Result<PathBuf> {
+    pub fn curves(&self) -> Result<()> {
         self.write_text("curves.svg", &curves_svg(&read_log(self.path.join(LOG))?))
     }
 }
@@ -120,17 +95,13 @@ pub fn read_log(path: impl AsRef<Path>) -> Result<Vec<Value>> {
     lines.filter_map(record).collect()
 }
 
-/// Panels of loss, accuracy and learning rate: every number of the records whose key says which it is.
-///
-/// The axis is `step` where every record of a panel has it, else `epoch`, else the record's index; a text field
-/// `stage` splits a key into one curve a stage.
+/// Panels of loss, accuracy and learning rate: every number of the records whose key says which it is. The axis is
+/// `step` where every record of a panel has it, else `epoch`, else the record's index; a text field `stage` splits a
+/// key into one curve a stage.
 pub fn curves_svg(records: &[Value]) -> String {
-    let quantities: [(&str, &[&str]); 3] = [
-        ("loss", &["loss"]),
-        ("accuracy", &["top1", "top5", "top-1", "top-5", "acc"]),
-        ("learning rate", &["lr", "learning_rate"]),
-    ];
-    let mut plots: Vec<Lines> = quantities.iter().map(|(title, words)| curves(records, title, words)).collect();
+    let accuracy = "top1 top5 top-1 top-5 acc";
+    let quantities = [("loss", "loss"), ("accuracy", accuracy), ("learning rate", "lr learning_rate")];
+    let mut plots = quantities.map(|(title, words)| curves(records, title, words)).to_vec();
     plots.retain(|plot| !plot.series.is_empty());
     if plots.is_empty() {
         plots.push(Lines::new("curves", "step"));
@@ -138,15 +109,14 @@ pub fn curves_svg(records: &[Value]) -> String {
     document(&plots.iter().map(Lines::panel).collect::<Vec<_>>())
 }
 
-fn curves(records: &[Value], title: &str, words: &[&str]) -> Lines {
-    let wanted = |key: &str| words.iter().any(|word| key == *word || (*word != "lr" && key.contains(word)));
+fn curves(records: &[Value], title: &str, words: &str) -> Lines {
+    let wanted = |key: &str| words.split(' ').any(|word| key == word || (word != "lr" && key.contains(word)));
+    let drawn = |(key, value): &(&String, &Value)| wanted(key) && (value.is_number() || value.is_null());
     let mut points = Vec::new();
     for (at, record) in records.iter().enumerate() {
         let stage = record["stage"].as_str().map_or(String::new(), |stage| format!(" ({stage})"));
-        for (key, value) in record.as_object().into_iter().flatten() {
-            if wanted(key) && (value.is_number() || value.is_null()) {
-                points.push((at, format!("{key}{stage}"), value.as_f64().unwrap_or(f64::NAN)));
-            }
+        for (key, value) in record.as_object().into_iter().flatten().filter(drawn) {
+            points.push((at, format!("{key}{stage}"), value.as_f64().unwrap_or(f64::NAN)));
         }
     }
     let everywhere = |axis: &&str| points.iter().all(|point| records[point.0][*axis].is_number());

@@ -98,18 +98,18 @@ impl Panel {
 
     /// A line through the points that have a height; a point alone is a dot, one without height a cross on the axis.
     fn curve(&mut self, points: &[(f64, Option<f64>)], index: usize, floor: f64) {
-        let (color, mut line, mut before) = (COLORS[index % COLORS.len()], String::new(), None);
-        for (at, &(x, y)) in points.iter().enumerate() {
-            let after = points.get(at + 1).and_then(|point| point.1);
-            match (before, y, after) {
-                (_, None, _) => self.path("bad", &format!("M{:.1} {:.1}l7 7m0 -7l-7 7", x - 3.5, floor - 3.5)),
-                (None, Some(y), None) => {
+        let (color, mut line) = (COLORS[index % COLORS.len()], String::new());
+        for run in points.chunk_by(|before, after| before.1.is_some() && after.1.is_some()) {
+            match *run {
+                [(x, None)] => self.path("bad", &format!("M{:.1} {:.1}l7 7m0 -7l-7 7", x - 3.5, floor - 3.5)),
+                [(x, Some(y))] => {
                     self.body += &format!("<circle fill=\"{color}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2.6\"/>\n");
                 }
-                (None, Some(y), _) => line += &format!("M{x:.1} {y:.1}"),
-                (Some(_), Some(y), _) => line += &format!("L{x:.1} {y:.1}"),
+                _ => {
+                    let places: Vec<_> = run.iter().filter_map(|&(x, y)| Some(format!("{x:.1} {:.1}", y?))).collect();
+                    line += &format!("M{}", places.join("L"));
+                }
             }
-            before = y;
         }
         if !line.is_empty() {
             let dash = if index < COLORS.len() { "" } else { " stroke-dasharray=\"6 3\"" };
@@ -187,10 +187,10 @@ fn usable(value: f64) -> bool {
 fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let pick = |run: &[(f64, f64)]| {
         let (fine, bad): (Vec<usize>, Vec<usize>) = (0..run.len()).partition(|&at| usable(run[at].1));
-        let by_height = |a: &&usize, b: &&usize| run[**a].1.total_cmp(&run[**b].1);
-        let kept = [fine.iter().min_by(by_height), fine.iter().max_by(by_height), bad.first()];
-        let kept: BTreeSet<&usize> = kept.into_iter().flatten().collect();
-        kept.into_iter().map(|&at| run[at]).collect::<Vec<_>>()
+        let by_height = |a: &usize, b: &usize| run[*a].1.total_cmp(&run[*b].1);
+        let (lowest, highest) = (fine.iter().copied().min_by(by_height), fine.iter().copied().max_by(by_height));
+        let kept: BTreeSet<usize> = [lowest, highest, bad.first().copied()].into_iter().flatten().collect();
+        kept.into_iter().map(|at| run[at]).collect::<Vec<_>>()
     };
     points.chunks(points.len().div_ceil(MOST_POINTS / 2).max(1)).flat_map(pick).collect()
 }

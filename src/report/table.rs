@@ -23,36 +23,32 @@ impl Table {
 
     /// Aligned columns under a ruled header, for a terminal; every line ends in a newline.
     pub fn text(&self) -> String {
-        self.render(one_line, |width, _| "─".repeat(width), ["", "  ", ""])
+        self.render(false, ["", "  ", ""])
     }
 
     /// A Markdown table, aligned in its source as well; every line ends in a newline.
     pub fn markdown(&self) -> String {
-        let escaped = |cell: &str| {
-            one_line(cell).replace('\\', "\\\\").replace('|', "\\|").replace('<', "&lt;").replace('`', "\\`")
-        };
-        let rule = |width: usize, right| match (right, width.max(3)) {
-            (true, width) => format!("{:->width$}", ":"),
-            (false, width) => format!("{:-<width$}", ":"),
-        };
-        self.render(escaped, rule, ["| ", " | ", " |"])
+        self.render(true, ["| ", " | ", " |"])
     }
 
-    /// Cells through `clean`, `rule(width, right)` under the header; the texts before, between and after the columns.
-    fn render(
-        &self,
-        clean: impl Fn(&str) -> String,
-        rule: impl Fn(usize, bool) -> String,
-        [open, between, close]: [&str; 3],
-    ) -> String {
+    fn render(&self, markdown: bool, [open, between, close]: [&str; 3]) -> String {
+        let escapes = [('\\', "\\\\"), ('|', "\\|"), ('<', "&lt;"), ('`', "\\`")];
+        let escapes = if markdown { &escapes[..] } else { &[] };
+        let clean = |cell: &String| escapes.iter().fold(one_line(cell), |cell, (from, to)| cell.replace(*from, to));
         let mut lines = vec![open.to_string(); self.rows.len() + 1];
         for column in 0..self.rows.iter().map(Vec::len).max().unwrap_or(0) {
-            let cell = |row: &Vec<String>| row.get(column).map_or(String::new(), |cell| clean(cell));
-            let mut cells: Vec<String> = self.rows.iter().map(cell).collect();
-            let mut filled = cells[1..].iter().filter(|cell| !is_blank(cell)).peekable();
+            let mut cells: Vec<_> = self.rows.iter().map(|row| row.get(column).map_or("".into(), clean)).collect();
+            let filled = |cell: &&String| !["", "-", "–", "—", "n/a"].contains(&cell.as_str());
+            let mut filled = cells[1..].iter().filter(filled).peekable();
             let right = filled.peek().is_some() && filled.all(|cell| is_number(cell));
-            cells.insert(1, rule(cells.iter().map(|cell| cell.chars().count()).max().unwrap_or(0), right));
-            let width = cells[1].chars().count();
+            let widest = cells.iter().map(|cell| cell.chars().count()).max().unwrap_or(0);
+            let width = if markdown { widest.max(3) } else { widest };
+            let rule = match (markdown, right) {
+                (true, true) => format!("{:->width$}", ":"),
+                (true, false) => format!("{:-<width$}", ":"),
+                (false, _) => "─".repeat(width),
+            };
+            cells.insert(1, rule);
             for (line, cell) in lines.iter_mut().zip(cells) {
                 *line += if column == 0 { "" } else { between };
                 *line += &if right { format!("{cell:>width$}") } else { format!("{cell:<width$}") };
@@ -76,10 +72,6 @@ pub fn shorten(text: &str, most: usize) -> String {
     }
 }
 
-fn is_blank(cell: &str) -> bool {
-    matches!(cell, "" | "-" | "–" | "—" | "n/a")
-}
-
 fn is_number(cell: &str) -> bool {
     let body = cell.trim_start_matches(['+', '-', '−', '±', '×', '≤', '≥', '<', '>', ' ']);
     body.starts_with(|c: char| c.is_ascii_digit()) || matches!(body, "NaN" | "inf")
@@ -87,11 +79,7 @@ fn is_number(cell: &str) -> bool {
 
 /// The decimals that three significant digits of a number from 0 to 1,000 need.
 fn decimals(value: f64) -> usize {
-    match value.abs() {
-        v if v >= 99.95 => 0,
-        v if v >= 9.995 => 1,
-        _ => 2,
-    }
+    usize::from(value.abs() < 99.95) + usize::from(value.abs() < 9.995)
 }
 
 /// Three significant digits and a decimal prefix: `1.25 G`, `5.72 M`, `640`.

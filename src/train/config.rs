@@ -1,8 +1,7 @@
 //! The settings of a training run.
 
 use super::Distillation;
-use crate::optim::Cosine;
-use crate::{Error, Result};
+use crate::{Error, Result, optim::Cosine};
 use serde::{Deserialize, Serialize};
 
 /// Everything that decides a run besides model and data, kept in every checkpoint. The default trains nothing.
@@ -45,32 +44,20 @@ impl TrainConfig {
         let (warmup, low) = (steps / 10, lr / 100.0);
         let length = steps.saturating_sub(warmup).max(1);
         let schedule = Cosine { lr, length, min_lr: low, warmup_lr: low, warmup, warmup_prefix: true, lag: 0 };
-        Self {
-            stage: stage.into(),
-            epochs,
-            max_steps: Some(steps),
-            schedule,
-            schedule_in_steps: true,
-            weight_decay: 0.05,
-            clip_norm: Some(1.0),
-            ..Self::default()
-        }
+        let (stage, max_steps) = (stage.into(), Some(steps));
+        let fixed = Self { schedule_in_steps: true, weight_decay: 0.05, clip_norm: Some(1.0), ..Self::default() };
+        Self { stage, epochs, max_steps, schedule, ..fixed }
     }
 
     /// Refuses values that no run can have.
     pub fn validate(&self) -> Result<()> {
         self.schedule.validate()?;
         let ema_decay = self.ema_decay.unwrap_or(0.0);
-        let unit = [("smoothing", self.smoothing), ("drop_path", self.drop_path), ("ema_decay", ema_decay)];
-        if let Some((what, value)) = unit.into_iter().find(|(_, value)| !(0.0..1.0).contains(value)) {
-            return Err(Error::invalid(what, "0 to below 1", value));
+        for (what, value) in [("smoothing", self.smoothing), ("drop_path", self.drop_path), ("ema_decay", ema_decay)] {
+            Error::ensure((0.0..1.0).contains(&value), what, "0 to below 1", value)?;
         }
-        if !(0.0..f64::INFINITY).contains(&self.weight_decay) {
-            return Err(Error::invalid("weight_decay", "at least 0", self.weight_decay));
-        }
-        match self.clip_norm {
-            Some(norm) if norm.is_nan() || norm <= 0.0 => Err(Error::invalid("clip_norm", "above 0", norm)),
-            _ => Ok(()),
-        }
+        let (decay, norm) = (self.weight_decay, self.clip_norm.unwrap_or(f64::INFINITY));
+        Error::ensure((0.0..f64::INFINITY).contains(&decay), "weight_decay", "at least 0", decay)?;
+        Error::ensure(norm > 0.0, "clip_norm", "above 0", norm)
     }
 }

@@ -1,13 +1,9 @@
-//! Distillation from a teacher's logits.
-//!
-//! `L = (1 - α) base + α KD(z, teacher)` with `z` the distillation head's logits. Soft: `KD` of
-//! [`ops::kd`](crate::ops::kd()) at temperature `τ`; hard: cross entropy against the teacher's most likely class. From
-//! DeiT, section 5 and its code, which divides the soft term by samples and classes ([`Reduction::PerElement`]).
+//! Distillation from a teacher's logits: `L = (1 - α) base + α KD(z, teacher)` with `z` the distillation head's logits.
+//! Soft: `KD` of [`ops::kd`](crate::ops::kd()) at temperature `τ`; hard: cross entropy against the teacher's most likely
+//! class. From DeiT, section 5 and its code, which divides the soft term by samples and classes
+//! ([`Reduction::PerElement`]).
 
-use crate::models::Model;
-use crate::ops::{self, Reduction};
-use crate::tensor::Tensor;
-use crate::{Error, Result, Var};
+use crate::{Error, Result, Tensor, Var, models::Model, ops, ops::Reduction};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -43,8 +39,7 @@ pub struct Distillation {
 impl Default for Distillation {
     /// DeiT's defaults, with no teacher.
     fn default() -> Self {
-        let (kind, reduction) = (DistillKind::None, Reduction::PerElement);
-        Self { kind, alpha: 0.5, tau: 1.0, reduction, single_head: false }
+        Self { kind: DistillKind::None, alpha: 0.5, tau: 1.0, reduction: Reduction::PerElement, single_head: false }
     }
 }
 
@@ -91,10 +86,9 @@ impl<'a> Teacher<'a> {
     /// Logits `[B, K]` of the images `indices` as they look in `epoch`.
     pub fn logits(&mut self, images: &Tensor, epoch: u64, indices: &[usize]) -> Result<Tensor> {
         let classes = self.model.arch().num_classes;
-        let known: Option<Vec<_>> = indices.iter().map(|&index| self.known.get(&(epoch, index))).collect();
-        if let Some(rows) = known {
-            let rows: Vec<f32> = rows.into_iter().flatten().copied().collect();
-            return Tensor::from_slice([indices.len(), classes], &rows);
+        let known = indices.iter().map(|&index| self.known.get(&(epoch, index)).map(Vec::as_slice));
+        if let Some(rows) = known.collect::<Option<Vec<_>>>() {
+            return Tensor::from_slice([indices.len(), classes], &rows.concat());
         }
         let logits = self.model.predict(images)?;
         if self.known.len() * classes > REMEMBERED {

@@ -1,10 +1,7 @@
 //! Accuracy and predictions of a model over a data set.
 
 use super::images;
-use crate::data::loader::Loader;
-use crate::models::Model;
-use crate::report::Progress;
-use crate::{Error, Result, ops};
+use crate::{Error, Result, data::loader::Loader, models::Model, ops, report::Progress};
 use serde::{Deserialize, Serialize};
 
 /// Accuracy over a data set.
@@ -47,9 +44,7 @@ pub fn evaluate(model: &Model, loader: &Loader, progress: &Progress) -> Result<E
     while let Some(batch) = epoch.next().transpose()? {
         let logits = model.predict(&images(&batch, side)?)?;
         for ((row, &label), index) in logits.slice::<f32>()?.chunks(classes).zip(&batch.labels).zip(&batch.indices) {
-            if label >= classes {
-                return Err(Error::invalid("label", format!("below the model's {classes} classes"), label));
-            }
+            Error::ensure(label < classes, "label", format_args!("below the model's {classes} classes"), label)?;
             if let Some(&value) = row.iter().find(|value| !value.is_finite()) {
                 let layer = format!("logit of test image {index}");
                 return Err(Error::NonFinite { step: 0, layer, value: value.into() });

@@ -13,8 +13,7 @@ pub use evaluate::{Accuracy, Evaluation, evaluate};
 pub use nonfinite::first_nonfinite;
 pub use trainer::{Outcome, Trainer};
 
-use crate::data::loader::Batch;
-use crate::{Result, Tensor};
+use crate::{Result, Tensor, data::loader::Batch};
 
 /// The images of a batch as a tensor `[B, 3, side, side]`.
 pub fn images(batch: &Batch, side: usize) -> Result<Tensor> {

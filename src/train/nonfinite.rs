@@ -1,9 +1,6 @@
 //! Finding the layer where a NaN or an infinity first appeared.
 
-use crate::models::Model;
-use crate::nn::{Hooks, Mode, Params, Pass, Site};
-use crate::tensor::Tensor;
-use crate::{Result, Var};
+use crate::{Result, Tensor, Var, models::Model, nn::Hooks, nn::Mode, nn::Params, nn::Pass, nn::Site};
 use std::cell::Cell;
 
 /// Remembers the first value that is not finite.

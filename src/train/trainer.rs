@@ -2,16 +2,12 @@
 
 use super::{Accuracy, Teacher, TrainConfig, evaluate, first_nonfinite, images, nonfinite};
 use crate::data::loader::{Batch, Loader};
-use crate::models::Model;
 use crate::nn::{Mode, NoHooks, Params, Pass};
-use crate::noise::Philox;
-use crate::optim::{AdamW, AdamwConfig, clip_factor, ema};
+use crate::optim::{AdamW, clip_factor, ema};
 use crate::report::{Progress, RunFolder, Show};
-use crate::tensor::{DType, Tensor};
-use crate::{Error, Result, Tape, Var, ops};
+use crate::{DType, Error, Result, Tape, Tensor, Var, models::Model, noise::Philox, ops};
 use serde_json::json;
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 /// What a run ends with.
 #[derive(Debug, Clone)]
@@ -32,7 +28,8 @@ pub struct Trainer<'a> {
     pub(super) config: TrainConfig,
     pub(super) optimizer: AdamW,
     pub(super) ema: Option<Params>,
-    pub(super) epoch: usize,
+    /// Epochs done so far.
+    pub epoch: usize,
     folder: Option<&'a RunFolder>,
     checkpoint: Option<PathBuf>,
     show: Show,
@@ -42,8 +39,7 @@ impl<'a> Trainer<'a> {
     /// A fresh run. With a folder it logs there.
     pub fn new(model: &'a mut Model, config: TrainConfig, folder: Option<&'a RunFolder>, show: Show) -> Result<Self> {
         config.validate()?;
-        let settings = AdamwConfig { weight_decay: config.weight_decay, ..AdamwConfig::default() };
-        let optimizer = AdamW::new(settings, model.params());
+        let optimizer = AdamW { weight_decay: config.weight_decay, ..AdamW::new(model.params()) };
         let ema = config.ema_decay.map(|_| model.params().clone());
         Ok(Self { model, config, optimizer, ema, epoch: 0, folder, checkpoint: None, show })
     }
@@ -55,11 +51,6 @@ impl<'a> Trainer<'a> {
         }
         self.checkpoint = Some(path);
         Ok(self)
-    }
-
-    /// Epochs done so far.
-    pub fn epoch(&self) -> usize {
-        self.epoch
     }
 
     /// Trains to the end; evaluates on `test` as the settings say.
@@ -77,8 +68,8 @@ impl<'a> Trainer<'a> {
                 let loss = self.step(&batch, epoch, teacher.as_deref_mut())?;
                 total += loss * batch.labels.len() as f64;
                 count += batch.labels.len();
-                progress.inc(batch.labels.len() as u64);
                 progress.message(format!("loss {loss:.4}"));
+                progress.inc(batch.labels.len() as u64);
             }
             outcome.broken.extend(batches.broken().iter().map(|(_, error)| error.to_string()));
             outcome.loss = total / count.max(1) as f64;
@@ -99,14 +90,14 @@ impl<'a> Trainer<'a> {
 
     /// Evaluation, log and checkpoint that are due after an epoch of mean loss `loss`.
     fn end_of_epoch(&mut self, test: Option<&Loader>, loss: f64) -> Result<Option<Accuracy>> {
-        let (config, epoch) = (&self.config, self.epoch);
+        let (config, epoch) = (self.config.clone(), self.epoch);
         let due = |every: usize| epoch == config.epochs || (every > 0 && epoch.is_multiple_of(every));
         let quiet = Progress::with(0, "evaluate", Show::Quiet);
         let test = test.filter(|_| due(config.eval_every));
         let accuracy = test.map(|test| evaluate(self.model, test, &quiet)).transpose()?.map(|found| found.accuracy);
         let every = config.checkpoint_every;
-        if let Some(path) = self.checkpoint.as_deref().filter(|_| every > 0 && due(every)) {
-            self.save(path)?;
+        if let Some(path) = self.checkpoint.clone().filter(|_| every > 0 && due(every)) {
+            self.save(&path)?;
         }
         let steps = self.optimizer.steps;
         let mut record = json!({"stage": config.stage, "epoch": epoch, "step": steps, "epoch_loss": loss});
@@ -114,8 +105,7 @@ impl<'a> Trainer<'a> {
             record["top1"] = accuracy.top1.into();
             record["top5"] = accuracy.top5.into();
         }
-        self.folder.map_or(Ok(()), |folder| folder.log(&record))?;
-        Ok(accuracy)
+        self.folder.map_or(Ok(()), |folder| folder.log(&record)).map(|()| accuracy)
     }
 
     /// One step on a batch; the loss before it. A value that is not finite stops with step and layer named.
@@ -140,8 +130,7 @@ impl<'a> Trainer<'a> {
             ema(average, self.model.params(), decay)?;
         }
         let record = json!({"stage": config.stage, "step": step, "loss": loss, "lr": lr, "grad_norm": norm});
-        self.folder.map_or(Ok(()), |folder| folder.log(&record))?;
-        Ok(loss)
+        self.folder.map_or(Ok(()), |folder| folder.log(&record)).map(|()| loss)
     }
 
     /// The loss of images `x` and the gradients of the parameters that it depends on.
@@ -152,12 +141,10 @@ impl<'a> Trainer<'a> {
         let Some(first) = logits.first() else { return Err(Error::shape("heads", "at least one head", 0)) };
         let base = ops::cross_entropy(first, target)?;
         let loss = self.config.distillation.loss(&logits, base, taught)?;
-        let (mut grads, mut named) = (tape.backward(&loss)?, Params::default());
-        for (name, _) in self.model.params().iter() {
-            if let Some(grad) = grads.take(pass.var(name)?) {
-                named.insert(name, grad);
-            }
-        }
-        Ok((loss.tensor().item()?, named))
+        let mut grads = tape.backward(&loss)?;
+        let mut named = |name: &str| Ok(grads.take(pass.var(name)?).map(|grad| (name.to_string(), grad)));
+        let grads =
+            self.model.params().iter().filter_map(|(name, _)| named(name).transpose()).collect::<Result<_>>()?;
+        Ok((loss.tensor().item()?, grads))
     }
 }

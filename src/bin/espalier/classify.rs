@@ -1,16 +1,12 @@
 //! `espalier classify`: the most probable classes of image files.
 
-use crate::show::print;
-use crate::source;
-use espalier::data::augment::Transform;
-use espalier::data::folder::{imagenet_classes, loose_files};
-use espalier::data::image;
-use espalier::noise::Philox;
-use espalier::report::table::one_line;
-use espalier::{Error, Result, Tensor};
-use rayon::prelude::*;
+use crate::{show::print, source};
+use espalier::data::dataset::FolderDataset;
+use espalier::data::folder::{ImageFolder, imagenet_classes, loose_files};
+use espalier::data::{augment::Transform, loader::Loader, loader::LoaderOptions};
+use espalier::{Error, Result, report::table::one_line, train::images};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::{path::Path, path::PathBuf, sync::Arc};
 
 /// Print the most probable classes of images, one file a line
 ///
@@ -47,48 +43,28 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     source::at_least_one("--batch", args.batch)?;
     source::at_least_one("--top", args.top)?;
-    let files = loose_files(&args.paths)?;
+    let files: Vec<(PathBuf, usize)> = loose_files(&args.paths)?.into_iter().map(|file| (file, 0)).collect();
     let model = source::load(args.model.as_deref(), &args.weights, args.img_size)?;
     let (side, classes) = (model.arch().img_size, model.arch().num_classes);
-    let transform = Transform::eval(side);
-    transform.validate()?;
-    let mut broken = 0;
-    for files in files.chunks(args.batch) {
-        let images: Vec<Result<Vec<f32>>> = files.par_iter().map(|file| read(file, &transform)).collect();
-        let (mut whole, mut pixels) = (Vec::new(), Vec::new());
-        for (file, image) in files.iter().zip(images) {
-            match image {
-                Ok(image) => {
-                    whole.push(file);
-                    pixels.extend(image);
-                }
-                Err(error) if args.skip_broken => eprintln!("skipped: {}", one_line(&error.to_string())),
-                Err(error) => return Err(error),
-            }
-        }
-        broken += files.len() - whole.len();
-        if whole.is_empty() {
-            continue;
-        }
-        let logits = model.predict(&Tensor::from_slice([whole.len(), 3, side, side], &pixels)?)?.to_f64s();
-        whole.iter().zip(logits.chunks(classes)).try_for_each(|(file, logits)| report(file, logits, args))?;
+    let folder = ImageFolder { classes: vec!["unknown".into()], files: files.clone() };
+    let dataset = FolderDataset::new(folder, Transform::eval(side), 0)?.uncached();
+    let options = LoaderOptions { skip_broken: args.skip_broken, ..LoaderOptions::eval(args.batch) };
+    let mut batches = Loader::new(Arc::new(dataset), options)?.epoch(0)?;
+    let mut told = 0;
+    loop {
+        let batch = batches.next().transpose();
+        let broken = &batches.broken()[told..];
+        broken.iter().for_each(|(_, error)| eprintln!("skipped: {}", one_line(&error.to_string())));
+        told += broken.len();
+        let Some(batch) = batch? else { break };
+        let logits = model.predict(&images(&batch, side)?)?.to_f64s();
+        let mut rows = batch.indices.iter().zip(logits.chunks(classes));
+        rows.try_for_each(|(&index, logits)| report(&files[index].0, logits, args))?;
     }
-    if broken > 0 {
-        eprintln!("{broken} of {} images are broken and were left out", files.len());
-    }
-    if broken == files.len() {
-        return Err(Error::invalid("images", "at least one that can be read", format!("none of {broken}")));
+    if told > 0 {
+        eprintln!("{told} of {} images are broken and were left out", files.len());
     }
     Ok(())
-}
-
-/// The pixels of an image as the model takes them; an error names the image.
-fn read(file: &Path, transform: &Transform) -> Result<Vec<f32>> {
-    let image = image::decode(file).and_then(|image| transform.apply(&image, &Philox { seed: 0, step: 0 }, 0));
-    image.map_err(|error| match error {
-        Error::Image { .. } | Error::Io { .. } => error,
-        other => Error::Image { file: file.into(), detail: other.to_string() },
-    })
 }
 
 /// Prints the most probable classes, of equals the first: ImageNet's names in a model of 1000 classes, else `class 3`.

@@ -1,9 +1,7 @@
 //! `espalier doctor`: what this machine has and how fast it is.
 
 use crate::show::{pairs, print};
-use espalier::Result;
-use espalier::report::bench::gemm_peak;
-use espalier::report::table::bytes;
+use espalier::{Result, report::bench::gemm_peak, report::table::bytes};
 use serde_json::json;
 
 /// Show version, processor, memory and devices, and measure a matrix product for a second
@@ -30,8 +28,7 @@ pub fn run(args: &Args) -> Result<()> {
     let gflops = gemm_peak(1.0);
     if args.json {
         return print(json!({
-            "version": version,
-            "system": system,
+            "version": version, "system": system,
             "cpu": { "model": model, "features": features, "cores": cores, "threads": threads },
             "memory": { "total": total, "available": available },
             "devices": [{ "name": "cpu", "in_use": true }, { "name": "cuda", "in_use": false, "why": NO_CUDA }],

@@ -1,7 +1,5 @@
-//! The command line: one module a subcommand, each thin over the library.
-//!
-//! Results go to standard output, everything else to standard error. An error is one line and exit code 1; a wrong
-//! option is exit code 2.
+//! The command line: one module a subcommand, each thin over the library. Results go to standard output, everything
+//! else to standard error. An error is one line and exit code 1; a wrong option is exit code 2.
 
 mod bench;
 mod classify;
@@ -13,10 +11,8 @@ mod source;
 mod zoo;
 
 use clap::Parser;
-use espalier::Error;
-use espalier::report::table::one_line;
-use std::io::ErrorKind;
-use std::process::ExitCode;
+use espalier::{Error, report::table::one_line};
+use std::{io::ErrorKind, process::ExitCode};
 
 /// Vision-transformer pruning on a hand-written tensor core.
 #[derive(Parser)]

@@ -1,8 +1,7 @@
 //! `espalier prune METHOD`: the main job, the same steps as the example `prune_deit_small`.
 
 use crate::show::print;
-use espalier::Result;
-use espalier::prune::job::{Job, JobOptions};
+use espalier::{Result, prune::job::Job, prune::job::JobOptions};
 
 /// Prune a model, fine-tune it, and measure it against the dense one and a random plan of equal cost.
 #[derive(clap::Subcommand)]

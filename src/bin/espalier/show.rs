@@ -1,9 +1,7 @@
 //! How the subcommands print.
 
-use espalier::report::table::one_line;
-use espalier::{Error, Result};
-use std::fmt::Display;
-use std::io::Write;
+use espalier::{Error, Result, report::table::one_line};
+use std::{fmt::Display, io::Write};
 
 /// Writes a text to standard output, with one newline at its end; a closed pipe is an error, not a panic.
 pub fn print(text: impl Display) -> Result<()> {

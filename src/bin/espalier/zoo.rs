@@ -1,10 +1,9 @@
 //! `espalier zoo`: the published models, counted here and beside their published figures.
 
 use crate::show::{grouped, print};
-use espalier::Result;
 use espalier::models::cost::{self, Counting};
 use espalier::models::zoo::{self, ZooEntry};
-use espalier::report::Table;
+use espalier::{Result, report::Table};
 use serde_json::{Map, Value, json};
 
 /// List the published models: parameters and multiply-accumulates counted here, beside the published figures
@@ -41,23 +40,18 @@ fn counts(entry: &ZooEntry) -> Result<Map<String, Value>> {
 
 fn object(entry: &ZooEntry, counts: Map<String, Value>) -> Value {
     let ZooEntry { architecture, published: figures, .. } = entry;
-    let mut published: Map<_, _> =
-        figures.count.iter().map(|count| (count.counting.name().to_string(), Value::from(count.value))).collect();
-    published.extend(figures.params.map(|params| ("params".into(), params.into())));
-    published.extend(figures.top1.map(|top1| ("top1".into(), top1.into())));
-    published.extend(figures.top5.map(|top5| ("top5".into(), top5.into())));
+    let counted = figures.count.iter().map(|count| (count.counting.name(), Some(count.value.into())));
+    let [top1, top5] = [figures.top1, figures.top5].map(|percent| percent.map(Value::from));
+    let rest = [("params", figures.params.map(Value::from)), ("top1", top1), ("top5", top5)];
+    let given = counted.chain(rest).filter_map(|(name, value)| Some((name.to_string(), value?)));
+    let mut published: Map<_, _> = given.collect();
     if !published.is_empty() {
         published.insert("source".into(), figures.source.clone().into());
     }
     json!({
-        "name": entry.name,
-        "file": entry.file,
-        "dense": entry.dense,
-        "img_size": architecture.img_size,
-        "params": cost::params(architecture),
-        "macs": cost::macs(architecture),
-        "counts": counts,
-        "published": published,
+        "name": entry.name, "file": entry.file, "dense": entry.dense, "img_size": architecture.img_size,
+        "params": cost::params(architecture), "macs": cost::macs(architecture),
+        "counts": counts, "published": published,
     })
 }
 

@@ -111,8 +111,8 @@ impl Job {
         let checkpoint = cached.with_extension("checkpoint");
         std::fs::create_dir_all(&options.cache).map_err(Error::io("create", &options.cache))?;
         let trainer = Trainer::new(&mut model, config, Some(&self.folder), self.show)?.resuming(checkpoint.clone())?;
-        if trainer.epoch() > 0 {
-            self.say(&format!("going on after epoch {} of {}", trainer.epoch(), checkpoint.display()));
+        if trainer.epoch > 0 {
+            self.say(&format!("going on after epoch {} of {}", trainer.epoch, checkpoint.display()));
         }
         tell_broken(&trainer.run(&train, None, None)?.broken);
         model.save(&cached, "dense")?;

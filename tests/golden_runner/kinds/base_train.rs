@@ -6,15 +6,15 @@ use super::parts::{self, Outcome, put_all, tensor};
 use espalier::models::{Block, Mixer, Model, Reduce};
 use espalier::nn::{Mode, NoHooks, Params, Pass};
 use espalier::noise::Recorded;
-use espalier::optim::{AdamW, AdamwConfig, Cosine, clip_factor, default_rules, ema, group_of};
+use espalier::optim::{AdamW, Cosine, clip_factor, default_rules, ema, group_of};
 use espalier::{Tape, Tensor, Var, ops};
 use serde_json::{Value, json};
 
-/// Settings of AdamW below the JSON pointer `at`.
-fn adamw_config(case: &Case, at: &str, weight_decay: f64) -> Outcome<AdamwConfig> {
+/// AdamW with the settings below the JSON pointer `at`.
+fn optimizer(case: &Case, at: &str, weight_decay: f64, params: &Params) -> Outcome<AdamW> {
     let [b1, b2] = case.f64s_at(&format!("{at}/betas"))?[..] else { return Err("betas are not two".into()) };
     let eps = case.f64_at(&format!("{at}/eps"))?;
-    Ok(AdamwConfig { betas: (b1, b2), eps, weight_decay, rules: default_rules() })
+    Ok(AdamW { betas: (b1, b2), eps, weight_decay, ..AdamW::new(params) })
 }
 
 /// The names of the parameters that decay, or of those that do not.
@@ -39,9 +39,8 @@ fn clip(case: &Case) -> Option<f64> {
 pub fn adamw(case: &Case) -> Outcome<Produced> {
     let mut produced = Produced::new();
     let mut params = parts::params(case, "in/param/")?;
-    let config = adamw_config(case, "", case.f64_at("/weight_decay")?)?;
+    let mut optimizer = optimizer(case, "", case.f64_at("/weight_decay")?, &params)?;
     produced.put_json("no_decay", group(&params, false));
-    let mut optimizer = AdamW::new(config, &params);
     for (index, lr) in case.f64s_at("/lr_per_step")?.into_iter().enumerate() {
         let n = index + 1;
         let grads = parts::params(case, &format!("in/grad{n}/"))?;
@@ -73,8 +72,7 @@ pub fn train_steps(case: &Case) -> Outcome<Produced> {
     let (images, (label_shape, labels)) = (tensor(case, "in/x")?, case.usizes("in/label")?);
     let batch = label_shape.get(1).copied().ok_or("labels are not [steps, B]")?;
     let smoothing = smoothing(case)?;
-    let config = adamw_config(case, "", case.f64_at("/weight_decay")?)?;
-    let mut optimizer = AdamW::new(config, model.params());
+    let mut optimizer = optimizer(case, "", case.f64_at("/weight_decay")?, model.params())?;
     let decay = case.maybe("/ema_decay").and_then(Value::as_f64);
     let mut average = decay.map(|decay| (model.params().clone(), decay));
     let (mut losses, mut norms) = (Vec::new(), Vec::new());
@@ -161,7 +159,7 @@ pub fn finetune_step(case: &Case) -> Outcome<Produced> {
     produced.put_json("lr_after_scheduler_step_epoch", Value::Object(rates));
     produced.put_json("no_decay_params", group(model.params(), false));
     let weight_decay = case.f64s_at("/optimizer/weight_decay_groups")?.into_iter().fold(0.0, f64::max);
-    let mut optimizer = AdamW::new(adamw_config(case, "/optimizer", weight_decay)?, model.params());
+    let mut optimizer = optimizer(case, "/optimizer", weight_decay, model.params())?;
     let rate = parts::drop_path_rate(case);
     for n in 0..case.config_usize("steps")? {
         let draws = format!("in/droppath_uniform.{n}");
