@@ -4,7 +4,6 @@
 //! block, `A = {i·d + k : i ∈ Hd, 0 ≤ k < d}` and `A3 = A, A + h·d, A + 2·h·d`: qkv becomes `[A3][:, E]`, proj
 //! `[E][:, A]`, fc1 `[Fd][:, E]`, fc2 `[E][:, Fd]`, norms, tokens and patch rows `[E]`, heads `[:, E]`.
 
-use super::require;
 use crate::models::{Architecture, Mixer};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -188,11 +187,11 @@ impl Plan {
             };
             let what = |vector: usize| format!("plan step {index}, {}[{vector}]", kind.name());
             let before = kept.of_mut(kind);
-            require(keep.len() == before.len(), what(0), format!("{} index lists", before.len()), keep.len())?;
+            Error::ensure(keep.len() == before.len(), what(0), format!("{} index lists", before.len()), keep.len())?;
             for (vector, (units, indices)) in before.iter_mut().zip(keep).enumerate() {
                 *units = pick(units, indices, || what(vector))?;
             }
-            require(!kept.embed.is_empty(), what(0), "at least 1 embedding channel", 0)?;
+            Error::ensure(!kept.embed.is_empty(), what(0), "at least 1 embedding channel", 0)?;
         }
         Ok(kept)
     }
@@ -202,7 +201,7 @@ impl Plan {
     pub fn apply_to(&self, model: &Architecture) -> Result<Architecture> {
         let widths = |m: &Architecture| format!("embed_dim {}, blocks {:?}", m.embed_dim, m.blocks);
         let [expected, found] = [&self.source, model].map(widths);
-        require(expected == found, "model to prune", expected, found)?;
+        Error::ensure(expected == found, "model to prune", expected, found)?;
         let kept = self.kept()?;
         let mut small = Architecture { embed_dim: kept.embed.len(), ..model.clone() };
         for ((block, heads), hidden) in small.blocks.iter_mut().zip(&kept.heads).zip(&kept.hidden) {

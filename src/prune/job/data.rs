@@ -1,11 +1,10 @@
 //! The images of a job.
 
 use super::JobOptions;
-use crate::data::augment::Transform;
 use crate::data::dataset::{Dataset, FolderDataset};
 use crate::data::folder::{ImageFolder, imagenet_classes};
 use crate::data::generated::{GENERATOR_VERSION, GeneratedDataset, Split};
-use crate::{Error, Result};
+use crate::{Error, Result, data::augment::Transform};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

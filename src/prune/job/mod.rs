@@ -11,17 +11,14 @@ mod report;
 pub use data::JobData;
 pub use options::JobOptions;
 
-use super::plan::{Plan, every_unit};
 use super::savit::{Calibration, calibrate, official, search};
-use super::{apply, require};
+use super::{apply, plan::Plan, plan::every_unit};
 use crate::data::loader::{Batch, Loader, LoaderOptions};
 use crate::models::{Architecture, LoadOptions, Model};
-use crate::ops::Reduction;
 use crate::report::{Progress, RunFolder, Show};
 use crate::train::{DistillKind, Distillation, Evaluation, Teacher, TrainConfig, Trainer, evaluate, images};
 use crate::{DType, Error, Result, ops};
-use std::path::Path;
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 /// Images per mini-batch of the scoring pass, as published.
 const SCORE_BATCH: usize = 32;
@@ -61,7 +58,7 @@ impl Job {
         let data = JobData::open(&options, arch.img_size, own_classes)?;
         let classes = data.test.num_classes();
         let own = own_classes.unwrap_or(classes);
-        require(classes == own, "classes of the data", format!("the model's {own}"), classes)?;
+        Error::ensure(classes == own, "classes of the data", format!("the model's {own}"), classes)?;
         let arch = arch.with_classes(classes);
         search::search(&arch, &[[0.0; 3]; 3], &search::Options { allow_zero_hessian: true, ..options.search() })?;
         let folder = RunFolder::create(&options.out)?;
@@ -143,7 +140,7 @@ impl Job {
             let wrong = |e| Error::invalid(path.display().to_string(), "a saved calibration", e);
             let calibration = Calibration::from_json(&text).map_err(wrong)?;
             let (fits, found) = (calibration.model == *dense.arch(), format!("that of {:?}", calibration.model));
-            require(fits, path.display().to_string(), "the calibration of this model", found)?;
+            Error::ensure(fits, path.display().to_string(), "the calibration of this model", found)?;
             return Ok(calibration);
         }
         let batch = SCORE_BATCH.min(self.data.scoring.len());
@@ -189,23 +186,18 @@ impl Job {
 
     /// Cuts `dense` to `plan`, fine-tunes with `teacher`, saves checkpoint, `.pth` form and architecture.
     pub fn finetune(&self, dense: &Model, plan: Plan, teacher: &mut Teacher) -> Result<Candidate> {
-        let name = plan.method.clone();
-        let mut model = apply(dense, &plan)?;
+        let &JobOptions { finetune_epochs: epochs, finetune_lr: lr, seed, .. } = &self.options;
+        let &JobOptions { distill_alpha: alpha, distill_tau: tau, .. } = &self.options;
+        let (name, mut model) = (plan.method.clone(), apply(dense, &plan)?);
         let before = self.evaluate(&format!("{name}, not fine-tuned"), &model)?;
-        let train = self.training(self.options.seed ^ 2)?;
-        let steps = (self.options.finetune_epochs * train.batches() as f64).round() as usize;
+        let train = self.training(seed ^ 2)?;
+        let steps = (epochs * train.batches() as f64).round() as usize;
         let mut after = before.clone();
         if steps > 0 {
-            let (epochs, lr) = (self.options.finetune_epochs.ceil() as usize, self.options.finetune_lr);
-            let distillation = Distillation {
-                kind: DistillKind::Soft,
-                alpha: self.options.distill_alpha,
-                tau: self.options.distill_tau,
-                reduction: Reduction::PerSample,
-                single_head: true,
-            };
-            let short = TrainConfig::short(&format!("finetune-{name}"), epochs, steps, lr);
-            let config = TrainConfig { seed: self.options.seed, distillation, ..short };
+            let (kind, reduction) = (DistillKind::Soft, ops::Reduction::PerSample);
+            let distillation = Distillation { kind, alpha, tau, reduction, single_head: true };
+            let short = TrainConfig::short(&format!("finetune-{name}"), epochs.ceil() as usize, steps, lr);
+            let config = TrainConfig { seed, distillation, ..short };
             let trainer = Trainer::new(&mut model, config, Some(&self.folder), self.show)?;
             tell_broken(&trainer.run(&train, None, Some(teacher))?.broken);
             after = self.evaluate(&name, &model)?;

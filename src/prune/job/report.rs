@@ -1,11 +1,9 @@
 //! The table, the pictures and the words at the end of a job.
 
 use super::{Candidate, Job};
-use crate::models::{Architecture, Block, Model, cost};
-use crate::report::table::{bytes, count};
-use crate::report::{Rival, Table, Timing, interleaved, structure_svg};
-use crate::train::Evaluation;
-use crate::{DType, Error, Result, Tensor};
+use crate::models::{Architecture, Block, Model, cost, latency};
+use crate::report::table::{Table, bytes, count};
+use crate::{Error, Result, report::structure_svg, train::Evaluation};
 use serde_json::json;
 
 impl Job {
@@ -15,7 +13,9 @@ impl Job {
         let mut models = vec![("dense", dense, None, evaluation)];
         models.extend(candidates.iter().map(|c| (c.plan.method.as_str(), &c.model, Some(c.before.accuracy), &c.after)));
         let named: Vec<(&str, &Model)> = models.iter().map(|(name, model, ..)| (*name, *model)).collect();
-        let speeds: Vec<_> = self.measure(&named, 1)?.into_iter().zip(self.measure(&named, 32)?).collect();
+        let [single, batches] = [1, 32].map(|batch| latency(&named, batch, self.options.rounds));
+        let speeds = single?.into_iter().zip(batches?).map(|(one, many)| (one.per_second(1), many.per_second(32)));
+        let speeds: Vec<_> = speeds.collect();
         let (dense_speed, dense_macs) = (speeds[0].1.median, cost::macs(dense.arch()));
         let (mut records, mut rows) = (Vec::new(), Vec::new());
         for ((name, model, before, after), (single, batch)) in models.into_iter().zip(speeds) {
@@ -55,19 +55,6 @@ impl Job {
         }
         self.folder.write_text("report.md", &self.markdown(&table, candidates)?)?;
         Ok(table.text())
-    }
-
-    /// Images per second at a batch size, all models in turn within each round.
-    fn measure(&self, models: &[(&str, &Model)], batch: usize) -> Result<Vec<Timing>> {
-        let mut rivals: Vec<Rival> = Vec::new();
-        for &(name, model) in models {
-            let side = model.arch().img_size;
-            // speed does not depend on the values
-            let images = Tensor::zeros([batch, 3, side, side], DType::F32);
-            rivals.push((name, Box::new(move || model.predict(&images).map(drop))));
-        }
-        let timings = interleaved(&mut rivals, self.options.rounds, 2)?;
-        Ok(timings.iter().map(|timing| timing.per_second(batch)).collect())
     }
 
     fn markdown(&self, table: &Table, candidates: &[Candidate]) -> Result<String> {

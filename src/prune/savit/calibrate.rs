@@ -1,14 +1,10 @@
 //! The scoring pass: mini-batches in, a [`Calibration`] out. Weights never change.
 
 use super::gated::{from_masks, open};
-use super::masks::iterative;
 use super::passes::{Batch, Curvature, Method, score};
-use super::scores::{Calibration, HESSIAN_EMBED, HessianSum, LayerPicks, Norm, Windows, batches, normalised};
-use super::{Masks, Scores};
-use crate::models::Model;
+use super::scores::{HESSIAN_EMBED, HessianSum, LayerPicks, Norm, Windows, batches, normalised};
+use super::{masks::iterative, *};
 use crate::noise::Philox;
-use crate::prune::require;
-use crate::{DType, Error, Result};
 
 /// Where the mini-batches come from.
 pub type Batches<'a> = &'a mut dyn Iterator<Item = Result<Batch>>;
@@ -104,7 +100,7 @@ pub struct Round {
 pub fn iterate(model: &Model, data: Batches, options: &Iterative, progress: Progress) -> Result<Vec<Round>> {
     let found = format!("{} rounds of {}", options.iterations, options.frequency);
     let any = options.frequency > 0 && options.iterations > 0;
-    require(any, "iterative pruning", "at least 1 round of 1 mini-batch", found)?;
+    Error::ensure(any, "iterative pruning", "at least 1 round of 1 mini-batch", found)?;
     let (mut gates, mut windows, mut rounds) = (open(model.arch()), Windows::default(), Vec::new());
     for_each(model, data, options.frequency * options.iterations + 1, progress, |step, batch| {
         let scored = score(model, &gates, batch, Method::Taylor, step)?;

@@ -4,14 +4,10 @@
 //! one embedding gate the residual stream after the position embedding and after every sum: `2L + 1` uses of one vector,
 //! whose gradient is therefore their sum. SAViT, gated forward.
 
-use super::{Masks, Scores};
-use crate::models::Architecture;
+use super::*;
 use crate::nn::{Hooks, Params, Site};
-use crate::prune::plan::{Kind, Units, every_unit};
 use crate::tape::Grads;
-use crate::{DType, Error, Result, Tape, Tensor, Var, ops};
-use std::cell::RefCell;
-use std::collections::HashMap;
+use std::{cell::RefCell, collections::HashMap};
 
 /// One factor per unit; all 1 in a plain model.
 pub type Gates = Units<f64>;

@@ -1,10 +1,8 @@
 //! What the official fine-tuning script trains a pruned model on: a sum of terms (SAViT, losses, c). Its pruning script
 //! uses DeiT's loss, [`crate::train::Distillation`] (losses, b).
 
-use crate::ops::{self, Reduction};
-use crate::prune::require;
 use crate::train::{DistillKind, distill::hard_labels};
-use crate::{Error, Result, Tensor, Var};
+use crate::{Error, Result, Tensor, Var, ops, ops::Reduction};
 use serde::{Deserialize, Serialize};
 
 /// How both outputs are compared with those of the unpruned model.
@@ -112,7 +110,7 @@ impl PrunedLoss {
         }
         if let Some(features) = self.features {
             let with_outputs = self.full != Full::None;
-            require(with_outputs, "intermediate features", "with a loss on the unpruned outputs", "none")?;
+            Error::ensure(with_outputs, "intermediate features", "with a loss on the unpruned outputs", "none")?;
             let [student, teacher] = need(teachers.inside, "features of both models")?;
             terms.push((relations(student.qkv, teacher.qkv)?, self.alpha_im * self.alpha_attn));
             terms.push((mlp(student.mlp, teacher.mlp, features)?, self.alpha_im * self.alpha_mlp));

@@ -2,13 +2,8 @@
 //! exhaustive choice. Indices count unprotected units from 0 and prune one more; fractions divide by all units.
 
 use super::masks::{Assignment, Candidates};
-use super::search::fractions;
-use super::{Calibration, Hessian, check_hessian, least};
-use crate::models::Architecture;
-use crate::models::cost::SAVIT_TOKENS;
-use crate::prune::plan::{Plan, every_unit, kept};
-use crate::prune::{require, uniforms};
-use crate::{Error, Result};
+use super::{search::fractions, *};
+use crate::{models::cost::SAVIT_TOKENS, prune::uniforms};
 
 /// Individuals of the evolution.
 pub const POPULATION: usize = 100;
@@ -165,7 +160,7 @@ impl Problem {
             && children.iter().all(|child| child.parent < POPULATION)
             && children.len().is_multiple_of(2 * CHILDREN);
         let found = format!("{} children, or unknown parents", children.len());
-        require(whole, "random draws of the savit search", "whole generations", found)?;
+        Error::ensure(whole, "random draws of the savit search", "whole generations", found)?;
         let mut best = Vec::new();
         for generation in children.chunks(2 * CHILDREN) {
             for (population, children) in populations.iter_mut().zip(generation.chunks(CHILDREN)) {
@@ -219,7 +214,7 @@ impl Options {
 /// Hessian, a reduction that misses the target by more than the tolerance.
 pub fn plan(calibration: &Calibration, options: &Options) -> Result<(Plan, Vec<String>)> {
     let (Calibration { model, scores, hessian }, target) = (calibration, options.target);
-    require(target > 0.0 && target < 1.0, "fraction of the surrogate to remove", "between 0 and 1", target)?;
+    Error::ensure(target > 0.0 && target < 1.0, "fraction of the surrogate to remove", "between 0 and 1", target)?;
     let mut warnings = check_hessian(hessian, false)?;
     scores.check_like("savit scores", &every_unit(model))?;
     let surrogate = Surrogate::of(model, SAVIT_TOKENS)?;

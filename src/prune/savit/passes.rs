@@ -4,15 +4,9 @@
 //! mini-batch scores a unit by one [`Method`]; the second derivatives between gate vectors are central differences of
 //! gate gradients, `(Σ_j G_j(g_i·(1+ε)) − Σ_j G_j(g_i·(1−ε))) / 2ε`, which never differentiate twice.
 
-use super::gated::{Gated, Gates};
-use super::scores::{LayerPicks, taylor};
-use super::{Hessian, Scores, check_scores};
-use crate::models::{Model, mean_of_heads};
+use super::{gated::Gates, scores::LayerPicks, scores::taylor, *};
 use crate::nn::{Mode, Pass, Site};
-use crate::prune::plan::{Kind, Units};
-use crate::prune::require;
-use crate::tape::Grads;
-use crate::{DType, Error, Result, Tape, Tensor, Var, ops};
+use crate::{models::mean_of_heads, tape::Grads};
 
 /// Images `[B, 3, H, W]` and soft targets `[B, K]`.
 pub type Batch = (Tensor, Tensor);
@@ -135,7 +129,7 @@ impl Curvature {
     pub fn block_sums(&self, gates: &Gates, batch: &Batch, picks: &LayerPicks, step: usize) -> Result<Hessian> {
         let depth = gates.heads.len().min(gates.hidden.len());
         let known = picks.0.iter().all(|&block| block < depth);
-        require(known, "picked blocks of the Hessian", format!("below {depth}"), format!("{:?}", picks.0))?;
+        Error::ensure(known, "picked blocks of the Hessian", format!("below {depth}"), format!("{:?}", picks.0))?;
         let mut q = [[0.0; 3]; 3];
         for i in Kind::ALL {
             let row = self.row(gates, batch, i, picks.pair(i, Kind::Embed).0, step)?;

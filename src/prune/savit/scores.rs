@@ -1,11 +1,6 @@
 //! What a scoring pass accumulates: averaged Taylor scores and the normalised Hessian between the kinds.
 
-use super::gated::Gates;
-use super::{Hessian, Scores, check_hessian, check_scores};
-use crate::models::Architecture;
-use crate::prune::plan::{Kind, every_unit};
-use crate::prune::require;
-use crate::{Error, Result};
+use super::{gated::Gates, *};
 use serde::{Deserialize, Serialize};
 use std::array::from_fn;
 
@@ -39,9 +34,9 @@ pub fn normalised(scores: &Scores, norm: Norm) -> Scores {
 /// Hessian, one more if the epoch has it. Refuses `p` outside (0, 1] and `p·M < 2`.
 pub fn batches(fraction: f64, per_epoch: usize) -> Result<(usize, usize)> {
     let what = "fraction of an epoch to score";
-    require(fraction > 0.0 && fraction <= 1.0, what, "above 0, at most 1", fraction)?;
+    Error::ensure(fraction > 0.0 && fraction <= 1.0, what, "above 0, at most 1", fraction)?;
     let scores = (fraction * per_epoch as f64) as usize;
-    require(scores >= 2, what, format!("at least 2 of the {per_epoch} mini-batches"), fraction)?;
+    Error::ensure(scores >= 2, what, format!("at least 2 of the {per_epoch} mini-batches"), fraction)?;
     Ok((scores, (scores + 1).min(per_epoch)))
 }
 
