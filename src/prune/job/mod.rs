@@ -90,21 +90,16 @@ impl Job {
             return Ok(model.clone());
         }
         let (options, arch) = (&self.options, self.arch.clone());
+        let &JobOptions { epochs, lr, drop_path, smoothing, seed, .. } = options;
         let cached = options.cache.join(options.dense_key(&arch, self.data.train.len())?);
         if cached.exists() {
             self.say(&format!("dense model from {}", cached.display()));
             return Model::load(&cached, &LoadOptions { arch: Some(arch), ..LoadOptions::default() });
         }
-        let mut model = Model::init(arch, options.seed)?;
-        let train = self.training(options.seed)?;
-        let config = TrainConfig {
-            drop_path: options.drop_path,
-            smoothing: options.smoothing,
-            seed: options.seed,
-            // a killed run goes on from its last whole epoch
-            checkpoint_every: 1,
-            ..TrainConfig::short("dense", options.epochs, options.epochs * train.batches(), options.lr)
-        };
+        let (mut model, train) = (Model::init(arch, seed)?, self.training(seed)?);
+        let short = TrainConfig::short("dense", epochs, epochs * train.batches(), lr);
+        // a killed run goes on from its last whole epoch
+        let config = TrainConfig { drop_path, smoothing, seed, checkpoint_every: 1, ..short };
         let checkpoint = cached.with_extension("checkpoint");
         std::fs::create_dir_all(&options.cache).map_err(Error::io("create", &options.cache))?;
         let trainer = Trainer::new(&mut model, config, Some(&self.folder), self.show)?.resuming(checkpoint.clone())?;

@@ -137,23 +137,18 @@ impl Hooks for Gated {
     fn head_gate(&self, block: usize) -> Option<&Var> {
         self.vars.heads.get(block)?.first()
     }
-
     fn hidden_gate(&self, block: usize) -> Option<&Var> {
         self.vars.hidden.get(block)?.first()
     }
-
     fn residual_gate(&self) -> Option<&Var> {
         self.vars.embed.first()
     }
-
     fn living_channels(&self) -> Option<&[usize]> {
         self.living.as_deref()
     }
-
     fn taps(&self) -> bool {
         self.record.is_some()
     }
-
     fn tap(&self, site: Site, value: Var) -> Result<Var> {
         match &self.record {
             Some((tape, seen)) if matches!(site, Site::GatedHeads(_) | Site::GatedHidden(_) | Site::Residual(_)) => {
