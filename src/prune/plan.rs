@@ -31,32 +31,26 @@ impl Kind {
     }
 }
 
-/// One list per gate vector of a model: a value for every unit (scores, masks) or the indices of some.
+/// One list per gate vector of a model (heads and hidden units by block): a value for every unit, or indices of some.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the names of Kind")]
 pub struct Units<T> {
-    /// Per block.
     pub heads: Vec<Vec<T>>,
-    /// Per block.
     pub hidden: Vec<Vec<T>>,
-    /// For the whole model.
     pub embed: Vec<T>,
 }
 
 impl<T> Units<T> {
     /// The vectors of one kind: one per block, or the single embedding vector.
     pub fn of(&self, kind: Kind) -> &[Vec<T>] {
-        let vectors: [&[Vec<T>]; 3] = [&self.heads, &self.hidden, from_ref(&self.embed)];
-        vectors[kind as usize]
+        [&self.heads[..], &self.hidden, from_ref(&self.embed)][kind as usize]
     }
 
     /// The same, to change.
     pub fn of_mut(&mut self, kind: Kind) -> &mut [Vec<T>] {
-        match kind {
-            Kind::Heads => &mut self.heads,
-            Kind::Hidden => &mut self.hidden,
-            Kind::Embed => from_mut(&mut self.embed),
-        }
+        let [heads, hidden, embed] = [&mut self.heads[..], &mut self.hidden, from_mut(&mut self.embed)];
+        [heads, hidden, embed][kind as usize]
     }
 
     /// All vectors with their kind and block (0 for the embedding).
@@ -145,15 +139,13 @@ pub enum Step {
     Embed(Vec<usize>),
 }
 
-/// A pruning method's result.
+/// The result of the pruning method so named: what goes, in order, of the model that it was made for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the line above says it")]
 pub struct Plan {
-    /// The method's name.
     pub method: String,
-    /// The model that it was made for.
     pub source: Architecture,
-    /// What goes, in order.
     pub steps: Vec<Step>,
 }
 

@@ -23,15 +23,12 @@ use std::{path::Path, sync::Arc};
 /// Images per mini-batch of the scoring pass, as published.
 const SCORE_BATCH: usize = 32;
 
-/// A compact model on its way: what it was cut to, and how it does before and after fine-tuning.
+/// What was kept by `savit` or at `random`, the compact model, and how it does before and after fine-tuning.
+#[expect(missing_docs, reason = "the line above says it")]
 pub struct Candidate {
-    /// What was kept, by `savit` or at `random`.
     pub plan: Plan,
-    /// The compact model.
     pub model: Model,
-    /// Without any training after the cut.
     pub before: Evaluation,
-    /// After fine-tuning.
     pub after: Evaluation,
 }
 

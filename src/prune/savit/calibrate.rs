@@ -69,29 +69,25 @@ pub fn calibrate(model: &Model, data: Batches, options: &Options, progress: Prog
     Ok(Calibration { model: model.arch().clone(), scores, hessian: hessian.mean() })
 }
 
-/// Settings of iterative pruning.
+/// Settings of iterative pruning: `iterations` rounds `frequency` mini-batches apart (the first has one more), in each of
+/// which `units` go: `[heads, hidden, embed]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the lines above say it")]
 pub struct Iterative {
-    /// Mini-batches between two rounds; the first round has one more.
     pub frequency: usize,
-    /// Rounds.
     pub iterations: usize,
-    /// Units that go in each round: `[heads, hidden, embed]`.
     pub units: [usize; 3],
 }
 
-/// One round of iterative pruning.
+/// One round of iterative pruning: the mini-batch before it, from 0, and its loss behind the gates of the round before;
+/// averages with momentum 0.9 over rounds, times the gates; thresholds of the kinds; what is left.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "the lines above say it")]
 pub struct Round {
-    /// The last mini-batch before it, from 0.
     pub after_batch: usize,
-    /// Loss of that mini-batch, behind the gates of the round before.
     pub loss: f64,
-    /// Averages with momentum 0.9 over rounds, times the gates.
     pub criteria: Scores,
-    /// Thresholds of the kinds.
     pub thresholds: [f64; 3],
-    /// What is left.
     pub masks: Masks,
 }
 

@@ -31,19 +31,13 @@ pub fn to_masks(gates: &Gates) -> Result<Masks> {
 }
 
 /// Official keys of a gate vector; the embedding gate of a model of `depth` blocks has `depth + 1`.
-pub fn keys(kind: Kind, block: usize, depth: usize) -> Vec<String> {
+fn keys(kind: Kind, block: usize, depth: usize) -> Vec<String> {
+    let of = |block: usize, gate: &str| format!("blocks.{block}.{gate}.weight");
     match kind {
-        Kind::Heads => vec![format!("blocks.{block}.attn.attn_gate.weight")],
-        Kind::Hidden => vec![format!("blocks.{block}.mlp.hidden_gate1.weight")],
-        Kind::Embed => {
-            let copies = (0..depth).map(|block| format!("blocks.{block}.res_gate.weight"));
-            ["res_gate.weight".into()].into_iter().chain(copies).collect()
-        }
+        Kind::Heads => vec![of(block, "attn.attn_gate")],
+        Kind::Hidden => vec![of(block, "mlp.hidden_gate1")],
+        Kind::Embed => ["res_gate.weight".into()].into_iter().chain((0..depth).map(|i| of(i, "res_gate"))).collect(),
     }
-}
-
-fn tensor(values: &[f64], dtype: DType) -> Result<Tensor> {
-    Ok(Tensor::from_slice([values.len()], values)?.to_dtype(dtype))
 }
 
 /// The gates as float32 tensors under their official keys, the embedding gate `L + 1` times.
@@ -51,7 +45,7 @@ pub fn to_params(gates: &Gates) -> Result<Params> {
     let mut params = Params::default();
     for (kind, block, values) in gates.vectors() {
         for key in keys(kind, block, gates.heads.len()) {
-            params.insert(key, tensor(values, DType::F32)?);
+            params.insert(key, Tensor::from_slice([values.len()], values)?.to_dtype(DType::F32));
         }
     }
     Ok(params)
@@ -60,18 +54,15 @@ pub fn to_params(gates: &Gates) -> Result<Params> {
 /// Takes the gates out of `params`: the plain rest, and the gates (1 where a dense checkpoint has none). Copies of the
 /// embedding gate must be equal and lengths fit `model`; errors name `source`.
 pub fn split_params(model: &Architecture, params: &Params, source: &str) -> Result<(Params, Gates)> {
-    let wrong = |key: &str, expected: String, found: String| {
-        Err(Error::Key { file: source.into(), key: key.into(), expected, found })
-    };
     let gates = open(model).try_map(|kind, block, ones| {
         let values = |key: String| params.find(&key).map(|tensor| (key, tensor.to_f64s()));
         let copies: Vec<_> = keys(kind, block, model.blocks.len()).into_iter().filter_map(values).collect();
         let Some((first, values)) = copies.first() else { return Ok(ones.to_vec()) };
         if let Some((key, found)) = copies.iter().find(|(_, copy)| copy.len() != ones.len()) {
-            return wrong(key, format!("{} gates", ones.len()), found.len().to_string());
+            return Err(Error::key(source, key, format!("{} gates", ones.len()), found.len().to_string()));
         }
         match copies.iter().find(|(_, copy)| copy != values) {
-            Some((key, _)) => wrong(key, format!("the values of {first}"), "others".into()),
+            Some((key, _)) => Err(Error::key(source, key, format!("the values of {first}"), "others")),
             None => Ok(values.clone()),
         }
     })?;
@@ -95,7 +86,7 @@ impl Gated {
     pub fn new(model: &Architecture, gates: &Gates, dtype: DType, tape: Option<&Tape>) -> Result<Self> {
         gates.check_like("savit gates", &every_unit(model))?;
         let vars = gates.try_map(|_, _, values| {
-            let tensor = tensor(values, dtype)?;
+            let tensor = Tensor::from_slice([values.len()], values)?.to_dtype(dtype);
             Ok::<_, Error>(vec![tape.map_or_else(|| Var::constant(tensor.clone()), |tape| tape.leaf(tensor.clone()))])
         })?;
         Ok(Self { vars, living: None, record: None })

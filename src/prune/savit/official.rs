@@ -8,11 +8,10 @@ use crate::{models::cost::SAVIT_TOKENS, prune::uniforms};
 /// Individuals of the evolution.
 pub const POPULATION: usize = 100;
 /// Children of each kind in a generation.
-pub const CHILDREN: usize = 50;
-/// Generations of the official run.
-pub const GENERATIONS: usize = 100;
-/// Tolerance of the official bisection.
-pub const TOLERANCE: f64 = 1e-4;
+const CHILDREN: usize = 50;
+/// Of the official run: generations, and tolerance of the bisection.
+const GENERATIONS: usize = 100;
+const TOLERANCE: f64 = 1e-4;
 
 /// The cost model of the search, in 1e9: `C(a, b, c) = 2·N·D·L·(N·r_a + 2·r_a·r_c·D + 4·r_b·r_c·D)`, `r = 1 − fraction`,
 /// for a dense model of width `D` and `L` blocks.
@@ -62,14 +61,13 @@ pub struct Draws {
     pub children: Vec<Child>,
 }
 
-/// The random numbers of one child.
+/// The random numbers of a child: one of two different individuals, `u` in [0, 1) by which the strength moves, `u − 0.5`,
+/// and a standard normal `z` by which the gene does, `strength·z`.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[expect(missing_docs, reason = "the lines above say it")]
 pub struct Child {
-    /// One of two different individuals.
     pub parent: usize,
-    /// `u` in [0, 1): the strength moves by `u − 0.5`.
     pub uniform: f64,
-    /// Standard normal `z`: the gene moves by `strength·z`.
     pub normal: f64,
 }
 
@@ -93,18 +91,15 @@ impl Draws {
     }
 }
 
-/// The search problem: minimise `J` over head and embedding indices, the hidden index following from the target.
+/// The search problem: minimise `J` over head and embedding indices up to [`Candidates::limits`], the hidden index
+/// following, by a bisection to `tolerance` (officially 1e-4), from the `target`: the fraction of the surrogate to REMOVE.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "the lines above say it")]
 pub struct Problem {
-    /// Cost model.
     pub surrogate: Surrogate,
-    /// Interactions.
     pub hessian: Hessian,
-    /// The largest index of each kind, [`Candidates::limits`].
     pub limits: [usize; 3],
-    /// Fraction of the surrogate to REMOVE.
     pub target: f64,
-    /// Tolerance of the bisection, officially 1e-4.
     pub tolerance: f64,
 }
 

@@ -24,14 +24,12 @@ pub enum Method {
     PerToken,
 }
 
-/// What a mini-batch says.
+/// What a mini-batch says: its mean soft-target cross entropy, `dL/dg` of every gate summed over all uses, and scores.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "the line above says it")]
 pub struct Scored {
-    /// Soft-target cross entropy, the batch's mean.
     pub loss: f64,
-    /// `dL/dg` of every gate, summed over all uses.
     pub gradients: Scores,
-    /// By the method.
     pub scores: Scores,
 }
 

@@ -128,15 +128,13 @@ impl HessianSum {
     }
 }
 
-/// All that the search needs from a scoring pass: kept, another target takes seconds.
+/// All that the search needs from a scoring pass of `model`: kept, another target takes seconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "their types' lines say it")]
 pub struct Calibration {
-    /// The model that was scored.
     pub model: Architecture,
-    /// Averaged scores.
     pub scores: Scores,
-    /// The Hessian between the kinds.
     pub hessian: Hessian,
 }
 

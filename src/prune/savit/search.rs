@@ -33,18 +33,15 @@ impl Options {
     }
 }
 
-/// What was found.
+/// What was found: how many units go `[heads, hidden, embed]`, multiply-accumulates after and before, `J` of the pruned
+/// fractions, and what the user should know.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "the lines above say it")]
 pub struct Found {
-    /// Units that go: `[heads, hidden, embed]`.
     pub pruned: [usize; 3],
-    /// Multiply-accumulates of the compact model.
     pub macs: u64,
-    /// Multiply-accumulates of the model searched.
     pub dense_macs: u64,
-    /// `J` of the pruned fractions.
     pub objective: f64,
-    /// What the user should know.
     pub warnings: Vec<String>,
 }
 
