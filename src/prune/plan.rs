@@ -4,7 +4,7 @@
 //! block, `A = {i·d + k : i ∈ Hd, 0 ≤ k < d}` and `A3 = A, A + h·d, A + 2·h·d`: qkv becomes `[A3][:, E]`, proj
 //! `[E][:, A]`, fc1 `[Fd][:, E]`, fc2 `[E][:, Fd]`, norms, tokens and patch rows `[E]`, heads `[:, E]`.
 
-use crate::models::{Architecture, Mixer};
+use crate::models::{Architecture, Block, Mixer};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
@@ -103,11 +103,8 @@ impl<T> Units<T> {
 
 /// The indices of every unit of `model`.
 pub fn every_unit(model: &Architecture) -> Units<usize> {
-    Units {
-        heads: model.blocks.iter().map(|block| (0..block.heads()).collect()).collect(),
-        hidden: model.blocks.iter().map(|block| (0..block.hidden).collect()).collect(),
-        embed: (0..model.embed_dim).collect(),
-    }
+    let each = |units: fn(&Block) -> usize| model.blocks.iter().map(|block| (0..units(block)).collect()).collect();
+    Units { heads: each(Block::heads), hidden: each(|block| block.hidden), embed: (0..model.embed_dim).collect() }
 }
 
 /// The indices of the units whose mask is true.
@@ -159,11 +156,8 @@ impl Plan {
             (kept.embed != all.embed).then_some(Step::Embed(kept.embed)),
         ];
         let steps = steps.into_iter().flatten().collect();
-        Plan { method: method.into(), source: source.clone(), steps }.checked()
-    }
-
-    fn checked(self) -> Result<Plan> {
-        self.kept().map(|_| self)
+        let plan = Plan { method: method.into(), source: source.clone(), steps };
+        plan.kept().map(|_| plan)
     }
 
     /// The kept units in the source's own indices, all steps together. Every list is checked: one per block, indices
@@ -211,7 +205,7 @@ impl Plan {
     /// A checked plan from [`to_json`](Self::to_json).
     pub fn from_json(text: &str) -> Result<Plan> {
         let plan: Plan = serde_json::from_str(text).map_err(|error| Error::invalid("plan", "a plan in JSON", error))?;
-        plan.checked()
+        plan.kept().map(|_| plan)
     }
 }
 

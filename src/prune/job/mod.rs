@@ -18,10 +18,7 @@ use crate::models::{Architecture, LoadOptions, Model};
 use crate::report::{Progress, RunFolder, Show};
 use crate::train::{DistillKind, Distillation, Evaluation, Teacher, TrainConfig, Trainer, evaluate, images};
 use crate::{DType, Error, Result, ops};
-use std::{path::Path, sync::Arc};
-
-/// Images per mini-batch of the scoring pass, as published.
-const SCORE_BATCH: usize = 32;
+use std::sync::Arc;
 
 /// What was kept by `savit` or at `random`, the compact model, and how it does before and after fine-tuning.
 #[expect(missing_docs, reason = "the line above says it")]
@@ -36,11 +33,10 @@ pub struct Candidate {
 pub struct Job {
     options: JobOptions,
     data: JobData,
-    /// Of the dense model.
-    arch: Architecture,
-    /// The dense model of `--weights`.
-    given: Option<Model>,
-    folder: RunFolder,
+    arch: Architecture,   // of the dense model
+    given: Option<Model>, // by `--weights`
+    /// The run folder.
+    pub folder: RunFolder,
     show: Show,
 }
 
@@ -49,7 +45,8 @@ impl Job {
     /// can be reached needs no weights.
     pub fn open(options: JobOptions) -> Result<Self> {
         let options = options.resolve()?;
-        let given = options.given()?;
+        let loading = LoadOptions { img_size: options.img_size, ..LoadOptions::default() };
+        let given = options.weights.as_ref().map(|path| Model::load(path, &loading)).transpose()?;
         let arch = given.as_ref().map_or_else(|| options.architecture(), |model| Ok(model.arch().clone()))?;
         let own_classes = given.is_some().then_some(arch.num_classes);
         let data = JobData::open(&options, arch.img_size, own_classes)?;
@@ -74,11 +71,6 @@ impl Job {
         let pruned = self.finetune(&dense, plan, &mut teacher)?;
         let random = self.finetune(&dense, random, &mut teacher)?;
         self.report(&dense, &evaluation, &[pruned, random])
-    }
-
-    /// The run folder.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
     }
 
     /// The dense model: given weights, the cached one of an equal earlier run, or a freshly trained one.
@@ -135,10 +127,11 @@ impl Job {
             Error::ensure(fits, path.display().to_string(), "the calibration of this model", found)?;
             return Ok(calibration);
         }
-        let batch = SCORE_BATCH.min(self.data.scoring.len());
-        let loader = Loader::new(Arc::clone(&self.data.scoring), LoaderOptions::train(batch, self.options.seed ^ 1))?;
+        let &JobOptions { score_batches, seed, .. } = &self.options;
+        let batch = self.data.scoring.len().min(32); // as published
+        let loader = Loader::new(Arc::clone(&self.data.scoring), LoaderOptions::train(batch, seed ^ 1))?;
         // single precision is within 1e-4 of the largest entry here, far below the noise of few batches
-        let published = calibrate::Options::published(2 * self.options.score_batches, self.options.seed);
+        let published = calibrate::Options::published(2 * score_batches, seed);
         let options = calibrate::Options { fraction: 0.5, double: false, ..published };
         // enough epochs for small data sets, each shuffled anew
         let batches = (0..).flat_map(|epoch| match loader.epoch(epoch) {
@@ -150,9 +143,8 @@ impl Job {
             let targets = ops::one_hot(&batch.labels, self.arch.num_classes, 0.0, DType::F32)?;
             Ok((images(&batch, self.arch.img_size)?, targets))
         });
-        let progress = Progress::with((batch * (self.options.score_batches + 1)) as u64, "score", self.show);
+        let progress = Progress::with((batch * (score_batches + 1)) as u64, "score", self.show);
         let calibration = calibrate::calibrate(dense, &mut batches, &options, &mut |_, _| progress.inc(batch as u64))?;
-        drop(progress);
         self.folder.write_text("calibration.json", &calibration.to_json()?)?;
         Ok(calibration)
     }

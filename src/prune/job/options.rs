@@ -1,7 +1,7 @@
 //! What the main job can be told.
 
 use crate::data::generated::GENERATOR_VERSION;
-use crate::models::{Architecture, LoadOptions, Model, zoo};
+use crate::models::{Architecture, zoo};
 use crate::prune::{Kind, savit::search};
 use crate::{Error, Result};
 use clap::Args;
@@ -151,12 +151,6 @@ impl JobOptions {
     pub fn search(&self) -> search::Options {
         let kinds = Kind::ALL.map(|kind| self.kinds.iter().any(|name| name == kind.name()));
         search::Options { kinds, ..search::Options::keeping(self.target_flops) }
-    }
-
-    /// The dense model of `--weights` at `--img-size`.
-    pub fn given(&self) -> Result<Option<Model>> {
-        let options = LoadOptions { img_size: self.img_size, ..LoadOptions::default() };
-        self.weights.as_ref().map(|path| Model::load(path, &options)).transpose()
     }
 
     /// The file of a cached dense model, named after what it depends on besides code: data (folder, classes and number

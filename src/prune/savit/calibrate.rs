@@ -2,7 +2,7 @@
 
 use super::gated::{from_masks, open};
 use super::passes::{Batch, Curvature, Method, score};
-use super::scores::{HESSIAN_EMBED, HessianSum, LayerPicks, Norm, Windows, batches, normalised};
+use super::scores::{HESSIAN_EMBED, HessianSum, LayerPicks, Windows, batches};
 use super::{masks::iterative, *};
 use crate::noise::Philox;
 
@@ -21,8 +21,6 @@ pub struct Options {
     pub per_epoch: usize,
     /// Score of a mini-batch.
     pub method: Method,
-    /// Each gate vector divided by its norm at the end.
-    pub norm: Option<Norm>,
     /// The factor of the embedding's size in the Hessian.
     pub hessian_embed: f64,
     /// Element type of the Hessian's passes, f32 or f64.
@@ -36,8 +34,8 @@ pub struct Options {
 impl Options {
     /// The published settings for an epoch of `per_epoch` mini-batches: a tenth of it, method 2, factor 6.
     pub fn published(per_epoch: usize, seed: u64) -> Self {
-        let (method, norm, hessian_embed) = (Method::Taylor, None, HESSIAN_EMBED);
-        Self { fraction: 0.1, per_epoch, method, norm, hessian_embed, double: true, seed, picks: None }
+        let (method, hessian_embed) = (Method::Taylor, HESSIAN_EMBED);
+        Self { fraction: 0.1, per_epoch, method, hessian_embed, double: true, seed, picks: None }
     }
 
     fn picks(&self, depth: usize, step: usize) -> Result<LayerPicks> {
@@ -57,16 +55,15 @@ pub fn calibrate(model: &Model, data: Batches, options: &Options, progress: Prog
     let (gates, depth) = (open(model.arch()), model.arch().blocks.len());
     let curvature = Curvature::new(model, if options.double { DType::F64 } else { DType::F32 });
     let (mut windows, mut hessian) = (Windows::default(), HessianSum::new(model.arch(), options.hessian_embed));
-    for_each(model, data, total, progress, |step, batch| {
+    for numbered in first(model, data, total)? {
+        let (step, batch) = numbered?;
         if step < scored {
-            windows.add(&score(model, &gates, batch, options.method, step)?.scores)?;
+            windows.add(&score(model, &gates, &batch, options.method, step)?.scores)?;
         }
-        hessian.add(&curvature.block_sums(&gates, batch, &options.picks(depth, step)?, step)?);
-        Ok(())
-    })?;
-    let scores = windows.close()?;
-    let scores = options.norm.map_or(scores.clone(), |norm| normalised(&scores, norm));
-    Ok(Calibration { model: model.arch().clone(), scores, hessian: hessian.mean() })
+        hessian.add(&curvature.block_sums(&gates, &batch, &options.picks(depth, step)?, step)?);
+        progress(step + 1, total);
+    }
+    Ok(Calibration { model: model.arch().clone(), scores: windows.close()?, hessian: hessian.mean() })
 }
 
 /// Settings of iterative pruning: `iterations` rounds `frequency` mini-batches apart (the first has one more), in each of
@@ -98,8 +95,10 @@ pub fn iterate(model: &Model, data: Batches, options: &Iterative, progress: Prog
     let any = options.frequency > 0 && options.iterations > 0;
     Error::ensure(any, "iterative pruning", "at least 1 round of 1 mini-batch", found)?;
     let (mut gates, mut windows, mut rounds) = (open(model.arch()), Windows::default(), Vec::new());
-    for_each(model, data, options.frequency * options.iterations + 1, progress, |step, batch| {
-        let scored = score(model, &gates, batch, Method::Taylor, step)?;
+    let total = options.frequency * options.iterations + 1;
+    for numbered in first(model, data, total)? {
+        let (step, batch) = numbered?;
+        let scored = score(model, &gates, &batch, Method::Taylor, step)?;
         windows.add(&scored.scores)?;
         if step > 0 && step.is_multiple_of(options.frequency) {
             let criteria = windows.close()?.zip(&gates, |average, gate| average * gate)?;
@@ -107,28 +106,18 @@ pub fn iterate(model: &Model, data: Batches, options: &Iterative, progress: Prog
             gates = from_masks(&masks);
             rounds.push(Round { after_batch: step, loss: scored.loss, criteria, thresholds, masks });
         }
-        Ok(())
-    })?;
+        progress(step + 1, total);
+    }
     Ok(rounds)
 }
 
-/// Calls `see(step, batch)` for the first `total` mini-batches. Refuses data that end early and weights that are not
-/// finite, by name: a loss would only say that something is wrong somewhere.
-fn for_each(
-    model: &Model,
-    data: Batches,
-    total: usize,
-    progress: Progress,
-    mut see: impl FnMut(usize, &Batch) -> Result<()>,
-) -> Result<()> {
+/// The first `total` mini-batches by number. Refuses data that end early and weights that are not finite, by name: a
+/// loss would only say that something is wrong somewhere.
+fn first(model: &Model, data: Batches, total: usize) -> Result<impl Iterator<Item = Result<(usize, Batch)>>> {
     if let Some((name, tensor)) = model.params().iter().find(|(_, tensor)| !tensor.is_finite()) {
         let value = tensor.to_f64s().into_iter().find(|value| !value.is_finite()).unwrap_or(f64::NAN);
         return Err(Error::NonFinite { step: 0, layer: name.into(), value });
     }
-    for step in 0..total {
-        let ended = || Err(Error::invalid("mini-batches to score", total.to_string(), step));
-        see(step, &data.next().unwrap_or_else(ended)?)?;
-        progress(step + 1, total);
-    }
-    Ok(())
+    let ended = move |step| Err(Error::invalid("mini-batches to score", total.to_string(), step));
+    Ok((0..total).map(move |step| Ok((step, data.next().unwrap_or_else(|| ended(step))?))))
 }

@@ -78,7 +78,8 @@ type Seen = RefCell<HashMap<Site, (Tensor, Var)>>;
 pub struct Gated {
     vars: Units<Var>,
     living: Option<Vec<usize>>,
-    record: Option<(Tape, Seen)>,
+    /// Where what passes the gates is remembered, for [`output`](Self::output).
+    pub(super) record: Option<(Tape, Seen)>,
 }
 
 impl Gated {
@@ -97,12 +98,6 @@ impl Gated {
     pub fn over_living_channels(mut self) -> Self {
         let values = self.vars.embed[0].tensor().to_f64s();
         self.living = Some((0..values.len()).filter(|&channel| values[channel] != 0.0).collect());
-        self
-    }
-
-    /// Remembers what passes the gates, for [`output`](Self::output).
-    pub fn recording(mut self, tape: &Tape) -> Self {
-        self.record = Some((tape.clone(), RefCell::default()));
         self
     }
 

@@ -39,7 +39,7 @@ pub fn score(model: &Model, gates: &Gates, batch: &Batch, method: Method, step: 
     let tape = Tape::new();
     let mut gated = Gated::new(model.arch(), gates, batch.0.dtype(), Some(&tape))?;
     if method != Method::Taylor {
-        gated = gated.recording(&tape);
+        gated.record = Some((tape.clone(), Default::default()));
     }
     let (loss, grads) = backward(model, &gated, batch, &tape, step)?;
     let (gradients, blocks) = (gated.gradients(&grads), &model.arch().blocks);
