@@ -7,8 +7,7 @@
 use crate::models::{Architecture, Block, Mixer};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::convert::Infallible;
-use std::slice::{from_mut, from_ref};
+use std::{convert::Infallible, slice::from_mut, slice::from_ref};
 
 /// The three kinds of prunable unit, in the order of SAViT's Hessian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

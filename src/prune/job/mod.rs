@@ -57,8 +57,7 @@ impl Job {
         search::search(&arch, &[[0.0; 3]; 3], &search::Options { allow_zero_hessian: true, ..options.search() })?;
         let folder = RunFolder::create(&options.out)?;
         folder.write_json("options.json", &options)?;
-        let show = Show::detect(options.quiet);
-        Ok(Self { options, data, arch, given, folder, show })
+        Ok(Self { show: Show::detect(options.quiet), options, data, arch, given, folder })
     }
 
     /// The whole job; the table's text.
@@ -82,7 +81,7 @@ impl Job {
         let &JobOptions { epochs, lr, drop_path, smoothing, seed, .. } = options;
         let cached = options.cache.join(options.dense_key(&arch, self.data.train.len())?);
         if cached.exists() {
-            self.say(&format!("dense model from {}", cached.display()));
+            self.say(format_args!("dense model from {}", cached.display()));
             return Model::load(&cached, &LoadOptions { arch: Some(arch), ..LoadOptions::default() });
         }
         let (mut model, train) = (Model::init(arch, seed)?, self.training(seed)?);
@@ -93,7 +92,7 @@ impl Job {
         std::fs::create_dir_all(&options.cache).map_err(Error::io("create", &options.cache))?;
         let trainer = Trainer::new(&mut model, config, Some(&self.folder), self.show)?.resuming(checkpoint.clone())?;
         if trainer.epoch() > 0 {
-            self.say(&format!("going on after epoch {} of {}", trainer.epoch(), checkpoint.display()));
+            self.say(format_args!("going on after epoch {} of {}", trainer.epoch(), checkpoint.display()));
         }
         tell_broken(&trainer.run(&train, None, None)?.broken);
         model.save(&cached, "dense")?;
@@ -124,7 +123,7 @@ impl Job {
             let wrong = |e| Error::invalid(path.display().to_string(), "a saved calibration", e);
             let calibration = Calibration::from_json(&text).map_err(wrong)?;
             let (fits, found) = (calibration.model == *dense.arch(), format!("that of {:?}", calibration.model));
-            Error::ensure(fits, path.display().to_string(), "the calibration of this model", found)?;
+            Error::ensure(fits, path.display(), "the calibration of this model", found)?;
             return Ok(calibration);
         }
         let &JobOptions { score_batches, seed, .. } = &self.options;
@@ -156,8 +155,7 @@ impl Job {
             let published = official::Options::removing(1.0 - self.options.target_flops);
             official::plan(calibration, &official::Options { evolve: Some(seed), ..published })?
         } else {
-            let (plan, found) = search::plan(calibration, &self.options.search())?;
-            (plan, found.warnings)
+            search::plan(calibration, &self.options.search()).map(|(plan, found)| (plan, found.warnings))?
         };
         warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
         let (all, kept) = (every_unit(dense.arch()).totals(), plan.kept()?.totals());
@@ -192,7 +190,7 @@ impl Job {
         Ok(Candidate { plan, model, before, after })
     }
 
-    fn say(&self, line: &str) {
+    fn say(&self, line: std::fmt::Arguments) {
         if self.show != Show::Quiet {
             eprintln!("{line}");
         }

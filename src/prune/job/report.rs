@@ -13,8 +13,8 @@ impl Job {
         let mut models = vec![("dense", dense, None, evaluation)];
         models.extend(candidates.iter().map(|c| (c.plan.method.as_str(), &c.model, Some(c.before.accuracy), &c.after)));
         let named: Vec<(&str, &Model)> = models.iter().map(|(name, model, ..)| (*name, *model)).collect();
-        let [single, batches] = [1, 32].map(|batch| latency(&named, batch, self.options.rounds));
-        let speeds = single?.into_iter().zip(batches?).map(|(one, many)| (one.per_second(1), many.per_second(32)));
+        let speed = |batch| latency(&named, batch, self.options.rounds);
+        let speeds = speed(1)?.into_iter().zip(speed(32)?).map(|(one, many)| (one.per_second(1), many.per_second(32)));
         let speeds: Vec<_> = speeds.collect();
         let (dense_speed, dense_macs) = (speeds[0].1.median, cost::macs(dense.arch()));
         let (mut records, mut rows) = (Vec::new(), Vec::new());
@@ -58,21 +58,17 @@ impl Job {
     }
 
     fn markdown(&self, table: &Table, candidates: &[Candidate]) -> Result<String> {
-        let mut text = format!(
-            "# SAViT, target {:.1} % of the {}\n\nData: {}. Seed {}.\n\n{}\n",
-            100.0 * self.options.target_flops,
-            if self.options.compat.is_some() { "official surrogate count" } else { "multiply-accumulates" },
-            self.data.name,
-            self.options.seed,
-            table.markdown()
-        );
-        text += "\n`random`: the same number of heads, hidden units and channels, drawn at random, fine-tuned the same \
+        let (target, data, seed) = (100.0 * self.options.target_flops, &self.data.name, self.options.seed);
+        let counted = if self.options.compat.is_some() { "official surrogate count" } else { "multiply-accumulates" };
+        let mut text = format!("# SAViT, target {target:.1} % of the {counted}\n\nData: {data}. Seed {seed}.\n\n");
+        text += &table.markdown();
+        text += "\n\n`random`: the same number of heads, hidden units and channels, drawn at random, fine-tuned the same \
                  way. Speed: images per second, median and the range from the 5th to the 95th percentile, all models in \
                  turn within each round.\n\n![structure](structure.svg)\n\n![curves](curves.svg)\n\n";
         for candidate in candidates {
             let [heads, hidden, embed] = candidate.plan.kept()?.totals();
-            text +=
-                &format!("- {}: {heads} heads, {hidden} hidden units, {embed} channels kept\n", candidate.plan.method);
+            let method = &candidate.plan.method;
+            text += &format!("- {method}: {heads} heads, {hidden} hidden units, {embed} channels kept\n");
         }
         Ok(text)
     }

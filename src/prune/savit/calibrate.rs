@@ -8,7 +8,6 @@ use crate::noise::Philox;
 
 /// Where the mini-batches come from.
 pub type Batches<'a> = &'a mut dyn Iterator<Item = Result<Batch>>;
-
 /// Called after every mini-batch with how many are done and how many there are in all.
 pub type Progress<'a> = &'a mut dyn FnMut(usize, usize);
 

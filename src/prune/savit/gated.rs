@@ -6,7 +6,6 @@
 
 use super::*;
 use crate::nn::{Hooks, Params, Site};
-use crate::tape::Grads;
 use std::{cell::RefCell, collections::HashMap};
 
 /// One factor per unit; all 1 in a plain model.

@@ -50,14 +50,13 @@ pub struct Inside<'a> {
     pub mlp: &'a [Var],
 }
 
-/// What the teachers say; absent what the settings do not use.
+/// Logits `[B, K]` of the convolutional teacher, both outputs `[B, K]` of the unpruned model, and the student's inside
+/// and the unpruned model's; absent what the settings do not use.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(missing_docs, reason = "the lines above say it")]
 pub struct Teachers<'a> {
-    /// Logits `[B, K]` of the convolutional teacher.
     pub cnn: Option<&'a Tensor>,
-    /// Both outputs `[B, K]` of the unpruned model.
     pub full: Option<[&'a Tensor; 2]>,
-    /// The student's inside, then the unpruned model's.
     pub inside: Option<[Inside<'a>; 2]>,
 }
 
@@ -65,10 +64,7 @@ impl PrunedLoss {
     /// The loss `[]` of a student with base loss `base` and outputs `cls`, `dist`. A term without what it needs is an
     /// error, and so are settings that leave no term.
     pub fn of(&self, base: &Var, cls: &Var, dist: Option<&Var>, teachers: &Teachers) -> Result<Var> {
-        let mut terms = Vec::new();
-        if self.gt {
-            terms.push((base.clone(), 1.0));
-        }
+        let mut terms = Vec::from_iter(self.gt.then(|| (base.clone(), 1.0)));
         if self.kind != DistillKind::None {
             let dist = need(dist, "a second student output")?;
             let cnn = need(teachers.cnn, "a teacher's logits")?;

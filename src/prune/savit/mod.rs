@@ -24,14 +24,12 @@ pub use gated::Gated;
 pub use scores::Calibration;
 
 use super::plan::{Kind, Plan, Units, every_unit, kept};
-use crate::{DType, Error, Result, Tape, Tensor, Var, models::Architecture, models::Model, ops};
+use crate::{DType, Error, Result, Tape, Tensor, Var, models::Architecture, models::Model, ops, tape::Grads};
 
 /// One importance per unit, larger is more important.
 pub type Scores = Units<f64>;
-
 /// One bit per unit: true is kept.
 pub type Masks = Units<bool>;
-
 /// Interactions between the kinds, in the order of [`Kind`]; only the upper triangle is read.
 pub type Hessian = [[f64; 3]; 3];
 
@@ -78,9 +76,6 @@ fn least<T>(choices: impl Iterator<Item = (T, f64)>) -> Option<(T, f64)> {
 /// Units of a gate vector of length `n` that are always kept: `max(⌊0.05·n⌋, 1)` when protected, else none but the
 /// last embedding channel. SAViT, official code.
 pub fn always_kept(kind: Kind, n: usize, protect: bool) -> usize {
-    match (protect, kind) {
-        (true, _) => (n / 20).max(1).min(n),
-        (false, Kind::Embed) => 1.min(n),
-        (false, _) => 0,
-    }
+    let least = if protect { (n / 20).max(1) } else { usize::from(kind == Kind::Embed) };
+    least.min(n)
 }

@@ -8,7 +8,7 @@ use crate::{models::cost::SAVIT_TOKENS, prune::uniforms};
 /// Individuals of the evolution.
 pub const POPULATION: usize = 100;
 /// Children of each kind in a generation.
-const CHILDREN: usize = 50;
+pub const CHILDREN: usize = 50;
 /// Of the official run: generations, and tolerance of the bisection.
 const GENERATIONS: usize = 100;
 const TOLERANCE: f64 = 1e-4;

@@ -5,8 +5,8 @@
 //! gate gradients, `(Σ_j G_j(g_i·(1+ε)) − Σ_j G_j(g_i·(1−ε))) / 2ε`, which never differentiate twice.
 
 use super::{gated::Gates, scores::LayerPicks, scores::taylor, *};
+use crate::models::mean_of_heads;
 use crate::nn::{Mode, Pass, Site};
-use crate::{models::mean_of_heads, tape::Grads};
 
 /// Images `[B, 3, H, W]` and soft targets `[B, K]`.
 pub type Batch = (Tensor, Tensor);
@@ -138,10 +138,7 @@ impl Curvature {
 
     /// Block sums between all pairs of gate vectors, heads then hidden units then the embedding. `2·(2L + 1)` passes.
     pub fn all_block_sums(&self, gates: &Gates, batch: &Batch) -> Result<Vec<Vec<f64>>> {
-        let row = |(kind, block, _): (Kind, usize, &Vec<f64>)| {
-            let row = self.row(gates, batch, kind, block, 0)?;
-            Ok(row.vectors().map(|(_, _, sum)| sum[0]).collect())
-        };
-        gates.vectors().map(row).collect()
+        let sums = |row: Units<f64>| row.vectors().map(|(_, _, sum)| sum[0]).collect();
+        gates.vectors().map(|(kind, block, _)| Ok(sums(self.row(gates, batch, kind, block, 0)?))).collect()
     }
 }
