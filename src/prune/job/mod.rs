@@ -81,7 +81,9 @@ impl Job {
         let &JobOptions { epochs, lr, drop_path, smoothing, seed, .. } = options;
         let cached = options.cache.join(options.dense_key(&arch, self.data.train.len())?);
         if cached.exists() {
-            self.say(format_args!("dense model from {}", cached.display()));
+            if self.show != Show::Quiet {
+                eprintln!("dense model from {}", cached.display());
+            }
             return Model::load(&cached, &LoadOptions { arch: Some(arch), ..LoadOptions::default() });
         }
         let (mut model, train) = (Model::init(arch, seed)?, self.training(seed)?);
@@ -91,8 +93,8 @@ impl Job {
         let checkpoint = cached.with_extension("checkpoint");
         std::fs::create_dir_all(&options.cache).map_err(Error::io("create", &options.cache))?;
         let trainer = Trainer::new(&mut model, config, Some(&self.folder), self.show)?.resuming(checkpoint.clone())?;
-        if trainer.epoch() > 0 {
-            self.say(format_args!("going on after epoch {} of {}", trainer.epoch(), checkpoint.display()));
+        if trainer.epoch() > 0 && self.show != Show::Quiet {
+            eprintln!("going on after epoch {} of {}", trainer.epoch(), checkpoint.display());
         }
         tell_broken(&trainer.run(&train, None, None)?.broken);
         model.save(&cached, "dense")?;
@@ -188,12 +190,6 @@ impl Job {
         model.save_pth(self.folder.file(&format!("{name}.pth"))?)?;
         self.folder.write_json(&format!("{name}.architecture.json"), model.arch())?;
         Ok(Candidate { plan, model, before, after })
-    }
-
-    fn say(&self, line: std::fmt::Arguments) {
-        if self.show != Show::Quiet {
-            eprintln!("{line}");
-        }
     }
 }
 

@@ -41,13 +41,10 @@ fn keys(kind: Kind, block: usize, depth: usize) -> Vec<String> {
 
 /// The gates as float32 tensors under their official keys, the embedding gate `L + 1` times.
 pub fn to_params(gates: &Gates) -> Result<Params> {
-    let mut params = Params::default();
-    for (kind, block, values) in gates.vectors() {
-        for key in keys(kind, block, gates.heads.len()) {
-            params.insert(key, Tensor::from_slice([values.len()], values)?.to_dtype(DType::F32));
-        }
-    }
-    Ok(params)
+    let named = gates.vectors().flat_map(|(kind, block, values)| {
+        keys(kind, block, gates.heads.len()).into_iter().map(move |key| (key, values))
+    });
+    named.map(|(key, gate)| Ok((key, Tensor::from_slice([gate.len()], gate)?.to_dtype(DType::F32)))).collect()
 }
 
 /// Takes the gates out of `params`: the plain rest, and the gates (1 where a dense checkpoint has none). Copies of the

@@ -62,10 +62,8 @@ pub fn check_hessian(hessian: &Hessian, allow_zero: bool) -> Result<Vec<String>>
 
 /// Refuses a NaN or an infinity, naming the unit and the mini-batch `step`.
 pub fn check_scores(scores: &Scores, step: usize) -> Result<()> {
-    match scores.find(|score| !score.is_finite()) {
-        Some((unit, &value)) => Err(Error::NonFinite { step, layer: format!("score of {unit}"), value }),
-        None => Ok(()),
-    }
+    let broken = scores.find(|score| !score.is_finite());
+    broken.map_or(Ok(()), |(unit, &value)| Err(Error::NonFinite { step, layer: format!("score of {unit}"), value }))
 }
 
 /// The choice of least value; of equals the first.

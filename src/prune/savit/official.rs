@@ -190,8 +190,6 @@ impl Problem {
 pub struct Options {
     /// Fraction of the surrogate to REMOVE: 0.5 base, 0.3 small, 0.235 tiny.
     pub target: f64,
-    /// Protection, on.
-    pub protect: bool,
     /// Which unit a score prunes.
     pub assignment: Assignment,
     /// The seed of the evolution; the exhaustive optimum of the same problem without.
@@ -199,9 +197,9 @@ pub struct Options {
 }
 
 impl Options {
-    /// The published settings at a target.
+    /// The published settings at a target; units are protected in all.
     pub fn removing(target: f64) -> Self {
-        Self { target, protect: true, assignment: Assignment::Official, evolve: Some(0) }
+        Self { target, assignment: Assignment::Official, evolve: Some(0) }
     }
 }
 
@@ -213,7 +211,7 @@ pub fn plan(calibration: &Calibration, options: &Options) -> Result<(Plan, Vec<S
     let mut warnings = check_hessian(hessian, false)?;
     scores.check_like("savit scores", &every_unit(model))?;
     let surrogate = Surrogate::of(model, SAVIT_TOKENS)?;
-    let candidates = Candidates::new(scores, options.protect)?;
+    let candidates = Candidates::new(scores, true)?;
     let limits = candidates.limits();
     let problem = Problem { surrogate, hessian: *hessian, limits, target, tolerance: TOLERANCE };
     let index = match options.evolve {

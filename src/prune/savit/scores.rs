@@ -10,16 +10,15 @@ pub fn taylor(gates: &Gates, gradients: &Scores) -> Result<Scores> {
     gates.zip(gradients, |w, g| (w * g).powi(2))
 }
 
-/// A norm to divide each gate vector by.
+/// A norm of a gate vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the usual names")]
 pub enum Norm {
-    /// `Σ|s|`.
     L1,
-    /// `√Σs²`.
     L2,
 }
 
-/// Each gate vector divided by its norm + 1e-8. SAViT, official code, normalisation by layer, types 1 and 2.
+/// Each gate vector divided by its norm (`Σ|s|` or `√Σs²`) + 1e-8. SAViT, official code, normalisation by layer, types 1 and 2.
 pub fn normalised(scores: &Scores, norm: Norm) -> Scores {
     scores.map(|_, vector| {
         let length = match norm {
