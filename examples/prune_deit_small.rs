@@ -36,7 +36,7 @@ fn run(options: JobOptions) -> Result<()> {
     let random = job.finetune(&dense, random, &mut teacher)?;
 
     println!("{}", job.report(&dense, &evaluation, &[pruned, random])?);
-    println!("report, checkpoints and plan: {}", job.folder().display());
+    println!("report, checkpoints and plan: {}", job.folder.path().display());
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use espalier::noise::Philox;
 use espalier::prune::plan::{Kind, Plan, every_unit, kept};
 use espalier::prune::savit::calibrate::{self, Iterative};
 use espalier::prune::savit::gated::{self, Gated, Gates};
-use espalier::prune::savit::losses::{Features, Full, PrunedLoss, Teachers};
+use espalier::prune::savit::losses::{Features, PrunedLoss, Teachers};
 use espalier::prune::savit::passes::{Batch, Curvature, Method, score};
 use espalier::prune::savit::scores::{Calibration, LayerPicks};
 use espalier::prune::savit::{official, search};
@@ -283,7 +283,7 @@ fn losses_say_what_they_miss() {
     for bad in [
         PrunedLoss { gt: false, ..none },
         PrunedLoss { kind: DistillKind::Hard, ..none },
-        PrunedLoss { full: Full::Mse, ..none },
+        PrunedLoss { full: DistillKind::Mse, ..none },
         PrunedLoss { features: Some(Features::Rel), ..none },
     ] {
         assert!(bad.of(&base, &z, None, &Teachers::default()).is_err(), "{bad:?}");

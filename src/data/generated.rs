@@ -59,7 +59,7 @@ impl Default for Difficulty {
     fn default() -> Self {
         Self {
             radius: [0.30, 0.45],
-            contrast: [66.0, 110.0],
+            contrast: [50.0, 110.0],
             clutter: 36.0,
             noise: 64.0,
             fine_period: 0.10,

@@ -25,6 +25,8 @@ const VERSION: &str = "1";
 pub struct LoadOptions {
     /// The wanted model; `None` takes the file's own, else what the shapes say.
     pub arch: Option<Architecture>,
+    /// Another image size for it.
+    pub img_size: Option<usize>,
     /// Head width of a model whose architecture is read off the shapes; 64 in every published DeiT.
     pub head_dim: usize,
     /// Give a model whose heads the file lacks or has for other classes fresh ones instead of an error.
@@ -39,17 +41,18 @@ pub struct LoadOptions {
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { arch: None, head_dim: 64, new_head: false, drop_distillation: false, seed: 0, wrapper: None }
+        let (arch, img_size, head_dim, wrapper) = (None, None, 64, None);
+        Self { arch, img_size, head_dim, new_head: false, drop_distillation: false, seed: 0, wrapper }
     }
 }
 
 impl Model {
     /// Reads a `.pth` or safetensors file. Other float types become `f32`. The architecture is that of `options`, else
     /// the file's own, else read off the shapes: heads are `rows(qkv) / (3 head_dim)`, the image size comes from the
-    /// position embedding. Only for the caller's architecture positions of another grid are resized (base_models 1.5).
-    /// Errors name file, key, what was expected and found: [`Error::Io`], [`Error::File`] for a damaged file,
-    /// [`Error::Key`] for missing, unexpected, misshapen or non-finite tensors, [`Error::Invalid`] for an architecture
-    /// that no model can have.
+    /// position embedding. Only for the caller's architecture or image size positions of another grid are resized
+    /// (base_models 1.5). Errors name file, key, what was expected and found: [`Error::Io`], [`Error::File`] for a
+    /// damaged file, [`Error::Key`] for missing, unexpected, misshapen or non-finite tensors, [`Error::Invalid`] for an
+    /// architecture that no model can have.
     pub fn load(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Model> {
         Self::from_checkpoint(io::read(path)?, options)
     }
@@ -67,13 +70,14 @@ impl Model {
             None => weights.infer(options.head_dim)?,
         };
         arch.distilled &= options.arch.is_some() || !options.drop_distillation;
+        arch.img_size = options.img_size.unwrap_or(arch.img_size);
         arch.validate()?;
         // A header may claim a million blocks; the tensors that are there bound what is worth listing.
         let (blocks, there) = (arch.blocks.len(), weights.params.len());
         let (expected, found) = (format_args!("tensors of {blocks} blocks"), format_args!("{there} tensors"));
         weights.ensure(blocks <= there.max(1) || options.arch.is_some(), ARCHITECTURE, expected, found)?;
         weights.distillation(&arch, options.drop_distillation)?;
-        if options.arch.is_some() {
+        if options.arch.is_some() || options.img_size.is_some() {
             weights.positions(&arch);
         }
         weights.heads(&arch, options.new_head.then_some(options.seed))?;

@@ -10,4 +10,4 @@ pub mod zoo;
 
 pub use architecture::{Architecture, Block, Family, Mixer, Reduce};
 pub use file::LoadOptions;
-pub use model::{Model, mean_of_heads};
+pub use model::{Model, latency, mean_of_heads};

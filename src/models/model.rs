@@ -2,7 +2,8 @@
 
 use super::{Architecture, deit};
 use crate::nn::{Params, Pass};
-use crate::{Error, Result, Tensor, Var, ops};
+use crate::report::{Rival, Timing, interleaved};
+use crate::{DType, Error, Result, Tensor, Var, ops};
 
 /// An architecture with parameters that fit it.
 #[derive(Clone, Debug)]
@@ -75,6 +76,17 @@ impl Model {
         let logits = self.forward(&Pass::eval(&self.params), &Var::constant(images.clone()))?;
         Ok(mean_of_heads(logits)?.into_tensor())
     }
+}
+
+/// Milliseconds for `batch` grey images (speed does not depend on the values), all models in turn within each of
+/// `rounds` after two that are not timed.
+pub fn latency<'a>(models: &[(&'a str, &'a Model)], batch: usize, rounds: usize) -> Result<Vec<Timing>> {
+    let rival = |&(name, model): &(&'a str, &'a Model)| -> Rival<'a> {
+        let side = model.arch.img_size;
+        let images = Tensor::full([batch, 3, side, side], DType::F32, 0.1);
+        (name, Box::new(move || model.predict(&images).map(drop)))
+    };
+    interleaved(&mut models.iter().map(rival).collect::<Vec<_>>(), rounds, 2)
 }
 
 /// `(a + b) / 2` of two heads; one head as it is.

@@ -2,8 +2,7 @@
 
 use super::plan::{Plan, Units, head_columns, qkv_rows};
 use crate::models::{Architecture, Model};
-use crate::nn::Params;
-use crate::{Result, Tensor};
+use crate::{Result, Tensor, nn::Params};
 
 /// The physically smaller model: `plan`'s kept heads, hidden units and embedding channels of `model`.
 ///

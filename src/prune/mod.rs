@@ -13,14 +13,6 @@ pub mod savit;
 pub use apply::apply;
 pub use plan::{Kind, Plan, Step, Units};
 
-use crate::{Error, Result};
-use std::fmt::Display;
-
-/// An [`Error::Invalid`] unless `holds`.
-fn require(holds: bool, what: impl Into<String>, expected: impl Into<String>, found: impl Display) -> Result<()> {
-    if holds { Ok(()) } else { Err(Error::invalid(what, expected, found)) }
-}
-
 /// An endless stream of uniforms in [0, 1) with 53 random bits for a seed, for searches and the random baseline.
 pub fn uniforms(seed: u64) -> impl FnMut() -> f64 {
     let mut stream = crate::noise::Philox { seed, step: 0 }.stream("prune", 0);

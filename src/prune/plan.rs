@@ -4,12 +4,10 @@
 //! block, `A = {i·d + k : i ∈ Hd, 0 ≤ k < d}` and `A3 = A, A + h·d, A + 2·h·d`: qkv becomes `[A3][:, E]`, proj
 //! `[E][:, A]`, fc1 `[Fd][:, E]`, fc2 `[E][:, Fd]`, norms, tokens and patch rows `[E]`, heads `[:, E]`.
 
-use super::require;
-use crate::models::{Architecture, Mixer};
+use crate::models::{Architecture, Block, Mixer};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::convert::Infallible;
-use std::slice::{from_mut, from_ref};
+use std::{convert::Infallible, slice::from_mut, slice::from_ref};
 
 /// The three kinds of prunable unit, in the order of SAViT's Hessian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,32 +30,26 @@ impl Kind {
     }
 }
 
-/// One list per gate vector of a model: a value for every unit (scores, masks) or the indices of some.
+/// One list per gate vector of a model (heads and hidden units by block): a value for every unit, or indices of some.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the names of Kind")]
 pub struct Units<T> {
-    /// Per block.
     pub heads: Vec<Vec<T>>,
-    /// Per block.
     pub hidden: Vec<Vec<T>>,
-    /// For the whole model.
     pub embed: Vec<T>,
 }
 
 impl<T> Units<T> {
     /// The vectors of one kind: one per block, or the single embedding vector.
     pub fn of(&self, kind: Kind) -> &[Vec<T>] {
-        let vectors: [&[Vec<T>]; 3] = [&self.heads, &self.hidden, from_ref(&self.embed)];
-        vectors[kind as usize]
+        [&self.heads[..], &self.hidden, from_ref(&self.embed)][kind as usize]
     }
 
     /// The same, to change.
     pub fn of_mut(&mut self, kind: Kind) -> &mut [Vec<T>] {
-        match kind {
-            Kind::Heads => &mut self.heads,
-            Kind::Hidden => &mut self.hidden,
-            Kind::Embed => from_mut(&mut self.embed),
-        }
+        let [heads, hidden, embed] = [&mut self.heads[..], &mut self.hidden, from_mut(&mut self.embed)];
+        [heads, hidden, embed][kind as usize]
     }
 
     /// All vectors with their kind and block (0 for the embedding).
@@ -110,11 +102,8 @@ impl<T> Units<T> {
 
 /// The indices of every unit of `model`.
 pub fn every_unit(model: &Architecture) -> Units<usize> {
-    Units {
-        heads: model.blocks.iter().map(|block| (0..block.heads()).collect()).collect(),
-        hidden: model.blocks.iter().map(|block| (0..block.hidden).collect()).collect(),
-        embed: (0..model.embed_dim).collect(),
-    }
+    let each = |units: fn(&Block) -> usize| model.blocks.iter().map(|block| (0..units(block)).collect()).collect();
+    Units { heads: each(Block::heads), hidden: each(|block| block.hidden), embed: (0..model.embed_dim).collect() }
 }
 
 /// The indices of the units whose mask is true.
@@ -146,15 +135,13 @@ pub enum Step {
     Embed(Vec<usize>),
 }
 
-/// A pruning method's result.
+/// The result of the pruning method so named: what goes, in order, of the model that it was made for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the line above says it")]
 pub struct Plan {
-    /// The method's name.
     pub method: String,
-    /// The model that it was made for.
     pub source: Architecture,
-    /// What goes, in order.
     pub steps: Vec<Step>,
 }
 
@@ -168,11 +155,8 @@ impl Plan {
             (kept.embed != all.embed).then_some(Step::Embed(kept.embed)),
         ];
         let steps = steps.into_iter().flatten().collect();
-        Plan { method: method.into(), source: source.clone(), steps }.checked()
-    }
-
-    fn checked(self) -> Result<Plan> {
-        self.kept().map(|_| self)
+        let plan = Plan { method: method.into(), source: source.clone(), steps };
+        plan.kept().map(|_| plan)
     }
 
     /// The kept units in the source's own indices, all steps together. Every list is checked: one per block, indices
@@ -188,11 +172,11 @@ impl Plan {
             };
             let what = |vector: usize| format!("plan step {index}, {}[{vector}]", kind.name());
             let before = kept.of_mut(kind);
-            require(keep.len() == before.len(), what(0), format!("{} index lists", before.len()), keep.len())?;
+            Error::ensure(keep.len() == before.len(), what(0), format!("{} index lists", before.len()), keep.len())?;
             for (vector, (units, indices)) in before.iter_mut().zip(keep).enumerate() {
                 *units = pick(units, indices, || what(vector))?;
             }
-            require(!kept.embed.is_empty(), what(0), "at least 1 embedding channel", 0)?;
+            Error::ensure(!kept.embed.is_empty(), what(0), "at least 1 embedding channel", 0)?;
         }
         Ok(kept)
     }
@@ -202,7 +186,7 @@ impl Plan {
     pub fn apply_to(&self, model: &Architecture) -> Result<Architecture> {
         let widths = |m: &Architecture| format!("embed_dim {}, blocks {:?}", m.embed_dim, m.blocks);
         let [expected, found] = [&self.source, model].map(widths);
-        require(expected == found, "model to prune", expected, found)?;
+        Error::ensure(expected == found, "model to prune", expected, found)?;
         let kept = self.kept()?;
         let mut small = Architecture { embed_dim: kept.embed.len(), ..model.clone() };
         for ((block, heads), hidden) in small.blocks.iter_mut().zip(&kept.heads).zip(&kept.hidden) {
@@ -220,7 +204,7 @@ impl Plan {
     /// A checked plan from [`to_json`](Self::to_json).
     pub fn from_json(text: &str) -> Result<Plan> {
         let plan: Plan = serde_json::from_str(text).map_err(|error| Error::invalid("plan", "a plan in JSON", error))?;
-        plan.checked()
+        plan.kept().map(|_| plan)
     }
 }
 

@@ -18,6 +18,22 @@ pub enum DistillKind {
     Soft,
     /// The teacher's most likely class.
     Hard,
+    /// The teacher's logits.
+    Mse,
+}
+
+impl DistillKind {
+    /// The loss `[]` of logits `z` against those of `teacher`, both `[B, K]`: [`ops::kd`](crate::ops::kd()) at `tau`,
+    /// cross entropy with the teacher's most likely class, or mean squared error.
+    pub fn loss(self, z: &Var, teacher: &Tensor, tau: f64, reduction: Reduction) -> Result<Var> {
+        match self {
+            DistillKind::Soft => ops::kd(z, teacher, tau, reduction),
+            DistillKind::Mse => ops::mse(z, &Var::constant(teacher.clone())),
+            DistillKind::Hard | DistillKind::None => {
+                ops::cross_entropy(z, &ops::one_hot(&ops::argmax(teacher), teacher.dim(-1), 0.0, z.dtype())?)
+            }
+        }
+    }
 }
 
 /// How a teacher enters the loss.
@@ -55,17 +71,9 @@ impl Distillation {
             [only] if self.single_head => only,
             _ => return Err(Error::invalid("distillation", "a student with two heads", logits.len())),
         };
-        let kd = match self.kind {
-            DistillKind::Soft => ops::kd(head, teacher, self.tau, self.reduction)?,
-            _ => hard_labels(head, teacher)?,
-        };
+        let kd = self.kind.loss(head, teacher, self.tau, self.reduction)?;
         ops::add(ops::scale(&base, 1.0 - self.alpha)?, &ops::scale(&kd, self.alpha)?)
     }
-}
-
-/// Cross entropy `[]` of logits `z [B, K]` with the most likely class of `teacher [B, K]`.
-pub fn hard_labels(z: &Var, teacher: &Tensor) -> Result<Var> {
-    ops::cross_entropy(z, &ops::one_hot(&ops::argmax(teacher), teacher.dim(-1), 0.0, z.dtype())?)
 }
 
 /// Logits that are remembered at the most (256 MiB); beyond that it starts anew.

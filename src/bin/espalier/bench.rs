@@ -2,10 +2,9 @@
 
 use crate::show::print;
 use crate::source;
-use espalier::models::{Model, cost, zoo};
-use espalier::report::table::count;
-use espalier::report::{Rival, Table, Timing, interleaved};
-use espalier::{DType, Error, Result, Tensor};
+use espalier::models::{Model, cost, latency, zoo};
+use espalier::report::{Table, Timing, table::count};
+use espalier::{Error, Result};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -35,14 +34,11 @@ pub fn run(args: &Args) -> Result<()> {
     let named = args.model.iter().map(|name| Ok((name.clone(), Model::init(zoo::find(name)?.architecture, 0)?)));
     let files = args.weights.iter().map(|file| Ok((file.display().to_string(), source::load(None, file, None)?)));
     let models = named.chain(files).collect::<Result<Vec<_>>>()?;
+    let rivals: Vec<(&str, &Model)> = models.iter().map(|(name, model)| (name.as_str(), model)).collect();
     let mut table = Table::new(&["model", "batch", "ms (p5–p95)", "img/s (p5–p95)", "MACs", "GFLOP/s"]);
     for &batch in &args.batch {
-        let mut rivals: Vec<Rival> = Vec::with_capacity(models.len());
-        for (name, model) in &models {
-            let images = images(model, batch)?;
-            rivals.push((name, Box::new(move || model.predict(&images).map(drop))));
-        }
-        for (timing, (name, model)) in interleaved(&mut rivals, args.rounds, 2)?.iter().zip(&models) {
+        rivals.iter().try_for_each(|(_, model)| fits_memory(model, batch))?;
+        for (timing, &(name, model)) in latency(&rivals, batch, args.rounds)?.iter().zip(&rivals) {
             let (speed, macs) = (timing.per_second(batch), cost::macs(model.arch()));
             let gflops = 2.0 * macs as f64 * batch as f64 / timing.median / 1e6;
             if args.json {
@@ -53,17 +49,14 @@ pub fn run(args: &Args) -> Result<()> {
                 }))?;
             }
             let (ms, speed) = (timing.to_string(), speed.to_string());
-            table.row([name.clone(), batch.to_string(), ms, speed, count(macs), format!("{gflops:.0}")]);
+            table.row([name.to_string(), batch.to_string(), ms, speed, count(macs), format!("{gflops:.0}")]);
         }
     }
     if args.json { Ok(()) } else { print(table.text()) }
 }
 
-/// Grey images; an error rather than an abort for what no machine holds.
-fn images(model: &Model, batch: usize) -> Result<Tensor> {
-    let side = model.arch().img_size;
-    if batch > (1 << 32) / (3 * side * side) {
-        return Err(Error::invalid("--batch", "a batch that fits memory", batch));
-    }
-    Ok(Tensor::full([batch, 3, side, side], DType::F32, 0.1))
+/// An error rather than an abort for images that no machine holds.
+fn fits_memory(model: &Model, batch: usize) -> Result<()> {
+    let fits = batch <= (1 << 32) / (3 * model.arch().img_size.pow(2));
+    Error::ensure(fits, "--batch", "a batch that fits memory", batch)
 }

@@ -13,6 +13,6 @@ pub enum Method {
 pub fn run(method: Method) -> Result<()> {
     let Method::Savit(options) = method;
     let job = Job::open(*options)?;
-    let folder = job.folder().to_path_buf();
+    let folder = job.folder.path().to_path_buf();
     print(format!("{}\nreport, checkpoints and plan: {}", job.run()?, folder.display()))
 }

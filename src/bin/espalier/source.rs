@@ -8,15 +8,9 @@ use std::path::Path;
 
 /// The model in `weights`; `name` and `img_size` say what the file does not.
 pub fn load(name: Option<&str>, weights: &Path, img_size: Option<usize>) -> Result<Model> {
-    let mut arch = name.map(zoo::find).transpose()?.map(|entry| entry.architecture);
-    if let Some(img_size) = img_size {
-        Transform::eval(img_size).validate()?;
-        let own = || Ok(Model::load(weights, &LoadOptions::default())?.arch().clone());
-        let sized = Architecture { img_size, ..arch.map_or_else(own, Ok)? };
-        sized.validate()?;
-        arch = Some(sized);
-    }
-    Model::load(weights, &LoadOptions { arch, ..LoadOptions::default() }).map_err(|error| match error {
+    let arch = name.map(zoo::find).transpose()?.map(|entry| entry.architecture);
+    img_size.map_or(Ok(()), |img_size| Transform::eval(img_size).validate())?;
+    Model::load(weights, &LoadOptions { arch, img_size, ..LoadOptions::default() }).map_err(|error| match error {
         // What does not fit says which tensor, not which file.
         Error::Shape { op, expected, found } => {
             Error::Key { file: weights.display().to_string(), key: op.into(), expected, found }

@@ -1,23 +1,19 @@
 //! The images of a job.
 
 use super::JobOptions;
-use crate::data::augment::Transform;
 use crate::data::dataset::{Dataset, FolderDataset};
 use crate::data::folder::{ImageFolder, imagenet_classes};
 use crate::data::generated::{GENERATOR_VERSION, GeneratedDataset, Split};
-use crate::{Error, Result};
+use crate::{Error, Result, data::augment::Transform};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Training and test images of one size.
+/// Images of one size, and what they are, for the report: `train` augmented, and for scoring as evaluation sees them.
+#[expect(missing_docs, reason = "the line above says it")]
 pub struct JobData {
-    /// What they are, for the report.
     pub name: String,
-    /// For training and fine-tuning, augmented.
     pub train: Arc<dyn Dataset>,
-    /// The training images as evaluation sees them, for scoring.
     pub scoring: Arc<dyn Dataset>,
-    /// For evaluation.
     pub test: Arc<dyn Dataset>,
 }
 

@@ -11,30 +11,21 @@ mod report;
 pub use data::JobData;
 pub use options::JobOptions;
 
-use super::plan::{Plan, every_unit};
 use super::savit::{Calibration, calibrate, official, search};
-use super::{apply, require};
+use super::{apply, plan::Plan, plan::every_unit};
 use crate::data::loader::{Batch, Loader, LoaderOptions};
 use crate::models::{Architecture, LoadOptions, Model};
-use crate::ops::Reduction;
 use crate::report::{Progress, RunFolder, Show};
 use crate::train::{DistillKind, Distillation, Evaluation, Teacher, TrainConfig, Trainer, evaluate, images};
 use crate::{DType, Error, Result, ops};
-use std::path::Path;
 use std::sync::Arc;
 
-/// Images per mini-batch of the scoring pass, as published.
-const SCORE_BATCH: usize = 32;
-
-/// A compact model on its way: what it was cut to, and how it does before and after fine-tuning.
+/// What was kept by `savit` or at `random`, the compact model, and how it does before and after fine-tuning.
+#[expect(missing_docs, reason = "the line above says it")]
 pub struct Candidate {
-    /// What was kept, by `savit` or at `random`.
     pub plan: Plan,
-    /// The compact model.
     pub model: Model,
-    /// Without any training after the cut.
     pub before: Evaluation,
-    /// After fine-tuning.
     pub after: Evaluation,
 }
 
@@ -42,11 +33,10 @@ pub struct Candidate {
 pub struct Job {
     options: JobOptions,
     data: JobData,
-    /// Of the dense model.
-    arch: Architecture,
-    /// The dense model of `--weights`.
-    given: Option<Model>,
-    folder: RunFolder,
+    arch: Architecture,   // of the dense model
+    given: Option<Model>, // by `--weights`
+    /// The run folder.
+    pub folder: RunFolder,
     show: Show,
 }
 
@@ -55,19 +45,19 @@ impl Job {
     /// can be reached needs no weights.
     pub fn open(options: JobOptions) -> Result<Self> {
         let options = options.resolve()?;
-        let given = options.given()?;
+        let loading = LoadOptions { img_size: options.img_size, ..LoadOptions::default() };
+        let given = options.weights.as_ref().map(|path| Model::load(path, &loading)).transpose()?;
         let arch = given.as_ref().map_or_else(|| options.architecture(), |model| Ok(model.arch().clone()))?;
         let own_classes = given.is_some().then_some(arch.num_classes);
         let data = JobData::open(&options, arch.img_size, own_classes)?;
         let classes = data.test.num_classes();
         let own = own_classes.unwrap_or(classes);
-        require(classes == own, "classes of the data", format!("the model's {own}"), classes)?;
+        Error::ensure(classes == own, "classes of the data", format!("the model's {own}"), classes)?;
         let arch = arch.with_classes(classes);
         search::search(&arch, &[[0.0; 3]; 3], &search::Options { allow_zero_hessian: true, ..options.search() })?;
         let folder = RunFolder::create(&options.out)?;
         folder.write_json("options.json", &options)?;
-        let show = Show::detect(options.quiet);
-        Ok(Self { options, data, arch, given, folder, show })
+        Ok(Self { show: Show::detect(options.quiet), options, data, arch, given, folder })
     }
 
     /// The whole job; the table's text.
@@ -82,37 +72,29 @@ impl Job {
         self.report(&dense, &evaluation, &[pruned, random])
     }
 
-    /// The run folder.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
-    }
-
     /// The dense model: given weights, the cached one of an equal earlier run, or a freshly trained one.
     pub fn dense(&self) -> Result<Model> {
         if let Some(model) = &self.given {
             return Ok(model.clone());
         }
         let (options, arch) = (&self.options, self.arch.clone());
+        let &JobOptions { epochs, lr, drop_path, smoothing, seed, .. } = options;
         let cached = options.cache.join(options.dense_key(&arch, self.data.train.len())?);
         if cached.exists() {
-            self.say(&format!("dense model from {}", cached.display()));
+            if self.show != Show::Quiet {
+                eprintln!("dense model from {}", cached.display());
+            }
             return Model::load(&cached, &LoadOptions { arch: Some(arch), ..LoadOptions::default() });
         }
-        let mut model = Model::init(arch, options.seed)?;
-        let train = self.training(options.seed)?;
-        let config = TrainConfig {
-            drop_path: options.drop_path,
-            smoothing: options.smoothing,
-            seed: options.seed,
-            // a killed run goes on from its last whole epoch
-            checkpoint_every: 1,
-            ..TrainConfig::short("dense", options.epochs, options.epochs * train.batches(), options.lr)
-        };
+        let (mut model, train) = (Model::init(arch, seed)?, self.training(seed)?);
+        let short = TrainConfig::short("dense", epochs, epochs * train.batches(), lr);
+        // a killed run goes on from its last whole epoch
+        let config = TrainConfig { drop_path, smoothing, seed, checkpoint_every: 1, ..short };
         let checkpoint = cached.with_extension("checkpoint");
         std::fs::create_dir_all(&options.cache).map_err(Error::io("create", &options.cache))?;
         let trainer = Trainer::new(&mut model, config, Some(&self.folder), self.show)?.resuming(checkpoint.clone())?;
-        if trainer.epoch > 0 {
-            self.say(&format!("going on after epoch {} of {}", trainer.epoch, checkpoint.display()));
+        if trainer.epoch > 0 && self.show != Show::Quiet {
+            eprintln!("going on after epoch {} of {}", trainer.epoch, checkpoint.display());
         }
         tell_broken(&trainer.run(&train, None, None)?.broken);
         model.save(&cached, "dense")?;
@@ -143,13 +125,14 @@ impl Job {
             let wrong = |e| Error::invalid(path.display().to_string(), "a saved calibration", e);
             let calibration = Calibration::from_json(&text).map_err(wrong)?;
             let (fits, found) = (calibration.model == *dense.arch(), format!("that of {:?}", calibration.model));
-            require(fits, path.display().to_string(), "the calibration of this model", found)?;
+            Error::ensure(fits, path.display(), "the calibration of this model", found)?;
             return Ok(calibration);
         }
-        let batch = SCORE_BATCH.min(self.data.scoring.len());
-        let loader = Loader::new(Arc::clone(&self.data.scoring), LoaderOptions::train(batch, self.options.seed ^ 1))?;
+        let &JobOptions { score_batches, seed, .. } = &self.options;
+        let batch = self.data.scoring.len().min(32); // as published
+        let loader = Loader::new(Arc::clone(&self.data.scoring), LoaderOptions::train(batch, seed ^ 1))?;
         // single precision is within 1e-4 of the largest entry here, far below the noise of few batches
-        let published = calibrate::Options::published(2 * self.options.score_batches, self.options.seed);
+        let published = calibrate::Options::published(2 * score_batches, seed);
         let options = calibrate::Options { fraction: 0.5, double: false, ..published };
         // enough epochs for small data sets, each shuffled anew
         let batches = (0..).flat_map(|epoch| match loader.epoch(epoch) {
@@ -161,9 +144,8 @@ impl Job {
             let targets = ops::one_hot(&batch.labels, self.arch.num_classes, 0.0, DType::F32)?;
             Ok((images(&batch, self.arch.img_size)?, targets))
         });
-        let progress = Progress::with((batch * (self.options.score_batches + 1)) as u64, "score", self.show);
+        let progress = Progress::with((batch * (score_batches + 1)) as u64, "score", self.show);
         let calibration = calibrate::calibrate(dense, &mut batches, &options, &mut |_, _| progress.inc(batch as u64))?;
-        drop(progress);
         self.folder.write_text("calibration.json", &calibration.to_json()?)?;
         Ok(calibration)
     }
@@ -175,8 +157,7 @@ impl Job {
             let published = official::Options::removing(1.0 - self.options.target_flops);
             official::plan(calibration, &official::Options { evolve: Some(seed), ..published })?
         } else {
-            let (plan, found) = search::plan(calibration, &self.options.search())?;
-            (plan, found.warnings)
+            search::plan(calibration, &self.options.search()).map(|(plan, found)| (plan, found.warnings))?
         };
         warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
         let (all, kept) = (every_unit(dense.arch()).totals(), plan.kept()?.totals());
@@ -189,23 +170,18 @@ impl Job {
 
     /// Cuts `dense` to `plan`, fine-tunes with `teacher`, saves checkpoint, `.pth` form and architecture.
     pub fn finetune(&self, dense: &Model, plan: Plan, teacher: &mut Teacher) -> Result<Candidate> {
-        let name = plan.method.clone();
-        let mut model = apply(dense, &plan)?;
+        let &JobOptions { finetune_epochs: epochs, finetune_lr: lr, seed, .. } = &self.options;
+        let &JobOptions { distill_alpha: alpha, distill_tau: tau, .. } = &self.options;
+        let (name, mut model) = (plan.method.clone(), apply(dense, &plan)?);
         let before = self.evaluate(&format!("{name}, not fine-tuned"), &model)?;
-        let train = self.training(self.options.seed ^ 2)?;
-        let steps = (self.options.finetune_epochs * train.batches() as f64).round() as usize;
+        let train = self.training(seed ^ 2)?;
+        let steps = (epochs * train.batches() as f64).round() as usize;
         let mut after = before.clone();
         if steps > 0 {
-            let (epochs, lr) = (self.options.finetune_epochs.ceil() as usize, self.options.finetune_lr);
-            let distillation = Distillation {
-                kind: DistillKind::Soft,
-                alpha: self.options.distill_alpha,
-                tau: self.options.distill_tau,
-                reduction: Reduction::PerSample,
-                single_head: true,
-            };
-            let short = TrainConfig::short(&format!("finetune-{name}"), epochs, steps, lr);
-            let config = TrainConfig { seed: self.options.seed, distillation, ..short };
+            let (kind, reduction) = (DistillKind::Soft, ops::Reduction::PerSample);
+            let distillation = Distillation { kind, alpha, tau, reduction, single_head: true };
+            let short = TrainConfig::short(&format!("finetune-{name}"), epochs.ceil() as usize, steps, lr);
+            let config = TrainConfig { seed, distillation, ..short };
             let trainer = Trainer::new(&mut model, config, Some(&self.folder), self.show)?;
             tell_broken(&trainer.run(&train, None, Some(teacher))?.broken);
             after = self.evaluate(&name, &model)?;
@@ -214,12 +190,6 @@ impl Job {
         model.save_pth(self.folder.file(&format!("{name}.pth"))?)?;
         self.folder.write_json(&format!("{name}.architecture.json"), model.arch())?;
         Ok(Candidate { plan, model, before, after })
-    }
-
-    fn say(&self, line: &str) {
-        if self.show != Show::Quiet {
-            eprintln!("{line}");
-        }
     }
 }
 

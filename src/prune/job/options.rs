@@ -1,9 +1,8 @@
 //! What the main job can be told.
 
 use crate::data::generated::GENERATOR_VERSION;
-use crate::models::{Architecture, LoadOptions, Model, zoo};
-use crate::prune::savit::search;
-use crate::prune::{Kind, require};
+use crate::models::{Architecture, zoo};
+use crate::prune::{Kind, savit::search};
 use crate::{Error, Result};
 use clap::Args;
 use serde::Serialize;
@@ -132,7 +131,7 @@ impl JobOptions {
             return Err(Error::invalid(*what, *expected, value));
         }
         let all_or_own = self.compat.is_none() || self.kinds.len() >= 3;
-        require(all_or_own, "kinds", "all three with --compat official", self.kinds.join(","))?;
+        Error::ensure(all_or_own, "kinds", "all three with --compat official", self.kinds.join(","))?;
         Ok(self)
     }
 
@@ -152,18 +151,6 @@ impl JobOptions {
     pub fn search(&self) -> search::Options {
         let kinds = Kind::ALL.map(|kind| self.kinds.iter().any(|name| name == kind.name()));
         search::Options { kinds, ..search::Options::keeping(self.target_flops) }
-    }
-
-    /// The dense model of `--weights` at `--img-size`.
-    pub fn given(&self) -> Result<Option<Model>> {
-        let Some(path) = &self.weights else { return Ok(None) };
-        let model = Model::load(path, &LoadOptions::default())?;
-        let img_size = self.img_size.unwrap_or(model.arch().img_size);
-        if img_size == model.arch().img_size {
-            return Ok(Some(model));
-        }
-        let arch = Architecture { img_size, ..model.arch().clone() };
-        Model::load(path, &LoadOptions { arch: Some(arch), ..LoadOptions::default() }).map(Some)
     }
 
     /// The file of a cached dense model, named after what it depends on besides code: data (folder, classes and number

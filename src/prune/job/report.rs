@@ -1,11 +1,9 @@
 //! The table, the pictures and the words at the end of a job.
 
 use super::{Candidate, Job};
-use crate::models::{Architecture, Block, Model, cost};
-use crate::report::table::{bytes, count};
-use crate::report::{Rival, Table, Timing, interleaved, structure_svg};
-use crate::train::Evaluation;
-use crate::{DType, Error, Result, Tensor};
+use crate::models::{Architecture, Block, Model, cost, latency};
+use crate::report::table::{Table, bytes, count};
+use crate::{Error, Result, report::structure_svg, train::Evaluation};
 use serde_json::json;
 
 impl Job {
@@ -15,7 +13,9 @@ impl Job {
         let mut models = vec![("dense", dense, None, evaluation)];
         models.extend(candidates.iter().map(|c| (c.plan.method.as_str(), &c.model, Some(c.before.accuracy), &c.after)));
         let named: Vec<(&str, &Model)> = models.iter().map(|(name, model, ..)| (*name, *model)).collect();
-        let speeds: Vec<_> = self.measure(&named, 1)?.into_iter().zip(self.measure(&named, 32)?).collect();
+        let speed = |batch| latency(&named, batch, self.options.rounds);
+        let speeds = speed(1)?.into_iter().zip(speed(32)?).map(|(one, many)| (one.per_second(1), many.per_second(32)));
+        let speeds: Vec<_> = speeds.collect();
         let (dense_speed, dense_macs) = (speeds[0].1.median, cost::macs(dense.arch()));
         let (mut records, mut rows) = (Vec::new(), Vec::new());
         for ((name, model, before, after), (single, batch)) in models.into_iter().zip(speeds) {
@@ -57,35 +57,18 @@ impl Job {
         Ok(table.text())
     }
 
-    /// Images per second at a batch size, all models in turn within each round.
-    fn measure(&self, models: &[(&str, &Model)], batch: usize) -> Result<Vec<Timing>> {
-        let mut rivals: Vec<Rival> = Vec::new();
-        for &(name, model) in models {
-            let side = model.arch().img_size;
-            // speed does not depend on the values
-            let images = Tensor::zeros([batch, 3, side, side], DType::F32);
-            rivals.push((name, Box::new(move || model.predict(&images).map(drop))));
-        }
-        let timings = interleaved(&mut rivals, self.options.rounds, 2)?;
-        Ok(timings.iter().map(|timing| timing.per_second(batch)).collect())
-    }
-
     fn markdown(&self, table: &Table, candidates: &[Candidate]) -> Result<String> {
-        let mut text = format!(
-            "# SAViT, target {:.1} % of the {}\n\nData: {}. Seed {}.\n\n{}\n",
-            100.0 * self.options.target_flops,
-            if self.options.compat.is_some() { "official surrogate count" } else { "multiply-accumulates" },
-            self.data.name,
-            self.options.seed,
-            table.markdown()
-        );
-        text += "\n`random`: the same number of heads, hidden units and channels, drawn at random, fine-tuned the same \
+        let (target, data, seed) = (100.0 * self.options.target_flops, &self.data.name, self.options.seed);
+        let counted = if self.options.compat.is_some() { "official surrogate count" } else { "multiply-accumulates" };
+        let mut text = format!("# SAViT, target {target:.1} % of the {counted}\n\nData: {data}. Seed {seed}.\n\n");
+        text += &table.markdown();
+        text += "\n\n`random`: the same number of heads, hidden units and channels, drawn at random, fine-tuned the same \
                  way. Speed: images per second, median and the range from the 5th to the 95th percentile, all models in \
                  turn within each round.\n\n![structure](structure.svg)\n\n![curves](curves.svg)\n\n";
         for candidate in candidates {
             let [heads, hidden, embed] = candidate.plan.kept()?.totals();
-            text +=
-                &format!("- {}: {heads} heads, {hidden} hidden units, {embed} channels kept\n", candidate.plan.method);
+            let method = &candidate.plan.method;
+            text += &format!("- {method}: {heads} heads, {hidden} hidden units, {embed} channels kept\n");
         }
         Ok(text)
     }

@@ -1,18 +1,13 @@
 //! The scoring pass: mini-batches in, a [`Calibration`] out. Weights never change.
 
 use super::gated::{from_masks, open};
-use super::masks::iterative;
 use super::passes::{Batch, Curvature, Method, score};
-use super::scores::{Calibration, HESSIAN_EMBED, HessianSum, LayerPicks, Norm, Windows, batches, normalised};
-use super::{Masks, Scores};
-use crate::models::Model;
+use super::scores::{HESSIAN_EMBED, HessianSum, LayerPicks, Windows, batches};
+use super::{masks::iterative, *};
 use crate::noise::Philox;
-use crate::prune::require;
-use crate::{DType, Error, Result};
 
 /// Where the mini-batches come from.
 pub type Batches<'a> = &'a mut dyn Iterator<Item = Result<Batch>>;
-
 /// Called after every mini-batch with how many are done and how many there are in all.
 pub type Progress<'a> = &'a mut dyn FnMut(usize, usize);
 
@@ -25,8 +20,6 @@ pub struct Options {
     pub per_epoch: usize,
     /// Score of a mini-batch.
     pub method: Method,
-    /// Each gate vector divided by its norm at the end.
-    pub norm: Option<Norm>,
     /// The factor of the embedding's size in the Hessian.
     pub hessian_embed: f64,
     /// Element type of the Hessian's passes, f32 or f64.
@@ -40,8 +33,8 @@ pub struct Options {
 impl Options {
     /// The published settings for an epoch of `per_epoch` mini-batches: a tenth of it, method 2, factor 6.
     pub fn published(per_epoch: usize, seed: u64) -> Self {
-        let (method, norm, hessian_embed) = (Method::Taylor, None, HESSIAN_EMBED);
-        Self { fraction: 0.1, per_epoch, method, norm, hessian_embed, double: true, seed, picks: None }
+        let (method, hessian_embed) = (Method::Taylor, HESSIAN_EMBED);
+        Self { fraction: 0.1, per_epoch, method, hessian_embed, double: true, seed, picks: None }
     }
 
     fn picks(&self, depth: usize, step: usize) -> Result<LayerPicks> {
@@ -61,41 +54,36 @@ pub fn calibrate(model: &Model, data: Batches, options: &Options, progress: Prog
     let (gates, depth) = (open(model.arch()), model.arch().blocks.len());
     let curvature = Curvature::new(model, if options.double { DType::F64 } else { DType::F32 });
     let (mut windows, mut hessian) = (Windows::default(), HessianSum::new(model.arch(), options.hessian_embed));
-    for_each(model, data, total, progress, |step, batch| {
+    for numbered in first(model, data, total)? {
+        let (step, batch) = numbered?;
         if step < scored {
-            windows.add(&score(model, &gates, batch, options.method, step)?.scores)?;
+            windows.add(&score(model, &gates, &batch, options.method, step)?.scores)?;
         }
-        hessian.add(&curvature.block_sums(&gates, batch, &options.picks(depth, step)?, step)?);
-        Ok(())
-    })?;
-    let scores = windows.close()?;
-    let scores = options.norm.map_or(scores.clone(), |norm| normalised(&scores, norm));
-    Ok(Calibration { model: model.arch().clone(), scores, hessian: hessian.mean() })
+        hessian.add(&curvature.block_sums(&gates, &batch, &options.picks(depth, step)?, step)?);
+        progress(step + 1, total);
+    }
+    Ok(Calibration { model: model.arch().clone(), scores: windows.close()?, hessian: hessian.mean() })
 }
 
-/// Settings of iterative pruning.
+/// Settings of iterative pruning: `iterations` rounds `frequency` mini-batches apart (the first has one more), in each of
+/// which `units` go: `[heads, hidden, embed]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the lines above say it")]
 pub struct Iterative {
-    /// Mini-batches between two rounds; the first round has one more.
     pub frequency: usize,
-    /// Rounds.
     pub iterations: usize,
-    /// Units that go in each round: `[heads, hidden, embed]`.
     pub units: [usize; 3],
 }
 
-/// One round of iterative pruning.
+/// One round of iterative pruning: the mini-batch before it, from 0, and its loss behind the gates of the round before;
+/// averages with momentum 0.9 over rounds, times the gates; thresholds of the kinds; what is left.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "the lines above say it")]
 pub struct Round {
-    /// The last mini-batch before it, from 0.
     pub after_batch: usize,
-    /// Loss of that mini-batch, behind the gates of the round before.
     pub loss: f64,
-    /// Averages with momentum 0.9 over rounds, times the gates.
     pub criteria: Scores,
-    /// Thresholds of the kinds.
     pub thresholds: [f64; 3],
-    /// What is left.
     pub masks: Masks,
 }
 
@@ -104,10 +92,12 @@ pub struct Round {
 pub fn iterate(model: &Model, data: Batches, options: &Iterative, progress: Progress) -> Result<Vec<Round>> {
     let found = format!("{} rounds of {}", options.iterations, options.frequency);
     let any = options.frequency > 0 && options.iterations > 0;
-    require(any, "iterative pruning", "at least 1 round of 1 mini-batch", found)?;
+    Error::ensure(any, "iterative pruning", "at least 1 round of 1 mini-batch", found)?;
     let (mut gates, mut windows, mut rounds) = (open(model.arch()), Windows::default(), Vec::new());
-    for_each(model, data, options.frequency * options.iterations + 1, progress, |step, batch| {
-        let scored = score(model, &gates, batch, Method::Taylor, step)?;
+    let total = options.frequency * options.iterations + 1;
+    for numbered in first(model, data, total)? {
+        let (step, batch) = numbered?;
+        let scored = score(model, &gates, &batch, Method::Taylor, step)?;
         windows.add(&scored.scores)?;
         if step > 0 && step.is_multiple_of(options.frequency) {
             let criteria = windows.close()?.zip(&gates, |average, gate| average * gate)?;
@@ -115,28 +105,18 @@ pub fn iterate(model: &Model, data: Batches, options: &Iterative, progress: Prog
             gates = from_masks(&masks);
             rounds.push(Round { after_batch: step, loss: scored.loss, criteria, thresholds, masks });
         }
-        Ok(())
-    })?;
+        progress(step + 1, total);
+    }
     Ok(rounds)
 }
 
-/// Calls `see(step, batch)` for the first `total` mini-batches. Refuses data that end early and weights that are not
-/// finite, by name: a loss would only say that something is wrong somewhere.
-fn for_each(
-    model: &Model,
-    data: Batches,
-    total: usize,
-    progress: Progress,
-    mut see: impl FnMut(usize, &Batch) -> Result<()>,
-) -> Result<()> {
+/// The first `total` mini-batches by number. Refuses data that end early and weights that are not finite, by name: a
+/// loss would only say that something is wrong somewhere.
+fn first(model: &Model, data: Batches, total: usize) -> Result<impl Iterator<Item = Result<(usize, Batch)>>> {
     if let Some((name, tensor)) = model.params().iter().find(|(_, tensor)| !tensor.is_finite()) {
         let value = tensor.to_f64s().into_iter().find(|value| !value.is_finite()).unwrap_or(f64::NAN);
         return Err(Error::NonFinite { step: 0, layer: name.into(), value });
     }
-    for step in 0..total {
-        let ended = || Err(Error::invalid("mini-batches to score", total.to_string(), step));
-        see(step, &data.next().unwrap_or_else(ended)?)?;
-        progress(step + 1, total);
-    }
-    Ok(())
+    let ended = move |step| Err(Error::invalid("mini-batches to score", total.to_string(), step));
+    Ok((0..total).map(move |step| Ok((step, data.next().unwrap_or_else(|| ended(step))?))))
 }

@@ -4,14 +4,9 @@
 //! one embedding gate the residual stream after the position embedding and after every sum: `2L + 1` uses of one vector,
 //! whose gradient is therefore their sum. SAViT, gated forward.
 
-use super::{Masks, Scores};
-use crate::models::Architecture;
+use super::*;
 use crate::nn::{Hooks, Params, Site};
-use crate::prune::plan::{Kind, Units, every_unit};
-use crate::tape::Grads;
-use crate::{DType, Error, Result, Tape, Tensor, Var, ops};
-use std::cell::RefCell;
-use std::collections::HashMap;
+use std::{cell::RefCell, collections::HashMap};
 
 /// One factor per unit; all 1 in a plain model.
 pub type Gates = Units<f64>;
@@ -35,47 +30,35 @@ pub fn to_masks(gates: &Gates) -> Result<Masks> {
 }
 
 /// Official keys of a gate vector; the embedding gate of a model of `depth` blocks has `depth + 1`.
-pub fn keys(kind: Kind, block: usize, depth: usize) -> Vec<String> {
+fn keys(kind: Kind, block: usize, depth: usize) -> Vec<String> {
+    let of = |block: usize, gate: &str| format!("blocks.{block}.{gate}.weight");
     match kind {
-        Kind::Heads => vec![format!("blocks.{block}.attn.attn_gate.weight")],
-        Kind::Hidden => vec![format!("blocks.{block}.mlp.hidden_gate1.weight")],
-        Kind::Embed => {
-            let copies = (0..depth).map(|block| format!("blocks.{block}.res_gate.weight"));
-            ["res_gate.weight".into()].into_iter().chain(copies).collect()
-        }
+        Kind::Heads => vec![of(block, "attn.attn_gate")],
+        Kind::Hidden => vec![of(block, "mlp.hidden_gate1")],
+        Kind::Embed => ["res_gate.weight".into()].into_iter().chain((0..depth).map(|i| of(i, "res_gate"))).collect(),
     }
-}
-
-fn tensor(values: &[f64], dtype: DType) -> Result<Tensor> {
-    Ok(Tensor::from_slice([values.len()], values)?.to_dtype(dtype))
 }
 
 /// The gates as float32 tensors under their official keys, the embedding gate `L + 1` times.
 pub fn to_params(gates: &Gates) -> Result<Params> {
-    let mut params = Params::default();
-    for (kind, block, values) in gates.vectors() {
-        for key in keys(kind, block, gates.heads.len()) {
-            params.insert(key, tensor(values, DType::F32)?);
-        }
-    }
-    Ok(params)
+    let named = gates.vectors().flat_map(|(kind, block, values)| {
+        keys(kind, block, gates.heads.len()).into_iter().map(move |key| (key, values))
+    });
+    named.map(|(key, gate)| Ok((key, Tensor::from_slice([gate.len()], gate)?.to_dtype(DType::F32)))).collect()
 }
 
 /// Takes the gates out of `params`: the plain rest, and the gates (1 where a dense checkpoint has none). Copies of the
 /// embedding gate must be equal and lengths fit `model`; errors name `source`.
 pub fn split_params(model: &Architecture, params: &Params, source: &str) -> Result<(Params, Gates)> {
-    let wrong = |key: &str, expected: String, found: String| {
-        Err(Error::Key { file: source.into(), key: key.into(), expected, found })
-    };
     let gates = open(model).try_map(|kind, block, ones| {
         let values = |key: String| params.find(&key).map(|tensor| (key, tensor.to_f64s()));
         let copies: Vec<_> = keys(kind, block, model.blocks.len()).into_iter().filter_map(values).collect();
         let Some((first, values)) = copies.first() else { return Ok(ones.to_vec()) };
         if let Some((key, found)) = copies.iter().find(|(_, copy)| copy.len() != ones.len()) {
-            return wrong(key, format!("{} gates", ones.len()), found.len().to_string());
+            return Err(Error::key(source, key, format!("{} gates", ones.len()), found.len().to_string()));
         }
         match copies.iter().find(|(_, copy)| copy != values) {
-            Some((key, _)) => wrong(key, format!("the values of {first}"), "others".into()),
+            Some((key, _)) => Err(Error::key(source, key, format!("the values of {first}"), "others")),
             None => Ok(values.clone()),
         }
     })?;
@@ -91,7 +74,8 @@ type Seen = RefCell<HashMap<Site, (Tensor, Var)>>;
 pub struct Gated {
     vars: Units<Var>,
     living: Option<Vec<usize>>,
-    record: Option<(Tape, Seen)>,
+    /// Where what passes the gates is remembered, for [`output`](Self::output).
+    pub(super) record: Option<(Tape, Seen)>,
 }
 
 impl Gated {
@@ -99,7 +83,7 @@ impl Gated {
     pub fn new(model: &Architecture, gates: &Gates, dtype: DType, tape: Option<&Tape>) -> Result<Self> {
         gates.check_like("savit gates", &every_unit(model))?;
         let vars = gates.try_map(|_, _, values| {
-            let tensor = tensor(values, dtype)?;
+            let tensor = Tensor::from_slice([values.len()], values)?.to_dtype(dtype);
             Ok::<_, Error>(vec![tape.map_or_else(|| Var::constant(tensor.clone()), |tape| tape.leaf(tensor.clone()))])
         })?;
         Ok(Self { vars, living: None, record: None })
@@ -110,12 +94,6 @@ impl Gated {
     pub fn over_living_channels(mut self) -> Self {
         let values = self.vars.embed[0].tensor().to_f64s();
         self.living = Some((0..values.len()).filter(|&channel| values[channel] != 0.0).collect());
-        self
-    }
-
-    /// Remembers what passes the gates, for [`output`](Self::output).
-    pub fn recording(mut self, tape: &Tape) -> Self {
-        self.record = Some((tape.clone(), RefCell::default()));
         self
     }
 
@@ -141,23 +119,18 @@ impl Hooks for Gated {
     fn head_gate(&self, block: usize) -> Option<&Var> {
         self.vars.heads.get(block)?.first()
     }
-
     fn hidden_gate(&self, block: usize) -> Option<&Var> {
         self.vars.hidden.get(block)?.first()
     }
-
     fn residual_gate(&self) -> Option<&Var> {
         self.vars.embed.first()
     }
-
     fn living_channels(&self) -> Option<&[usize]> {
         self.living.as_deref()
     }
-
     fn taps(&self) -> bool {
         self.record.is_some()
     }
-
     fn tap(&self, site: Site, value: Var) -> Result<Var> {
         match &self.record {
             Some((tape, seen)) if matches!(site, Site::GatedHeads(_) | Site::GatedHidden(_) | Site::Residual(_)) => {

@@ -1,25 +1,8 @@
 //! What the official fine-tuning script trains a pruned model on: a sum of terms (SAViT, losses, c). Its pruning script
 //! uses DeiT's loss, [`crate::train::Distillation`] (losses, b).
 
-use crate::ops::{self, Reduction};
-use crate::prune::require;
-use crate::train::{DistillKind, distill::hard_labels};
-use crate::{Error, Result, Tensor, Var};
+use crate::{Error, Result, Tensor, Var, ops, ops::Reduction, train::DistillKind};
 use serde::{Deserialize, Serialize};
-
-/// How both outputs are compared with those of the unpruned model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Full {
-    /// Not at all.
-    None,
-    /// The divergence of [`DistillKind::Soft`](crate::train::DistillKind).
-    Soft,
-    /// Cross entropy with the unpruned model's best class.
-    Hard,
-    /// Mean squared error.
-    Mse,
-}
 
 /// How MLP features are compared with those of the unpruned model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,36 +14,28 @@ pub enum Features {
     Rel,
 }
 
-/// The official fine-tuning loss, a plain sum of terms: `[gt]·base + α·CE(dist, best of cnn)` (soft is hard here)
-/// `+ α_full·full(cls, dist) + α_im·(α_attn·relations + α_mlp·MLP features)`. SAViT, losses, c.
+/// The official fine-tuning loss, a plain sum of terms: `[gt]·base + α·CE(dist, best of cnn)` (any `kind` but none is
+/// hard here) `+ α_full·full(cls, dist)` at temperature `τ_full` `+ α_im·(α_attn·relations + α_mlp·MLP features)`, with
+/// `full` between both outputs and those of the unpruned model, without which there are no `features`. SAViT, losses, c.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[expect(missing_docs, reason = "the equation says it")]
 pub struct PrunedLoss {
-    /// Whether the base loss counts.
     pub gt: bool,
-    /// From the convolutional teacher.
     pub kind: DistillKind,
-    /// Its weight.
     pub alpha: f64,
-    /// From the unpruned model.
-    pub full: Full,
-    /// Its weight.
+    pub full: DistillKind,
     pub alpha_full: f64,
-    /// Its temperature.
     pub tau_full: f64,
-    /// From inside the unpruned model, which needs `full`.
     pub features: Option<Features>,
-    /// Its weight.
     pub alpha_im: f64,
-    /// Weight of the relations of queries, keys and values.
     pub alpha_attn: f64,
-    /// Weight of the MLP features.
     pub alpha_mlp: f64,
 }
 
 impl Default for PrunedLoss {
     /// The script's defaults: the base loss alone.
     fn default() -> Self {
-        let (kind, full, features) = (DistillKind::None, Full::None, None);
+        let (kind, full, features) = (DistillKind::None, DistillKind::None, None);
         let (alpha_full, tau_full, alpha_im, alpha_attn, alpha_mlp) = (1e5, 0.05, 1.0, 1.0, 0.1);
         Self { gt: true, kind, alpha: 1.0, full, alpha_full, tau_full, features, alpha_im, alpha_attn, alpha_mlp }
     }
@@ -75,14 +50,13 @@ pub struct Inside<'a> {
     pub mlp: &'a [Var],
 }
 
-/// What the teachers say; absent what the settings do not use.
+/// Logits `[B, K]` of the convolutional teacher, both outputs `[B, K]` of the unpruned model, and the student's inside
+/// and the unpruned model's; absent what the settings do not use.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(missing_docs, reason = "the lines above say it")]
 pub struct Teachers<'a> {
-    /// Logits `[B, K]` of the convolutional teacher.
     pub cnn: Option<&'a Tensor>,
-    /// Both outputs `[B, K]` of the unpruned model.
     pub full: Option<[&'a Tensor; 2]>,
-    /// The student's inside, then the unpruned model's.
     pub inside: Option<[Inside<'a>; 2]>,
 }
 
@@ -90,29 +64,22 @@ impl PrunedLoss {
     /// The loss `[]` of a student with base loss `base` and outputs `cls`, `dist`. A term without what it needs is an
     /// error, and so are settings that leave no term.
     pub fn of(&self, base: &Var, cls: &Var, dist: Option<&Var>, teachers: &Teachers) -> Result<Var> {
-        let mut terms = Vec::new();
-        if self.gt {
-            terms.push((base.clone(), 1.0));
-        }
+        let mut terms = Vec::from_iter(self.gt.then(|| (base.clone(), 1.0)));
         if self.kind != DistillKind::None {
             let dist = need(dist, "a second student output")?;
-            terms.push((hard_labels(dist, need(teachers.cnn, "a teacher's logits")?)?, self.alpha));
+            let cnn = need(teachers.cnn, "a teacher's logits")?;
+            terms.push((DistillKind::Hard.loss(dist, cnn, 1.0, Reduction::PerElement)?, self.alpha));
         }
-        if self.full != Full::None {
+        if self.full != DistillKind::None {
             let dist = need(dist, "a second student output")?;
             let full = need(teachers.full, "both outputs of the unpruned model")?;
             for (z, teacher) in [cls, dist].into_iter().zip(full) {
-                let term = match self.full {
-                    Full::Soft => ops::kd(z, teacher, self.tau_full, Reduction::PerElement)?,
-                    Full::Mse => ops::mse(z, &Var::constant(teacher.clone()))?,
-                    Full::Hard | Full::None => hard_labels(z, teacher)?,
-                };
-                terms.push((term, self.alpha_full));
+                terms.push((self.full.loss(z, teacher, self.tau_full, Reduction::PerElement)?, self.alpha_full));
             }
         }
         if let Some(features) = self.features {
-            let with_outputs = self.full != Full::None;
-            require(with_outputs, "intermediate features", "with a loss on the unpruned outputs", "none")?;
+            let with_outputs = self.full != DistillKind::None;
+            Error::ensure(with_outputs, "intermediate features", "with a loss on the unpruned outputs", "none")?;
             let [student, teacher] = need(teachers.inside, "features of both models")?;
             terms.push((relations(student.qkv, teacher.qkv)?, self.alpha_im * self.alpha_attn));
             terms.push((mlp(student.mlp, teacher.mlp, features)?, self.alpha_im * self.alpha_mlp));

@@ -1,9 +1,6 @@
 //! Thresholds and masks as the released code makes them: candidates, inclusive thresholds, and its index misalignment.
 
-use super::{Masks, Scores, always_kept, check_scores};
-use crate::Result;
-use crate::prune::plan::{Kind, Units};
-use crate::prune::require;
+use super::*;
 
 /// Which unit a candidate's score prunes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +43,7 @@ impl Candidates {
             let mut scores: Vec<f64> = vectors.flat_map(|(order, v)| order.iter().map(|&unit| v[unit])).collect();
             scores.sort_by(f64::total_cmp);
             let (all, count) = (scores.len(), counts[kind as usize]);
-            require(count <= all, kind.name(), format!("at most {all} to prune"), count)?;
+            Error::ensure(count <= all, kind.name(), format!("at most {all} to prune"), count)?;
             Ok(scores[..count].last().copied().unwrap_or(f64::NEG_INFINITY))
         });
         Ok([heads?, hidden?, embed?])

@@ -23,28 +23,20 @@ pub use calibrate::{calibrate, iterate};
 pub use gated::Gated;
 pub use scores::Calibration;
 
-use super::plan::{Kind, Units};
-use super::require;
-use crate::{Error, Result};
+use super::plan::{Kind, Plan, Units, every_unit, kept};
+use crate::{DType, Error, Result, Tape, Tensor, Var, models::Architecture, models::Model, ops, tape::Grads};
 
 /// One importance per unit, larger is more important.
 pub type Scores = Units<f64>;
-
 /// One bit per unit: true is kept.
 pub type Masks = Units<bool>;
-
 /// Interactions between the kinds, in the order of [`Kind`]; only the upper triangle is read.
 pub type Hessian = [[f64; 3]; 3];
 
 /// `J = vᵀHv` of the pruned fractions `v`, from the upper triangle. SAViT, collaborative optimisation.
-pub fn objective(hessian: &Hessian, [a, b, c]: [f64; 3]) -> f64 {
-    let h = hessian;
-    h[0][0] * a * a
-        + h[1][1] * b * b
-        + h[2][2] * c * c
-        + 2.0 * h[0][1] * a * b
-        + 2.0 * h[0][2] * a * c
-        + 2.0 * h[1][2] * b * c
+pub fn objective(hessian: &Hessian, v: [f64; 3]) -> f64 {
+    let (own, pair) = (|i: usize| hessian[i][i] * v[i] * v[i], |i: usize, j: usize| 2.0 * hessian[i][j] * v[i] * v[j]);
+    own(0) + own(1) + own(2) + pair(0, 1) + pair(0, 2) + pair(1, 2)
 }
 
 /// Refuses a matrix that is not finite or, unless `allow_zero`, has an upper triangle of zeros (every choice would
@@ -56,7 +48,7 @@ pub fn check_hessian(hessian: &Hessian, allow_zero: bool) -> Result<Vec<String>>
     }
     let largest = upper.into_iter().map(|(i, j)| hessian[i][j].abs()).fold(0.0, f64::max);
     if largest == 0.0 {
-        require(allow_zero, "hessian", "an entry other than 0 (was it accumulated?)", 0)?;
+        Error::ensure(allow_zero, "hessian", "an entry other than 0 (was it accumulated?)", 0)?;
         return Ok(vec!["the Hessian is zero: all choices tie".into()]);
     }
     let h = |i: usize, j: usize| hessian[i.min(j)][i.max(j)] / largest;
@@ -70,10 +62,8 @@ pub fn check_hessian(hessian: &Hessian, allow_zero: bool) -> Result<Vec<String>>
 
 /// Refuses a NaN or an infinity, naming the unit and the mini-batch `step`.
 pub fn check_scores(scores: &Scores, step: usize) -> Result<()> {
-    match scores.find(|score| !score.is_finite()) {
-        Some((unit, &value)) => Err(Error::NonFinite { step, layer: format!("score of {unit}"), value }),
-        None => Ok(()),
-    }
+    let broken = scores.find(|score| !score.is_finite());
+    broken.map_or(Ok(()), |(unit, &value)| Err(Error::NonFinite { step, layer: format!("score of {unit}"), value }))
 }
 
 /// The choice of least value; of equals the first.
@@ -84,9 +74,6 @@ fn least<T>(choices: impl Iterator<Item = (T, f64)>) -> Option<(T, f64)> {
 /// Units of a gate vector of length `n` that are always kept: `max(⌊0.05·n⌋, 1)` when protected, else none but the
 /// last embedding channel. SAViT, official code.
 pub fn always_kept(kind: Kind, n: usize, protect: bool) -> usize {
-    match (protect, kind) {
-        (true, _) => (n / 20).max(1).min(n),
-        (false, Kind::Embed) => 1.min(n),
-        (false, _) => 0,
-    }
+    let least = if protect { (n / 20).max(1) } else { usize::from(kind == Kind::Embed) };
+    least.min(n)
 }

@@ -2,22 +2,16 @@
 //! exhaustive choice. Indices count unprotected units from 0 and prune one more; fractions divide by all units.
 
 use super::masks::{Assignment, Candidates};
-use super::search::fractions;
-use super::{Calibration, Hessian, check_hessian, least};
-use crate::models::Architecture;
-use crate::models::cost::SAVIT_TOKENS;
-use crate::prune::plan::{Plan, every_unit, kept};
-use crate::prune::{require, uniforms};
-use crate::{Error, Result};
+use super::{search::fractions, *};
+use crate::{models::cost::SAVIT_TOKENS, prune::uniforms};
 
 /// Individuals of the evolution.
 pub const POPULATION: usize = 100;
 /// Children of each kind in a generation.
 pub const CHILDREN: usize = 50;
-/// Generations of the official run.
-pub const GENERATIONS: usize = 100;
-/// Tolerance of the official bisection.
-pub const TOLERANCE: f64 = 1e-4;
+/// Of the official run: generations, and tolerance of the bisection.
+const GENERATIONS: usize = 100;
+const TOLERANCE: f64 = 1e-4;
 
 /// The cost model of the search, in 1e9: `C(a, b, c) = 2·N·D·L·(N·r_a + 2·r_a·r_c·D + 4·r_b·r_c·D)`, `r = 1 − fraction`,
 /// for a dense model of width `D` and `L` blocks.
@@ -67,14 +61,13 @@ pub struct Draws {
     pub children: Vec<Child>,
 }
 
-/// The random numbers of one child.
+/// The random numbers of a child: one of two different individuals, `u` in [0, 1) by which the strength moves, `u − 0.5`,
+/// and a standard normal `z` by which the gene does, `strength·z`.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[expect(missing_docs, reason = "the lines above say it")]
 pub struct Child {
-    /// One of two different individuals.
     pub parent: usize,
-    /// `u` in [0, 1): the strength moves by `u − 0.5`.
     pub uniform: f64,
-    /// Standard normal `z`: the gene moves by `strength·z`.
     pub normal: f64,
 }
 
@@ -98,18 +91,15 @@ impl Draws {
     }
 }
 
-/// The search problem: minimise `J` over head and embedding indices, the hidden index following from the target.
+/// The search problem: minimise `J` over head and embedding indices up to [`Candidates::limits`], the hidden index
+/// following, by a bisection to `tolerance` (officially 1e-4), from the `target`: the fraction of the surrogate to REMOVE.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "the lines above say it")]
 pub struct Problem {
-    /// Cost model.
     pub surrogate: Surrogate,
-    /// Interactions.
     pub hessian: Hessian,
-    /// The largest index of each kind, [`Candidates::limits`].
     pub limits: [usize; 3],
-    /// Fraction of the surrogate to REMOVE.
     pub target: f64,
-    /// Tolerance of the bisection, officially 1e-4.
     pub tolerance: f64,
 }
 
@@ -165,7 +155,7 @@ impl Problem {
             && children.iter().all(|child| child.parent < POPULATION)
             && children.len().is_multiple_of(2 * CHILDREN);
         let found = format!("{} children, or unknown parents", children.len());
-        require(whole, "random draws of the savit search", "whole generations", found)?;
+        Error::ensure(whole, "random draws of the savit search", "whole generations", found)?;
         let mut best = Vec::new();
         for generation in children.chunks(2 * CHILDREN) {
             for (population, children) in populations.iter_mut().zip(generation.chunks(CHILDREN)) {
@@ -200,8 +190,6 @@ impl Problem {
 pub struct Options {
     /// Fraction of the surrogate to REMOVE: 0.5 base, 0.3 small, 0.235 tiny.
     pub target: f64,
-    /// Protection, on.
-    pub protect: bool,
     /// Which unit a score prunes.
     pub assignment: Assignment,
     /// The seed of the evolution; the exhaustive optimum of the same problem without.
@@ -209,9 +197,9 @@ pub struct Options {
 }
 
 impl Options {
-    /// The published settings at a target.
+    /// The published settings at a target; units are protected in all.
     pub fn removing(target: f64) -> Self {
-        Self { target, protect: true, assignment: Assignment::Official, evolve: Some(0) }
+        Self { target, assignment: Assignment::Official, evolve: Some(0) }
     }
 }
 
@@ -219,11 +207,11 @@ impl Options {
 /// Hessian, a reduction that misses the target by more than the tolerance.
 pub fn plan(calibration: &Calibration, options: &Options) -> Result<(Plan, Vec<String>)> {
     let (Calibration { model, scores, hessian }, target) = (calibration, options.target);
-    require(target > 0.0 && target < 1.0, "fraction of the surrogate to remove", "between 0 and 1", target)?;
+    Error::ensure(target > 0.0 && target < 1.0, "fraction of the surrogate to remove", "between 0 and 1", target)?;
     let mut warnings = check_hessian(hessian, false)?;
     scores.check_like("savit scores", &every_unit(model))?;
     let surrogate = Surrogate::of(model, SAVIT_TOKENS)?;
-    let candidates = Candidates::new(scores, options.protect)?;
+    let candidates = Candidates::new(scores, true)?;
     let limits = candidates.limits();
     let problem = Problem { surrogate, hessian: *hessian, limits, target, tolerance: TOLERANCE };
     let index = match options.evolve {

@@ -4,15 +4,9 @@
 //! mini-batch scores a unit by one [`Method`]; the second derivatives between gate vectors are central differences of
 //! gate gradients, `(Σ_j G_j(g_i·(1+ε)) − Σ_j G_j(g_i·(1−ε))) / 2ε`, which never differentiate twice.
 
-use super::gated::{Gated, Gates};
-use super::scores::{LayerPicks, taylor};
-use super::{Hessian, Scores, check_scores};
-use crate::models::{Model, mean_of_heads};
+use super::{gated::Gates, scores::LayerPicks, scores::taylor, *};
+use crate::models::mean_of_heads;
 use crate::nn::{Mode, Pass, Site};
-use crate::prune::plan::{Kind, Units};
-use crate::prune::require;
-use crate::tape::Grads;
-use crate::{DType, Error, Result, Tape, Tensor, Var, ops};
 
 /// Images `[B, 3, H, W]` and soft targets `[B, K]`.
 pub type Batch = (Tensor, Tensor);
@@ -30,14 +24,12 @@ pub enum Method {
     PerToken,
 }
 
-/// What a mini-batch says.
+/// What a mini-batch says: its mean soft-target cross entropy, `dL/dg` of every gate summed over all uses, and scores.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "the line above says it")]
 pub struct Scored {
-    /// Soft-target cross entropy, the batch's mean.
     pub loss: f64,
-    /// `dL/dg` of every gate, summed over all uses.
     pub gradients: Scores,
-    /// By the method.
     pub scores: Scores,
 }
 
@@ -47,7 +39,7 @@ pub fn score(model: &Model, gates: &Gates, batch: &Batch, method: Method, step: 
     let tape = Tape::new();
     let mut gated = Gated::new(model.arch(), gates, batch.0.dtype(), Some(&tape))?;
     if method != Method::Taylor {
-        gated = gated.recording(&tape);
+        gated.record = Some((tape.clone(), Default::default()));
     }
     let (loss, grads) = backward(model, &gated, batch, &tape, step)?;
     let (gradients, blocks) = (gated.gradients(&grads), &model.arch().blocks);
@@ -135,7 +127,7 @@ impl Curvature {
     pub fn block_sums(&self, gates: &Gates, batch: &Batch, picks: &LayerPicks, step: usize) -> Result<Hessian> {
         let depth = gates.heads.len().min(gates.hidden.len());
         let known = picks.0.iter().all(|&block| block < depth);
-        require(known, "picked blocks of the Hessian", format!("below {depth}"), format!("{:?}", picks.0))?;
+        Error::ensure(known, "picked blocks of the Hessian", format!("below {depth}"), format!("{:?}", picks.0))?;
         let mut q = [[0.0; 3]; 3];
         for i in Kind::ALL {
             let row = self.row(gates, batch, i, picks.pair(i, Kind::Embed).0, step)?;
@@ -146,10 +138,7 @@ impl Curvature {
 
     /// Block sums between all pairs of gate vectors, heads then hidden units then the embedding. `2·(2L + 1)` passes.
     pub fn all_block_sums(&self, gates: &Gates, batch: &Batch) -> Result<Vec<Vec<f64>>> {
-        let row = |(kind, block, _): (Kind, usize, &Vec<f64>)| {
-            let row = self.row(gates, batch, kind, block, 0)?;
-            Ok(row.vectors().map(|(_, _, sum)| sum[0]).collect())
-        };
-        gates.vectors().map(row).collect()
+        let sums = |row: Units<f64>| row.vectors().map(|(_, _, sum)| sum[0]).collect();
+        gates.vectors().map(|(kind, block, _)| Ok(sums(self.row(gates, batch, kind, block, 0)?))).collect()
     }
 }

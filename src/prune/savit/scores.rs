@@ -1,11 +1,6 @@
 //! What a scoring pass accumulates: averaged Taylor scores and the normalised Hessian between the kinds.
 
-use super::gated::Gates;
-use super::{Hessian, Scores, check_hessian, check_scores};
-use crate::models::Architecture;
-use crate::prune::plan::{Kind, every_unit};
-use crate::prune::require;
-use crate::{Error, Result};
+use super::{gated::Gates, *};
 use serde::{Deserialize, Serialize};
 use std::array::from_fn;
 
@@ -15,16 +10,15 @@ pub fn taylor(gates: &Gates, gradients: &Scores) -> Result<Scores> {
     gates.zip(gradients, |w, g| (w * g).powi(2))
 }
 
-/// A norm to divide each gate vector by.
+/// A norm of a gate vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the usual names")]
 pub enum Norm {
-    /// `Σ|s|`.
     L1,
-    /// `√Σs²`.
     L2,
 }
 
-/// Each gate vector divided by its norm + 1e-8. SAViT, official code, normalisation by layer, types 1 and 2.
+/// Each gate vector divided by its norm (`Σ|s|` or `√Σs²`) + 1e-8. SAViT, official code, normalisation by layer, types 1 and 2.
 pub fn normalised(scores: &Scores, norm: Norm) -> Scores {
     scores.map(|_, vector| {
         let length = match norm {
@@ -39,9 +33,9 @@ pub fn normalised(scores: &Scores, norm: Norm) -> Scores {
 /// Hessian, one more if the epoch has it. Refuses `p` outside (0, 1] and `p·M < 2`.
 pub fn batches(fraction: f64, per_epoch: usize) -> Result<(usize, usize)> {
     let what = "fraction of an epoch to score";
-    require(fraction > 0.0 && fraction <= 1.0, what, "above 0, at most 1", fraction)?;
+    Error::ensure(fraction > 0.0 && fraction <= 1.0, what, "above 0, at most 1", fraction)?;
     let scores = (fraction * per_epoch as f64) as usize;
-    require(scores >= 2, what, format!("at least 2 of the {per_epoch} mini-batches"), fraction)?;
+    Error::ensure(scores >= 2, what, format!("at least 2 of the {per_epoch} mini-batches"), fraction)?;
     Ok((scores, (scores + 1).min(per_epoch)))
 }
 
@@ -133,15 +127,13 @@ impl HessianSum {
     }
 }
 
-/// All that the search needs from a scoring pass: kept, another target takes seconds.
+/// All that the search needs from a scoring pass of `model`: kept, another target takes seconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "their types' lines say it")]
 pub struct Calibration {
-    /// The model that was scored.
     pub model: Architecture,
-    /// Averaged scores.
     pub scores: Scores,
-    /// The Hessian between the kinds.
     pub hessian: Hessian,
 }
 

@@ -4,11 +4,8 @@
 //! `Macs = D·(n·3P² + heads·K) + H·d·(4·N·D + 2·N²) + F·2·N·D`, so for every `(H, D)` the largest affordable `F` is a
 //! division and the whole plane takes milliseconds.
 
-use super::{Calibration, Hessian, Masks, Scores, always_kept, check_hessian, check_scores, least, objective};
-use crate::models::{Architecture, Reduce, cost};
-use crate::prune::plan::{Kind, Plan, every_unit, kept};
-use crate::prune::require;
-use crate::{Error, Result};
+use super::*;
+use crate::models::{Reduce, cost};
 use std::array::from_fn;
 
 /// How far below the target, as a fraction of the dense multiply-accumulates, a choice may fall.
@@ -36,18 +33,15 @@ impl Options {
     }
 }
 
-/// What was found.
+/// What was found: how many units go `[heads, hidden, embed]`, multiply-accumulates after and before, `J` of the pruned
+/// fractions, and what the user should know.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "the lines above say it")]
 pub struct Found {
-    /// Units that go: `[heads, hidden, embed]`.
     pub pruned: [usize; 3],
-    /// Multiply-accumulates of the compact model.
     pub macs: u64,
-    /// Multiply-accumulates of the model searched.
     pub dense_macs: u64,
-    /// `J` of the pruned fractions.
     pub objective: f64,
-    /// What the user should know.
     pub warnings: Vec<String>,
 }
 
@@ -56,7 +50,7 @@ fn closed_form(model: &Architecture) -> Result<impl Fn([usize; 3]) -> u128> {
     let width = model.blocks.first().map_or(0, |block| block.head_dim());
     let uniform = model.blocks.iter().all(|block| block.head_dim() == width && block.reduce == Reduce::None);
     let expected = "blocks of one head width that keep all tokens";
-    require(uniform, "model to prune by savit", expected, format!("{:?}", model.blocks))?;
+    Error::ensure(uniform, "model to prune by savit", expected, format!("{:?}", model.blocks))?;
     let [d, n, patches] = [width, model.num_tokens(), model.num_patches()].map(|x| x as u128);
     let [patch, classes, heads] = [model.patch_size, model.num_classes, model.extra_tokens()].map(|x| x as u128);
     let stem = patches * 3 * patch * patch + heads * classes;
@@ -70,7 +64,7 @@ fn closed_form(model: &Architecture) -> Result<impl Fn([usize; 3]) -> u128> {
 /// those within [`WINDOW`] below it (or nearest to it, with a warning), the one of least `J`; ties to the fewest heads,
 /// then the fewest channels. An unreachable target is an error that names the least reachable fraction.
 pub fn search(model: &Architecture, hessian: &Hessian, options: &Options) -> Result<Found> {
-    require(options.keep > 0.0 && options.keep < 1.0, TARGET, "between 0 and 1", options.keep)?;
+    Error::ensure(options.keep > 0.0 && options.keep < 1.0, TARGET, "between 0 and 1", options.keep)?;
     model.validate()?;
     let mut warnings = check_hessian(hessian, options.allow_zero_hessian)?;
     let dense = cost::macs(model);
@@ -114,7 +108,7 @@ fn feasible(model: &Architecture, options: &Options, budget: u128) -> Result<Vec
     }
     let least = macs(most) as f64 / cost::macs(model) as f64;
     let expected = format!("at least {least:.4}, the least that these kinds and this protection can reach");
-    require(!points.is_empty(), TARGET, expected, options.keep).map(|()| points)
+    Error::ensure(!points.is_empty(), TARGET, expected, options.keep).map(|()| points)
 }
 
 /// Prunes exactly `counts` units: in each gate vector the best are set aside, the rest of all vectors of a kind are
@@ -133,7 +127,7 @@ pub fn select(scores: &Scores, counts: [usize; 3], protect: bool) -> Result<Mask
         }
         candidates.sort_by(by_score); // stable, so that equals stay in order
         let count = counts[kind as usize];
-        require(count <= candidates.len(), kind.name(), format!("at most {} to prune", candidates.len()), count)?;
+        Error::ensure(count <= candidates.len(), kind.name(), format!("at most {} to prune", candidates.len()), count)?;
         candidates[..count].iter().for_each(|&(_, block, unit)| masks.of_mut(kind)[block][unit] = false);
     }
     Ok(masks)

@@ -7,7 +7,7 @@ use espalier::models::{Architecture, Mixer, Model, deit};
 use espalier::nn::{Hooks, Mode, Params, Pass, Site, Stream, Tokens};
 use espalier::prune::plan::{Kind, Plan, Units, kept};
 use espalier::prune::savit::gated::{self, Gated, Gates};
-use espalier::prune::savit::losses::{Features, Full, Inside, PrunedLoss, Teachers};
+use espalier::prune::savit::losses::{Features, Inside, PrunedLoss, Teachers};
 use espalier::train::{DistillKind, Distillation};
 use espalier::{DType, Result, Tape, Tensor, Var, ops};
 use serde_json::{Value, json};
@@ -333,7 +333,7 @@ fn loss(case: &Case, setting: &Value, leaves: &[(String, Var)]) -> Result<Var, S
         let heads: Vec<Var> = [Some(cls), dist].into_iter().flatten().cloned().collect();
         return settings.loss(&heads, base, Some(&cnn)).map_err(text);
     }
-    let full: Full = serde_json::from_value(word(["full", "full"]).into()).map_err(|e| e.to_string())?;
+    let full: DistillKind = serde_json::from_value(word(["full", "full"]).into()).map_err(|e| e.to_string())?;
     let features: Option<Features> = match word(["im_type", "im_type"]).as_str() {
         "none" => None,
         kind => Some(serde_json::from_value(kind.into()).map_err(|e| e.to_string())?),

@@ -101,7 +101,6 @@ pub fn prune_run(case: &Case) -> Result<Produced, String> {
         fraction: case.f64_at("/settings/pruning_feed_percent")?,
         per_epoch: case.usize_at("/settings/max_iter")?,
         method: Method::Taylor,
-        norm: None,
         hessian_embed: case.f64_at("/settings/hessian_embed")?,
         double: true,
         seed: 0,
