@@ -54,10 +54,7 @@ impl Subject {
 
 /// Median seconds of `work`, also shown by criterion; `None` when its filter leaves the benchmark out.
 fn measure(
-    criterion: &mut Criterion,
-    subject: &Subject,
-    id: BenchmarkId,
-    work: impl Fn() -> Result<()>,
+    criterion: &mut Criterion, subject: &Subject, id: BenchmarkId, work: impl Fn() -> Result<()>,
 ) -> Option<f64> {
     let mut samples: Vec<f64> = Vec::new();
     let (bytes, elements) = (subject.instance.bytes as u64, subject.instance.operations as u64);

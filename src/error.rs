@@ -1,44 +1,35 @@
 //! Every error the crate can return: it names the file or op, the key, what was expected and what was found.
 
-use std::fmt::{Debug, Display};
-use std::path::{Path, PathBuf};
+use std::{fmt::Debug, fmt::Display, path::Path, path::PathBuf};
 
 /// The result of every function that can be given bad input.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a checkpoint file was refused.
+/// Why a checkpoint file was refused; the error's detail says where and what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
+#[expect(missing_docs, reason = "the others say it by their names")]
 pub enum FileProblem {
     /// Neither safetensors nor a `.pth` of a known format.
     UnknownFormat,
-    /// The file ends before its contents do.
     Truncated,
     /// The zip archive is damaged or lacks an entry.
     BadArchive,
-    /// A CRC-32 does not match.
     Checksum,
-    /// Written on a big-endian machine.
     UnsupportedByteorder,
-    /// A zip compression method other than stored or deflate.
     UnsupportedCompression,
     /// A pickle names a class or function outside the allow-list.
     UnsafeGlobal,
-    /// The pickle stream is malformed.
     BadPickle,
-    /// The pickle uses an opcode that checkpoints never need.
     UnsupportedOpcode,
-    /// Nested deeper than any checkpoint.
     DepthLimit,
     /// A tensor's offset, sizes or strides leave its storage.
     BadView,
     /// A storage is missing or has the wrong number of bytes.
     BadStorage,
-    /// The safetensors header is malformed.
     BadHeader,
     /// The safetensors data offsets overlap, leave holes or leave the file.
     BadOffsets,
-    /// An element type that is not supported.
     UnsupportedDtype,
 }
 

@@ -14,11 +14,8 @@
 //! # Ok::<(), espalier::Error>(())
 //! ```
 
-use crate::tensor::{DType, Shape, Tensor};
-use crate::{Error, Result};
-use std::cell::RefCell;
-use std::ops::Range;
-use std::rc::Rc;
+use crate::{Error, Result, tensor::DType, tensor::Shape, tensor::Tensor};
+use std::{cell::RefCell, ops::Range, rc::Rc};
 
 /// The number of a tracked value on its tape.
 type Id = usize;
@@ -137,9 +134,7 @@ impl Handle {
 
 /// Records an op with several outputs; without a tracked input only wraps them. All inputs must share a tape.
 pub fn record<const N: usize>(
-    name: &'static str,
-    inputs: &[Handle],
-    outputs: [Tensor; N],
+    name: &'static str, inputs: &[Handle], outputs: [Tensor; N],
     backward: impl FnOnce(&mut Back) -> Result<()> + 'static,
 ) -> [Var; N] {
     let Some((tape, _)) = inputs.iter().find_map(|h| h.0.as_ref()) else { return outputs.map(Var::constant) };
@@ -151,9 +146,7 @@ pub fn record<const N: usize>(
 
 /// [`record`] for an op with one output, whose gradient `backward` is given.
 pub fn record_one(
-    name: &'static str,
-    inputs: &[Handle],
-    output: Tensor,
+    name: &'static str, inputs: &[Handle], output: Tensor,
     backward: impl FnOnce(&mut Back, Tensor) -> Result<()> + 'static,
 ) -> Var {
     let [y] = record(name, inputs, [output], |back| match back.dy(0) {

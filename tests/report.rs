@@ -114,7 +114,6 @@ fn numbers_keep_three_digits() {
 fn curves_are_well_formed_and_deterministic() {
     let mut loss = Lines::new("Loss", "step");
     let mut lr = Lines::new("Learning rate", "step");
-    lr.log_y = true;
     for step in 0..200 {
         let x = step as f64;
         loss.push("dense", x, 2.3 * (-x / 60.0).exp() + 0.2 + 0.05 * (x * 1.7).sin());
@@ -125,23 +124,20 @@ fn curves_are_well_formed_and_deterministic() {
     assert_eq!(svg, document(&[loss.panel(), lr.panel()]));
     check("curves_demo.svg", &svg);
     assert_eq!((tags(&svg, "H696\"/>") - tags(&svg, "class=\"grid\""), tags(&svg, "class=\"line\"")), (2, 3));
-    assert_eq!(tags(&svg, "class=\"bad\""), 2, "one NaN of the loss, one zero on the logarithmic axis");
+    assert_eq!(tags(&svg, "class=\"bad\""), 1, "one NaN of the loss");
 }
 
 #[test]
 fn no_values_break_a_plot() {
     let odd =
         [0.0, -0.0, 1.0, -1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e308, -1e308, 5e-324, 1e16, 1e16 + 2.0];
-    for log_y in [false, true] {
-        for (at, &a) in odd.iter().enumerate() {
-            for &b in &odd {
-                let mut plot = Lines::new("odd", "x");
-                plot.log_y = log_y;
-                plot.push("values", a, b);
-                plot.push("values", b, a);
-                plot.push("other", 1.0, b);
-                check(&format!("odd_{at}.svg"), &document(&[plot.panel()]));
-            }
+    for (at, &a) in odd.iter().enumerate() {
+        for &b in &odd {
+            let mut plot = Lines::new("odd", "x");
+            plot.push("values", a, b);
+            plot.push("values", b, a);
+            plot.push("other", 1.0, b);
+            check(&format!("odd_{at}.svg"), &document(&[plot.panel()]));
         }
     }
     let mut empty = Lines::new("a < b & \"c\" \u{7}", "");

@@ -1,24 +1,18 @@
 //! Matrix products through the `gemm` crate, cut into pieces that do not depend on the number of threads.
 
-use crate::Result;
-use crate::tensor::{Float, Tensor};
+use crate::{Result, tensor::Float, tensor::Tensor};
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-/// Multiply-accumulates done by [`gemm`](super::gemm()) since the program started: the instrumented count of the cost model's tests.
-pub mod macs {
-    use super::{AtomicU64, Ordering};
-    pub(super) static DONE: AtomicU64 = AtomicU64::new(0);
+static MACS: AtomicU64 = AtomicU64::new(0);
 
-    /// The count so far.
-    pub fn total() -> u64 {
-        DONE.load(Ordering::Relaxed)
-    }
+/// Multiply-accumulates done by [`gemm`] since the program started: the count that the cost model is tested against.
+pub fn macs_done() -> u64 {
+    MACS.load(Ordering::Relaxed)
 }
 
 /// Rows (or columns) of the result that one task computes, about: the other operand is packed once for each piece.
 const PIECE: usize = 256;
-
 /// Pieces are whole multiples of this, so that few end in a partial register tile.
 const GRAIN: usize = 64;
 
@@ -65,9 +59,8 @@ impl<'a, T> Mat<'a, T> {
     }
 }
 
-/// `c = alpha a b + beta c` for `c` of `[a.rows, b.cols]` with `stride` elements from row to row.
-///
-/// The longer side of `c` is cut into pieces that run in parallel, by its length alone; each piece is one sequential product, so the
+/// `c = alpha a b + beta c` for `c` of `[a.rows, b.cols]` with `stride` elements from row to row. The longer side of
+/// `c` is cut into pieces that run in parallel, by its length alone; each piece is one sequential product, so the
 /// result is the same for any number of threads.
 #[allow(unsafe_code)]
 pub fn gemm<T: Float>(alpha: T, a: Mat<T>, b: Mat<T>, beta: T, c: &mut [T], stride: usize) {
@@ -77,7 +70,7 @@ pub fn gemm<T: Float>(alpha: T, a: Mat<T>, b: Mat<T>, beta: T, c: &mut [T], stri
         return;
     }
     assert!(n <= stride && (m - 1) * stride + n <= c.len(), "result leaves its slice");
-    macs::DONE.fetch_add((m * n * k) as u64, Ordering::Relaxed);
+    MACS.fetch_add((m * n * k) as u64, Ordering::Relaxed);
     let out = AtomicPtr::new(c.as_mut_ptr());
     let piece = |row: usize, rows: usize, col: usize, cols: usize| {
         // SAFETY: the asserts above and in `Mat` bound every element read and written; pieces do not overlap.

@@ -5,5 +5,5 @@ pub mod math;
 pub mod parallel;
 pub mod reduce;
 
-pub use gemm::{Mat, gemm, macs};
+pub use gemm::{Mat, gemm, macs_done};
 pub use parallel::{accumulate, each_row, each_row_pair, new_rows, rows_mut, simd, sum_columns, sum_rows, zip_mut};

@@ -1,13 +1,11 @@
 //! Loops over rows on all cores. Work is cut into chunks of constant size, never by the number of threads.
 
 use super::Mat;
-use crate::Result;
-use crate::tensor::{Float, Shape, Tensor, float_dispatch};
+use crate::{Result, tensor::Float, tensor::Shape, tensor::Tensor, tensor::float_dispatch};
 use rayon::prelude::*;
 
 /// Elements of one parallel task: small enough to spread, large enough to pay for the hand-over.
 const CHUNK: usize = 16 * 1024;
-
 /// Rows of one partial sum in [`sum_columns`].
 const SUM_ROWS: usize = 32;
 
@@ -50,9 +48,7 @@ pub fn each_row<T: Float>(out: &mut Tensor, cols: usize, f: impl Fn(usize, &mut 
 
 /// A new tensor of `shape` whose rows, of `cols` elements each, are written by `f(r, row)`.
 pub fn new_rows<T: Float>(
-    shape: impl Into<Shape>,
-    cols: usize,
-    f: impl Fn(usize, &mut [T]) + Sync + Send,
+    shape: impl Into<Shape>, cols: usize, f: impl Fn(usize, &mut [T]) + Sync + Send,
 ) -> Result<Tensor> {
     let mut out = Tensor::empty(shape, T::DTYPE);
     each_row(&mut out, cols, f)?;
@@ -61,9 +57,7 @@ pub fn new_rows<T: Float>(
 
 /// Calls `f(r, a_row, b_row)` for every row of the last axes of `a` and `b`, which have equally many.
 pub fn each_row_pair<T: Float>(
-    a: &mut Tensor,
-    b: &mut Tensor,
-    f: impl Fn(usize, &mut [T], &mut [T]) + Sync + Send,
+    a: &mut Tensor, b: &mut Tensor, f: impl Fn(usize, &mut [T], &mut [T]) + Sync + Send,
 ) -> Result<()> {
     let [a_cols, b_cols] = [&a, &b].map(|t| t.shape().rows_cols().1.max(1));
     let per_task = rows_per_task(b_cols);
@@ -94,14 +88,10 @@ pub fn accumulate(sum: &mut Tensor, b: &Tensor) -> Result<()> {
     float_dispatch!("accumulate", b.dtype(), T => zip_mut::<T>(sum, b, |s, b| *s += b))
 }
 
-/// `out[c] (+)= sum over rows of row(r)[c]`, where `add(r, partial)` adds row `r` into `partial`.
-///
-/// Partial sums of chunks of constant size are added in index order: the result does not depend on the threads.
+/// `out[c] (+)= sum over rows of row(r)[c]`, where `add(r, partial)` adds row `r` into `partial`. Partial sums of
+/// chunks of constant size are added in index order: the result does not depend on the threads.
 pub fn sum_columns<T: Float>(
-    count: usize,
-    out: &mut Tensor,
-    accumulate: bool,
-    add: impl Fn(usize, &mut [T]) + Sync + Send,
+    count: usize, out: &mut Tensor, accumulate: bool, add: impl Fn(usize, &mut [T]) + Sync + Send,
 ) -> Result<()> {
     let out = out.slice_mut::<T>()?;
     let chunk = SUM_ROWS.max(CHUNK / out.len().max(1) / 4);

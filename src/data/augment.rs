@@ -1,16 +1,12 @@
-//! From an 8-bit image to a normalised CHW tensor: the evaluation transform and the random crops of training.
-//!
-//! Draws come from [`Philox`] at (seed, epoch, site, sample) with the sites `data/crop` and `data/flip`, so that a
-//! sample's augmentation does not depend on who loads it, or when.
+//! From an 8-bit image to a normalised CHW tensor: the evaluation transform and the random crops of training. Draws
+//! come from [`Philox`] at (seed, epoch, site, sample) with the sites `data/crop` and `data/flip`, so that a sample's
+//! augmentation does not depend on who loads it, or when.
 
 use super::{image::RgbImage, resize::*};
-use crate::noise::{Philox, Stream};
-use crate::{Error, Result};
-use serde::{Deserialize, Serialize};
+use crate::{Error, Result, noise::Philox, noise::Stream};
 
 /// Which part of the image is used.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 #[expect(missing_docs, reason = "a variant's line names its fields")]
 pub enum Crop {
     /// The shorter side resized to `resize` (256 for 224 models; if absent, not at all), then the centre.
@@ -23,33 +19,20 @@ pub enum Crop {
 }
 
 /// Everything between decoding and the model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Transform {
     /// The side of the square output.
     pub img_size: usize,
     /// Which part of the image.
     pub crop: Crop,
     /// The probability of a horizontal flip.
-    #[serde(default)]
     pub flip: f32,
     /// The kernel of the resize.
-    #[serde(default)]
     pub interpolation: Filter,
     /// Channel means, of values in [0, 1].
-    #[serde(default = "imagenet_mean")]
     pub mean: [f32; 3],
     /// Channel deviations.
-    #[serde(default = "imagenet_std")]
     pub std: [f32; 3],
-}
-
-fn imagenet_mean() -> [f32; 3] {
-    IMAGENET_MEAN
-}
-
-fn imagenet_std() -> [f32; 3] {
-    IMAGENET_STD
 }
 
 impl Transform {
@@ -133,7 +116,6 @@ impl BoxDraws for Stream {
     fn uniform(&mut self, low: f64, high: f64) -> f64 {
         low + (high - low) * self.next_f64()
     }
-
     fn below(&mut self, n: usize) -> usize {
         Stream::below(self, n)
     }

@@ -3,8 +3,7 @@
 use super::image::{RgbImage, decode};
 use super::{augment::Transform, folder::ImageFolder};
 use crate::{Error, Result, noise::Philox};
-use std::borrow::Cow;
-use std::sync::{OnceLock, atomic::AtomicUsize, atomic::Ordering};
+use std::{borrow::Cow, sync::OnceLock};
 
 /// One example.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,13 +53,12 @@ pub const CACHE_BYTES: usize = 1 << 30;
 pub struct ImageCache {
     slots: Vec<OnceLock<RgbImage>>,
     budget: usize,
-    used: AtomicUsize,
 }
 
 impl ImageCache {
     /// A cache of `len` images that keeps at most `budget` bytes of pixels.
     pub fn new(len: usize, budget: usize) -> Self {
-        Self { slots: (0..len).map(|_| OnceLock::new()).collect(), budget, used: AtomicUsize::new(0) }
+        Self { slots: (0..len).map(|_| OnceLock::new()).collect(), budget }
     }
 
     /// Image `index`, from memory or from `make`. Nothing is kept unless images of this size would all fit.
@@ -70,12 +68,8 @@ impl ImageCache {
             return Ok(Cow::Borrowed(image));
         }
         let image = make()?;
-        let bytes = image.pixels.len();
-        let all_fit = bytes.saturating_mul(self.slots.len()) <= self.budget;
-        if !all_fit || self.used.fetch_add(bytes, Ordering::Relaxed) + bytes > self.budget {
-            return Ok(Cow::Owned(image));
-        }
-        Ok(Cow::Borrowed(slot.get_or_init(|| image)))
+        let all_fit = image.pixels.len().saturating_mul(self.slots.len()) <= self.budget;
+        Ok(if all_fit { Cow::Borrowed(slot.get_or_init(|| image)) } else { Cow::Owned(image) })
     }
 }
 
@@ -118,15 +112,12 @@ impl Dataset for FolderDataset {
     fn len(&self) -> usize {
         self.folder.files.len()
     }
-
     fn class_names(&self) -> &[String] {
         &self.folder.classes
     }
-
     fn img_size(&self) -> usize {
         self.transform.img_size
     }
-
     fn sample(&self, index: usize, epoch: u64) -> Result<Sample> {
         check_index(index, self.len())?;
         let (file, label) = &self.folder.files[index];

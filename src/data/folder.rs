@@ -1,8 +1,7 @@
 //! Folders of images: `root/<class>/…/<file>`, as torchvision's `ImageFolder` reads them.
 
 use crate::{Error, Result};
-use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::{path::Path, path::PathBuf, sync::LazyLock};
 
 /// The file extensions that count as images, in lower case.
 const EXTENSIONS: [&str; 9] = ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp"];

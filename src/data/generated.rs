@@ -13,25 +13,15 @@
 use super::dataset::{Dataset, ImageCache, Sample, check_index};
 use super::image::RgbImage;
 use super::resize::{IMAGENET_MEAN, IMAGENET_STD, normalize};
-use crate::noise::{Philox, Stream};
-use crate::{Error, Result};
+use crate::{Error, Result, noise::Philox, noise::Stream};
 use std::f32::consts::{FRAC_PI_4, PI};
 
 /// Changes whenever an image would; results name it.
 pub const GENERATOR_VERSION: u32 = 2;
-
 /// The classes, in label order. Angles are of the direction across the stripes, from the x axis towards the y axis.
 pub const CLASSES: [&str; 10] = [
-    "stripes_0",
-    "stripes_45",
-    "stripes_90",
-    "stripes_135",
-    "check_straight",
-    "check_diagonal",
-    "rings",
-    "coarse_0",
-    "coarse_90",
-    "plain",
+    "stripes_0", "stripes_45", "stripes_90", "stripes_135", "check_straight", "check_diagonal", "rings", "coarse_0",
+    "coarse_90", "plain",
 ];
 
 /// How hard the set is; ranges are uniform.
@@ -151,11 +141,9 @@ impl Dataset for GeneratedDataset {
     fn len(&self) -> usize {
         self.len
     }
-
     fn class_names(&self) -> &[String] {
         &self.names
     }
-
     fn img_size(&self) -> usize {
         self.img_size
     }
@@ -209,18 +197,8 @@ impl Object {
         let sign = if s.next_f32() < 0.5 { -1.0 } else { 1.0 };
         let colour = [(); 3].map(|()| s.range(60.0, 195.0));
         let swing = [(); 3].map(|()| sign * contrast * s.range(0.4, 1.0));
-        Self {
-            class,
-            centre,
-            radius: [size * aspect.min(1.0), size / aspect.max(1.0)],
-            shape,
-            turn,
-            waves,
-            phase,
-            period,
-            colour,
-            swing,
-        }
+        let radius = [size * aspect.min(1.0), size / aspect.max(1.0)];
+        Self { class, centre, radius, shape, turn, waves, phase, period, colour, swing }
     }
 
     /// The pixel's place relative to the object's centre.

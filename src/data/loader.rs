@@ -1,7 +1,6 @@
-//! Batches, loaded ahead by worker threads: the same batches bit for bit for any number of workers.
-//!
-//! Of W workers, worker w loads the examples w, w + W, w + 2W … of an epoch's order into a bounded channel of its own;
-//! the consumer takes from the channels in turn. A sample depends on (index, epoch) alone.
+//! Batches, loaded ahead by worker threads: the same batches bit for bit for any number of workers. Of W workers,
+//! worker w loads the examples w, w + W, w + 2W … of an epoch's order into a bounded channel of its own; the consumer
+//! takes from the channels in turn. A sample depends on (index, epoch) alone.
 
 use super::dataset::{Dataset, Sample};
 use crate::{Error, Result, noise::Philox};

@@ -1,12 +1,10 @@
-//! Resizing, cropping and normalising, bit by bit as Pillow 9.5 (8-bit channels) and torchvision do.
-//!
-//! Per axis with n → m: scale s = n/m, f = max(s, 1), support R = 2f (bicubic) or f (bilinear). Output i has centre
-//! c = (i + ½)s, taps j from max(0, ⌊c − R + ½⌋) to min(n, ⌊c + R + ½⌋) with weights k((j − c + ½)/f) divided by their
-//! sum, rounded to 22-bit fixed point. Rows first (horizontal pass), then columns, the middle image rounded to 8 bit.
+//! Resizing, cropping and normalising, bit by bit as Pillow 9.5 (8-bit channels) and torchvision do. Per axis with n →
+//! m: scale s = n/m, f = max(s, 1), support R = 2f (bicubic) or f (bilinear). Output i has centre c = (i + ½)s, taps j
+//! from max(0, ⌊c − R + ½⌋) to min(n, ⌊c + R + ½⌋) with weights k((j − c + ½)/f) divided by their sum, rounded to
+//! 22-bit fixed point. Rows first (horizontal pass), then columns, the middle image rounded to 8 bit.
 
 use super::image::{MAX_PIXELS, RgbImage};
 use crate::{Error, Result};
-use serde::{Deserialize, Serialize};
 
 /// ImageNet's channel means (RGB, of values in [0, 1]).
 pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
@@ -14,11 +12,9 @@ pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
 
 /// The interpolation kernel k.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Filter {
     /// Cubic convolution with a = −0.5.
-    #[default]
     Bicubic,
     /// max(0, 1 − |x|).
     Bilinear,

@@ -1,4 +1,5 @@
-//! Where files keep the weights of a model, and under which names.
+//! Where files keep the weights of a model, and under which names: two-way tables, read when loading and when saving.
+//! DeiT's names in the crate are those of the official checkpoints.
 
 use super::{Blob, Checkpoint};
 use crate::{Error, Result};
@@ -6,10 +7,9 @@ use crate::{Error, Result};
 /// Keys under which training scripts keep the weights, in order of preference (base_models 1.4).
 pub const WRAPPERS: [&str; 4] = ["model", "state_dict", "model_ema", "state_dict_ema"];
 
-/// The weights of a checkpoint: unwrapped, without the `module.` of data-parallel training.
-///
-/// With `wrapper` the tensors under that key, else those under the first of [`WRAPPERS`] that has any, else all.
-/// Errors: [`Error::Key`] when there is nothing under `wrapper`.
+/// The weights of a checkpoint: unwrapped, without the `module.` of data-parallel training. With `wrapper` the tensors
+/// under that key, else those under the first of [`WRAPPERS`] that has any, else all. Errors: [`Error::Key`] when there
+/// is nothing under `wrapper`.
 pub fn unwrap(checkpoint: Checkpoint, wrapper: Option<&str>) -> Result<Vec<(String, Blob)>> {
     fn inside<'a>(name: &'a str, wrapper: &str) -> Option<&'a str> {
         name.strip_prefix(wrapper)?.strip_prefix('/')
@@ -24,4 +24,15 @@ pub fn unwrap(checkpoint: Checkpoint, wrapper: Option<&str>) -> Result<Vec<(Stri
         Some((name.strip_prefix("module.").unwrap_or(name).to_string(), blob))
     });
     Ok(tensors.collect())
+}
+
+/// The names in files of a gate vector (`heads` or `hidden` of `block`, else the embedding's) of SAViT's gated model of
+/// `depth` blocks (savit 9). The embedding gate has `depth + 1` equal copies: any is read, all are written.
+pub fn savit_gate(kind: &str, block: usize, depth: usize) -> Vec<String> {
+    let of = |block: usize, gate: &str| format!("blocks.{block}.{gate}.weight");
+    match kind {
+        "heads" => vec![of(block, "attn.attn_gate")],
+        "hidden" => vec![of(block, "mlp.hidden_gate1")],
+        _ => ["res_gate.weight".into()].into_iter().chain((0..depth).map(|i| of(i, "res_gate"))).collect(),
+    }
 }

@@ -1,7 +1,6 @@
-//! Checkpoint files: safetensors and PyTorch's `.pth` in and out, atomic writing, and where the weights are.
-//!
-//! Nothing in a file is trusted: nothing is executed, every length is checked against the bytes that are there before
-//! memory is taken, and what a file expands to is bounded by a small multiple of its size.
+//! Checkpoint files: safetensors and PyTorch's `.pth` in and out, atomic writing, and where the weights are. Nothing in
+//! a file is trusted: nothing is executed, every length is checked against the bytes that are there before memory is
+//! taken, and what a file expands to is bounded by a small multiple of its size.
 
 pub mod atomic;
 pub mod blob;

@@ -1,7 +1,6 @@
-//! A deployed model as data: everything the plain inference path needs to know, block by block.
-//!
-//! A pruned model is the same struct with smaller numbers, so results of different methods combine, save, load,
-//! count and export the same way. What exists only while searching or training is not in it.
+//! A deployed model as data: everything the plain inference path needs to know, block by block. A pruned model is the
+//! same struct with smaller numbers, so results of different methods combine, save, load, count and export the same
+//! way. What exists only while searching or training is not in it.
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -93,16 +92,9 @@ impl Architecture {
     pub fn deit(img_size: usize, patch_size: usize, embed_dim: usize, depth: usize, heads: usize) -> Self {
         let head_dim = embed_dim.checked_div(heads).unwrap_or(0);
         let block = Block { mixer: Mixer::Attention { heads, head_dim }, hidden: 4 * embed_dim, reduce: Reduce::None };
-        Self {
-            family: Family::Deit,
-            img_size,
-            patch_size,
-            num_classes: 1000,
-            embed_dim,
-            distilled: false,
-            ln_eps: 1e-6,
-            blocks: vec![block; depth],
-        }
+        let (family, num_classes, distilled, ln_eps) = (Family::Deit, 1000, false, 1e-6);
+        let blocks = vec![block; depth];
+        Self { family, img_size, patch_size, num_classes, embed_dim, distilled, ln_eps, blocks }
     }
 
     /// The same with `num_classes` classes.

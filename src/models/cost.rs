@@ -1,20 +1,18 @@
-//! Parameters and multiply-accumulates of one image, layer by layer, and the countings of published tables.
-//!
-//! Symbols: `n` patches of side `P`, `N` tokens, width `D`; per block `h` heads of width `d` and `f` hidden units;
-//! `K` classes. One multiply-accumulate counts 1. Dense and pruned models go through the same formulas. Counts are
-//! exact integers that saturate at `u64::MAX`.
+//! Parameters and multiply-accumulates of one image, layer by layer, and the countings of published tables. Symbols:
+//! `n` patches of side `P`, `N` tokens, width `D`; per block `h` heads of width `d` and `f` hidden units; `K` classes.
+//! One multiply-accumulate counts 1. Dense and pruned models go through the same formulas. Counts are exact integers
+//! that saturate at `u64::MAX`.
 
 use super::{Architecture, Block, deit};
 use serde::{Deserialize, Serialize};
 
-/// One row of the cost table.
+/// Trainable parameters, and multiply-accumulates of one image, of the tensor with this key in a checkpoint;
+/// `blocks.3.attn` is the two attention products.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the lines above say it")]
 pub struct LayerCost {
-    /// The tensor's key in a checkpoint; `blocks.3.attn` is the two attention products.
     pub name: String,
-    /// Trainable parameters.
     pub params: u64,
-    /// Multiply-accumulates for one image.
     pub macs: u64,
 }
 

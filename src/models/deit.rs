@@ -1,8 +1,7 @@
-//! DeiT and plain ViT, with one or two heads, any widths and head counts.
-//!
-//! `z = [cls; dist; patches] + pos`; per block `z += Attn(LN1(z))`, `z += MLP(LN2(z))`; `logits = head(LN(z)[:, 0])`.
-//! Attention: one packed linear layer (which, head, column), scale `head_dim^-0.5`; MLP: exact GELU. Drop path of block
-//! `i` has rate `i / (depth - 1)` of the mode's. Keys and shapes are those of the official checkpoints.
+//! DeiT and plain ViT, with one or two heads, any widths and head counts. `z = [cls; dist; patches] + pos`; per block
+//! `z += Attn(LN1(z))`, `z += MLP(LN2(z))`; `logits = head(LN(z)[:, 0])`. Attention: one packed linear layer (which,
+//! head, column), scale `head_dim^-0.5`; MLP: exact GELU. Drop path of block `i` has rate `i / (depth - 1)` of the
+//! mode's. Keys and shapes are those of the official checkpoints.
 
 use super::Architecture;
 use crate::nn::{Params, Pass, Site, Stream, Tokens};

@@ -17,7 +17,6 @@ pub const ARCHITECTURE: &str = "espalier.architecture";
 pub const STAGE: &str = "espalier.stage";
 /// Metadata key of the version of this layout: `1`.
 pub const FORMAT_VERSION: &str = "espalier.format_version";
-
 const VERSION: &str = "1";
 
 /// What to do where a file and the wanted model differ.

@@ -1,7 +1,6 @@
-//! Position tables at another resolution: bicubic interpolation of the tensor kind.
-//!
-//! Cubic convolution with `a = -0.75` at half-pixel centres, indices clamped at the border, no antialiasing: source
-//! coordinate `(i + 0.5) · old / new - 0.5`. (Image resizing is another kernel: `data::resize`.)
+//! Position tables at another resolution: bicubic interpolation of the tensor kind. Cubic convolution with `a = -0.75`
+//! at half-pixel centres, indices clamped at the border, no antialiasing: source coordinate `(i + 0.5) · old / new -
+//! 0.5`. (Image resizing is another kernel: `data::resize`.)
 
 use crate::{Error, Result, Tensor, data::resize::cubic};
 

@@ -58,14 +58,6 @@ pub fn find(name: &str) -> Result<ZooEntry> {
     found.ok_or_else(|| Error::invalid("model", format!("one of {known}"), name))
 }
 
-/// One number for all blocks, or one for each.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum PerBlock {
-    All(usize),
-    Each(Vec<usize>),
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Row {
@@ -74,7 +66,7 @@ struct Row {
     dense: Option<String>,
     img_size: Option<usize>,
     embed_dim: usize,
-    heads: PerBlock,
+    heads: Vec<usize>,
     hidden: Option<Vec<usize>>,
     #[serde(default)]
     distilled: bool,
@@ -83,13 +75,11 @@ struct Row {
 }
 
 impl Row {
-    /// DeiT's constants (224 pixels, patch 16, 12 blocks, head width 64, ratio 4) fill what the row leaves out.
+    /// DeiT's constants (224 pixels, patch 16, 12 blocks, head width 64, ratio 4) fill what the row leaves out; one number
+    /// of heads is that of all blocks.
     fn entry(self) -> Result<ZooEntry> {
         let Self { name, file, dense, published, .. } = self;
-        let heads = match self.heads {
-            PerBlock::All(heads) => vec![heads; 12],
-            PerBlock::Each(heads) => heads,
-        };
+        let heads = if let [heads] = self.heads[..] { vec![heads; 12] } else { self.heads };
         let hidden = self.hidden.unwrap_or_else(|| vec![4 * self.embed_dim; heads.len()]);
         let what = format_args!("{name}.hidden");
         Error::ensure(hidden.len() == heads.len(), what, format_args!("{} blocks", heads.len()), hidden.len())?;

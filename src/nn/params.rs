@@ -1,7 +1,6 @@
 //! Parameters by name, in the model's order.
 
-use crate::tensor::Tensor;
-use crate::{Error, Result};
+use crate::{Error, Result, tensor::Tensor};
 use indexmap::IndexMap;
 
 /// Named tensors in a fixed order.

@@ -1,9 +1,7 @@
 //! One forward pass: the parameters as variables, the mode, and the layers that read parameters by name.
 
 use super::{Hooks, NoHooks, Params};
-use crate::noise::{Noise, Philox};
-use crate::tensor::{DType, Tensor};
-use crate::{Result, Tape, Var, ops};
+use crate::{Result, Tape, Var, noise::Noise, noise::Philox, ops, tensor::DType, tensor::Tensor};
 use std::collections::HashMap;
 
 /// What differs between training and evaluation.

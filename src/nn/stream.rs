@@ -1,9 +1,7 @@
 //! The residual stream, with at most one branch waiting to be added: the sum is then fused with the next LayerNorm.
 
 use super::Pass;
-use crate::nn::Site;
-use crate::tensor::{DType, Tensor};
-use crate::{Result, Var, ops};
+use crate::{Result, Var, nn::Site, ops, tensor::DType, tensor::Tensor};
 
 /// `x`, and a branch (with a factor per sample) that still has to be added to it.
 pub struct Stream {

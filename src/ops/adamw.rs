@@ -8,34 +8,25 @@ use super::prelude::*;
 const OP: &str = "adamw";
 const CHUNK: usize = 16 * 1024;
 
-/// The numbers of one update.
+/// The numbers of one update, `step` counted from 1; every gradient is multiplied by `grad_scale` (clipping) first.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[expect(missing_docs, reason = "the equation says it")]
 pub struct AdamwStep {
-    /// Learning rate.
     pub lr: f64,
-    /// Decay of the first and second moment.
     pub betas: (f64, f64),
-    /// Added to the root of the second moment.
     pub eps: f64,
-    /// Weight decay.
     pub weight_decay: f64,
-    /// Step number, from 1.
     pub step: usize,
-    /// Factor on every gradient (clipping), 1 for none.
     pub grad_scale: f64,
 }
 
-/// One tensor's update: `p`, `m`, `v` in place.
+/// One tensor's update, `param`, `m` and `v` in place, with the numbers of its group.
+#[expect(missing_docs, reason = "the equation says it")]
 pub struct AdamwTensor<'a> {
-    /// Parameter.
     pub param: &'a mut Tensor,
-    /// First moment.
     pub m: &'a mut Tensor,
-    /// Second moment.
     pub v: &'a mut Tensor,
-    /// Gradient.
     pub grad: &'a Tensor,
-    /// Numbers of its group.
     pub step: AdamwStep,
 }
 

@@ -3,9 +3,7 @@
 //! A [`Case`] draws inputs of random shape and values in `f64` and knows how to run the op on them, for the gradient
 //! check (`tests/gradients.rs`), the kernel comparisons (`tests/kernels.rs`) and the benchmark (`benches/kernels.rs`).
 
-use crate::noise::{Philox, Stream};
-use crate::tensor::{DType, Shape, Tensor};
-use crate::{Result, Var};
+use crate::{Result, Var, noise::Philox, noise::Stream, tensor::DType, tensor::Shape, tensor::Tensor};
 
 /// An op and its cases.
 pub struct Op {

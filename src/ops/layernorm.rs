@@ -20,12 +20,7 @@ pub fn layernorm(x: &Var, gamma: &Var, beta: &Var, eps: f64) -> Result<Var> {
 
 /// `(sum, y)` with `sum = x + s · branch` and `y = LayerNorm(sum)`. In place on `x` when it is the sole owner.
 pub fn add_layernorm(
-    x: Var,
-    branch: &Var,
-    s: Option<&Tensor>,
-    gamma: &Var,
-    beta: &Var,
-    eps: f64,
+    x: Var, branch: &Var, s: Option<&Tensor>, gamma: &Var, beta: &Var, eps: f64,
 ) -> Result<(Var, Var)> {
     x.tensor().check_same(OP, branch.tensor())?;
     let (handle, x) = x.split();
@@ -35,11 +30,7 @@ pub fn add_layernorm(
 
 /// `(sum, LayerNorm(sum))`, recorded for the two `terms` of the sum, the second of which was multiplied by `s`.
 fn normalize(
-    sum: Tensor,
-    [x, branch]: [Handle; 2],
-    s: Option<Tensor>,
-    [gamma, beta]: [&Var; 2],
-    eps: f64,
+    sum: Tensor, [x, branch]: [Handle; 2], s: Option<Tensor>, [gamma, beta]: [&Var; 2], eps: f64,
 ) -> Result<[Var; 2]> {
     let cols = sum.shape().rows_cols().1;
     expect(OP, "weight", gamma, &[cols], sum.dtype())?;

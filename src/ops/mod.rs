@@ -69,11 +69,7 @@ ops! {
 
 /// An error of `op` unless `v`, when there is one, has exactly this shape and dtype.
 fn expect<'a>(
-    op: &'static str,
-    what: &str,
-    v: impl Into<Option<&'a Var>>,
-    shape: &[usize],
-    dtype: DType,
+    op: &'static str, what: &str, v: impl Into<Option<&'a Var>>, shape: &[usize], dtype: DType,
 ) -> Result<()> {
     match v.into() {
         Some(v) if **v.shape() != *shape || v.dtype() != dtype => {

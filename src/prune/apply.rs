@@ -1,14 +1,12 @@
 //! A plan takes effect: every weight sliced by the index sets of [`crate::prune::plan`], whatever the method.
 
 use super::plan::{Plan, Units, head_columns, qkv_rows};
-use crate::models::{Architecture, Model};
-use crate::{Result, Tensor, nn::Params};
+use crate::{Result, Tensor, models::Architecture, models::Model, nn::Params};
 
-/// The physically smaller model: `plan`'s kept heads, hidden units and embedding channels of `model`.
-///
-/// Weights are copied, never changed, so slicing is exact. The softmax scale stays that of the source's head width; a
-/// block that keeps no head (no hidden unit) contributes the bias of its projection (second layer) alone. `model` may
-/// differ from the plan's source in classes, image size and distillation. SAViT, deployable model.
+/// The physically smaller model: `plan`'s kept heads, hidden units and embedding channels of `model`. Weights are
+/// copied, never changed, so slicing is exact. The softmax scale stays that of the source's head width; a block that
+/// keeps no head (no hidden unit) contributes the bias of its projection (second layer) alone. `model` may differ from
+/// the plan's source in classes, image size and distillation. SAViT, deployable model.
 pub fn apply(model: &Model, plan: &Plan) -> Result<Model> {
     let (source, kept) = (model.arch(), plan.kept()?);
     let small = plan.apply_to(source)?;

@@ -1,11 +1,9 @@
-//! A pruning result as data: which heads, hidden units and embedding channels of a source model are kept.
-//!
-//! Index sets (SAViT, deployable model): with `E` the kept channels, `Hd` and `Fd` the kept heads and hidden units of a
-//! block, `A = {i·d + k : i ∈ Hd, 0 ≤ k < d}` and `A3 = A, A + h·d, A + 2·h·d`: qkv becomes `[A3][:, E]`, proj
-//! `[E][:, A]`, fc1 `[Fd][:, E]`, fc2 `[E][:, Fd]`, norms, tokens and patch rows `[E]`, heads `[:, E]`.
+//! A pruning result as data: which heads, hidden units and embedding channels of a source model are kept. Index sets
+//! (SAViT, deployable model): with `E` the kept channels, `Hd` and `Fd` the kept heads and hidden units of a block,
+//! `A = {i·d + k : i ∈ Hd, 0 ≤ k < d}` and `A3 = A, A + h·d, A + 2·h·d`: qkv becomes `[A3][:, E]`, proj `[E][:, A]`,
+//! fc1 `[Fd][:, E]`, fc2 `[E][:, Fd]`, norms, tokens and patch rows `[E]`, heads `[:, E]`.
 
-use crate::models::{Architecture, Block, Mixer};
-use crate::{Error, Result};
+use crate::{Error, Result, models::Architecture, models::Block, models::Mixer};
 use serde::{Deserialize, Serialize};
 use std::{convert::Infallible, slice::from_mut, slice::from_ref};
 

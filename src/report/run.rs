@@ -4,8 +4,7 @@ use super::svg::{Lines, document};
 use crate::{Error, Result, io::write_atomic};
 use serde::Serialize;
 use serde_json::Value;
-use std::path::{Component, Path, PathBuf};
-use std::{fs, fs::File, io::ErrorKind, io::Write};
+use std::{fs, fs::File, io::ErrorKind, io::Write, path::Component, path::Path, path::PathBuf};
 
 /// The folder's log, one JSON object a line.
 pub const LOG: &str = "log.jsonl";

@@ -123,8 +123,6 @@ impl Panel {
 pub struct Lines {
     title: String,
     x: String,
-    /// A logarithmic vertical axis; values from 0 down cannot be drawn on it.
-    pub log_y: bool,
     /// Name and points of each curve.
     pub series: Vec<(String, Vec<(f64, f64)>)>,
 }
@@ -132,7 +130,7 @@ pub struct Lines {
 impl Lines {
     /// A plot without curves; `x` names its horizontal axis.
     pub fn new(title: &str, x: &str) -> Lines {
-        Lines { title: title.into(), x: x.into(), log_y: false, series: Vec::new() }
+        Lines { title: title.into(), x: x.into(), series: Vec::new() }
     }
 
     /// Adds a point to the curve of that name, which begins with its first point.
@@ -145,18 +143,17 @@ impl Lines {
 
     /// The plot as a part of a picture.
     pub fn panel(&self) -> Panel {
-        let height = |y: f64| if self.log_y { y.log10() } else { y };
         let points = || self.series.iter().flat_map(|series| &series.1).filter(|point| usable(point.0));
-        let (xs, ys) = (points().map(|point| point.0), points().map(|point| height(point.1)));
+        let (xs, ys) = (points().map(|point| point.0), points().map(|point| point.1));
         let x = Axis::new(xs.clone(), 8, xs.clone().all(|x| x.fract() == 0.0), false);
-        let y = Axis::new(ys.filter(|&y| usable(y)), 5, self.log_y, true);
+        let y = Axis::new(ys.filter(|&y| usable(y)), 5, false, true);
         let mut panel = Panel::new(&self.title);
         let top = panel.legend(self.series.iter().map(|series| &series.0));
         let floor = top + PLOT;
         for &tick in &y.ticks {
-            let (at, label) = (y.at(tick, floor, top), if self.log_y { format!("1e{tick}") } else { y.label(tick) });
+            let at = y.at(tick, floor, top);
             panel.path("grid", &format!("M{LEFT} {at:.1}H{RIGHT}"));
-            panel.text("small end", LEFT - 8.0, at + 4.0, &label);
+            panel.text("small end", LEFT - 8.0, at + 4.0, &y.label(tick));
         }
         for &tick in &x.ticks {
             let at = x.at(tick, LEFT, RIGHT);
@@ -169,7 +166,7 @@ impl Lines {
         }
         for (index, (_, points)) in self.series.iter().enumerate() {
             let place = |(px, py): (f64, f64)| {
-                (x.at(px, LEFT, RIGHT), Some(height(py)).filter(|&py| usable(py)).map(|py| y.at(py, floor, top)))
+                (x.at(px, LEFT, RIGHT), Some(py).filter(|&py| usable(py)).map(|py| y.at(py, floor, top)))
             };
             let points: Vec<_> = thin(points).into_iter().filter(|point| usable(point.0)).map(place).collect();
             panel.curve(&points, index, floor);

@@ -1,7 +1,6 @@
-//! The tensor: contiguous, row-major memory with a shape, nothing else.
-//!
-//! `Tensor = (Arc<Storage>, offset, shape, dtype)`. Reshapes and slices of the leading axis are free; everything else is
-//! a kernel. Clones share memory; writing to a shared tensor copies it first, so a value never changes behind a clone.
+//! The tensor: contiguous, row-major memory with a shape, nothing else. `Tensor = (Arc<Storage>, offset, shape,
+//! dtype)`. Reshapes and slices of the leading axis are free; everything else is a kernel. Clones share memory; writing
+//! to a shared tensor copies it first, so a value never changes behind a clone.
 
 mod dtype;
 mod shape;
@@ -14,26 +13,15 @@ pub use shape::Shape;
 use storage::Storage;
 
 use crate::{Error, Result};
-use std::ops::Range;
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 /// Where a tensor lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Device {
     /// Main memory; kernels run on the cores of the machine.
     #[default]
     Cpu,
-}
-
-impl std::str::FromStr for Device {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "cpu" => Ok(Self::Cpu),
-            other => Err(Error::invalid("device", "cpu (the only device of this build)", other)),
-        }
-    }
 }
 
 /// A contiguous row-major array.
@@ -197,10 +185,7 @@ impl Tensor {
 
     /// Whether every element is finite.
     pub fn is_finite(&self) -> bool {
-        match self.slice::<f32>() {
-            Ok(values) => values.iter().all(|v| v.is_finite()),
-            Err(_) => self.to_f64s().iter().all(|v| v.is_finite()),
-        }
+        dispatch!(self.dtype, T => bytemuck::cast_slice::<u8, T>(self.bytes()).iter().all(|v| v.f64().is_finite()))
     }
 }
 

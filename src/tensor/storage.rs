@@ -1,11 +1,8 @@
-//! Memory aligned to 64 bytes, recycled through a pool.
-//!
-//! A training step asks for the same sizes again and again; taking them from the pool saves the page faults of fresh
-//! memory, which cost more than the kernels that fill it.
+//! Memory aligned to 64 bytes, recycled through a pool. A training step asks for the same sizes again and again; taking
+//! them from the pool saves the page faults of fresh memory, which cost more than the kernels that fill it.
 
 use bytemuck::{Pod, Zeroable};
-use std::collections::HashMap;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::{collections::HashMap, sync::LazyLock, sync::Mutex, sync::PoisonError};
 
 /// One cache line: its alignment is that of every storage.
 #[derive(Clone, Copy, Pod, Zeroable)]

@@ -4,16 +4,13 @@ use super::images;
 use crate::{Error, Result, data::loader::Loader, models::Model, ops, report::Progress};
 use serde::{Deserialize, Serialize};
 
-/// Accuracy over a data set.
+/// Percent of images whose label is the most likely class, or among the five most likely; mean cross entropy; images.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the line above says it")]
 pub struct Accuracy {
-    /// Percent of images whose label is the most likely class.
     pub top1: f64,
-    /// Percent of images whose label is among the five most likely classes.
     pub top5: f64,
-    /// Mean cross entropy.
     pub loss: f64,
-    /// Images seen.
     pub images: usize,
 }
 

@@ -11,7 +11,6 @@ impl Hooks for Finder {
     fn taps(&self) -> bool {
         true
     }
-
     fn tap(&self, site: Site, value: Var) -> Result<Var> {
         if self.0.get().is_none() && !value.tensor().is_finite() {
             self.0.set(Some(site));

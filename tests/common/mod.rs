@@ -16,8 +16,7 @@ pub fn sizes() -> impl Strategy<Value = (Vec<usize>, u64)> {
 
 /// Runs `property` on [`SHAPES`] draws of every case that `select` keeps; a failure names case, sizes and seed.
 pub fn for_all_cases(
-    select: impl Fn(&Case) -> bool,
-    property: impl Fn(&Case, Instance) -> Result<(), String>,
+    select: impl Fn(&Case) -> bool, property: impl Fn(&Case, Instance) -> Result<(), String>,
 ) -> usize {
     let mut checked = 0;
     for case in espalier::ops::all().iter().flat_map(|op| (op.cases)()).filter(select) {

@@ -134,12 +134,7 @@ fn compare_listed_json(case: &Case, produced: &Produced, report: &mut Report, po
 }
 
 fn compare_tensor(
-    name: &str,
-    got: Option<&Array>,
-    expected: &Array,
-    rule: &Rule,
-    mask: &[bool],
-    report: &mut Report,
+    name: &str, got: Option<&Array>, expected: &Array, rule: &Rule, mask: &[bool], report: &mut Report,
     pools: &mut Pools,
 ) {
     let Some(got) = got else { return report.fail(format!("{name}: was not produced")) };

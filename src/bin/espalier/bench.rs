@@ -1,7 +1,6 @@
 //! `espalier bench`: forward latency of models, measured in turn.
 
-use crate::show::print;
-use crate::source;
+use crate::{show::print, source};
 use espalier::models::{Model, cost, latency, zoo};
 use espalier::report::{Table, Timing, table::count};
 use espalier::{Error, Result};

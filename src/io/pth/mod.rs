@@ -1,6 +1,5 @@
-//! PyTorch's `.pth` files (base_models 10.1 to 10.5): a pickle in a zip archive, or the older stream of pickles.
-//!
-//! The pickle is parsed into a list of values and nothing in it is ever called: a class or function outside a short
+//! PyTorch's `.pth` files (base_models 10.1 to 10.5): a pickle in a zip archive, or the older stream of pickles. The
+//! pickle is parsed into a list of values and nothing in it is ever called: a class or function outside a short
 //! allow-list is an error for the whole file, wherever it stands.
 
 pub(super) mod legacy;

@@ -1,12 +1,10 @@
-//! A pickle as a flat list of values (base_models 10.4).
-//!
-//! Values refer to each other by index, so that shared, mutated and cyclic ones need no care, dropping them does not
-//! recurse, and a value costs a few dozen bytes at most for each byte of the stream.
+//! A pickle as a flat list of values (base_models 10.4). Values refer to each other by index, so that shared, mutated
+//! and cyclic ones need no care, dropping them does not recurse, and a value costs a few dozen bytes at most for each
+//! byte of the stream.
 
 use super::tensors::{Storage, View, rebuild_tensor, storage};
 use super::{STORAGES, bad};
-use crate::error::FileProblem::{UnsafeGlobal, UnsupportedOpcode};
-use crate::io::{BlobType, guard::*};
+use crate::{error::FileProblem::UnsafeGlobal, error::FileProblem::UnsupportedOpcode, io::BlobType, io::guard::*};
 use std::{collections::HashMap, rc::Rc};
 
 /// Index of a value.

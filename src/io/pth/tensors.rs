@@ -4,8 +4,7 @@ use super::bad;
 use super::pickle::{Id, Kind, Node, Pickle};
 use crate::error::FileProblem::{BadPickle, BadStorage, BadView, DepthLimit};
 use crate::io::{Blob, BlobType, Checkpoint, Value, blob::product, guard::*};
-use std::collections::{HashMap, HashSet, hash_map::Entry};
-use std::{borrow::Cow, ops::Range, rc::Rc};
+use std::{borrow::Cow, collections::HashMap, collections::HashSet, collections::hash_map::Entry, ops::Range, rc::Rc};
 
 /// Deeper than any checkpoint nests.
 const MAX_DEPTH: usize = 500;

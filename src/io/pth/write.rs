@@ -3,8 +3,7 @@
 //! and a wrapper load with equal values.
 
 use super::{STORAGES, zip};
-use crate::io::{Blob, safetensors::check_names, write_atomic};
-use crate::{Error, Result};
+use crate::{Error, Result, io::Blob, io::safetensors::check_names, io::write_atomic};
 use std::path::Path;
 
 /// The largest file: PyTorch has not been tried on larger ones of ours.

@@ -5,8 +5,7 @@ use crate::error::FileProblem::{BadArchive, Checksum, Truncated, UnsupportedComp
 use crate::io::guard::*;
 use rawzip::{CompressionMethod, Crc32Option, DataDescriptorOutput, ErrorKind, Header, extra_fields::ExtraFieldId};
 use rawzip::{ZipArchiveWriter, ZipFileHeaderRecord, ZipSliceArchive, ZipVerification};
-use std::io::{Read, Write};
-use std::{borrow::Cow, collections::HashMap};
+use std::{borrow::Cow, collections::HashMap, io::Read, io::Write};
 
 /// The first bytes of a zip file.
 pub const MAGIC: &[u8] = b"PK\x03\x04";

@@ -5,8 +5,7 @@ use crate::data::dataset::{Dataset, FolderDataset};
 use crate::data::folder::{ImageFolder, imagenet_classes};
 use crate::data::generated::{GENERATOR_VERSION, GeneratedDataset, Split};
 use crate::{Error, Result, data::augment::Transform};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::{path::Path, path::PathBuf, sync::Arc};
 
 /// Images of one size, and what they are, for the report: `train` augmented, and for scoring as evaluation sees them.
 #[expect(missing_docs, reason = "the line above says it")]
@@ -19,7 +18,6 @@ pub struct JobData {
 
 impl JobData {
     /// Opens the folder of the options, or the generated set, at `side` pixels, for a model of `classes` classes.
-    ///
     /// Errors: an incomplete split, class folders that differ between training and test, and what the folders report.
     pub fn open(options: &JobOptions, side: usize, classes: Option<usize>) -> Result<Self> {
         let Some(root) = &options.data else {

@@ -1,7 +1,6 @@
-//! The main job: a dense model, scores, a plan, the compact model, fine-tuning with distillation, measurement.
-//!
-//! Each step is a method of [`Job`], so that a program can read as the list of them; [`Job::run`] is that list. Next to
-//! the method's plan goes one drawn at random at the same multiply-accumulates, fine-tuned the same way: the baseline
+//! The main job: a dense model, scores, a plan, the compact model, fine-tuning with distillation, measurement. Each
+//! step is a method of [`Job`], so that a program can read as the list of them; [`Job::run`] is that list. Next to the
+//! method's plan goes one drawn at random at the same multiply-accumulates, fine-tuned the same way: the baseline
 //! without which no table means anything.
 
 mod data;

@@ -3,7 +3,7 @@
 use crate::data::generated::GENERATOR_VERSION;
 use crate::models::{Architecture, zoo};
 use crate::prune::{Kind, savit::search};
-use crate::{Error, Result};
+use crate::{Device, Error, Result};
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -82,8 +82,8 @@ pub struct JobOptions {
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// Device to run on
-    #[arg(long, default_value = "cpu")]
-    pub device: String,
+    #[arg(long, value_enum, default_value_t)]
+    pub device: Device,
     /// Run folder; an existing one gets a numbered sibling
     #[arg(long, default_value = "runs/prune_savit")]
     pub out: PathBuf,
@@ -104,7 +104,6 @@ pub struct JobOptions {
 impl JobOptions {
     /// The options in force: `--quick` caps sizes and sets its own learning rate. Refuses what no job can do.
     pub fn resolve(mut self) -> Result<Self> {
-        self.device.parse::<crate::Device>()?;
         if self.quick {
             self.train_images = self.train_images.min(9_600);
             self.test_images = self.test_images.min(1_000);

@@ -1,11 +1,10 @@
-//! The gated model: a plain model with a factor on every prunable unit, through [`Hooks`].
-//!
-//! Head gates multiply a head's output before the projection, hidden gates a hidden unit before the activation, and the
-//! one embedding gate the residual stream after the position embedding and after every sum: `2L + 1` uses of one vector,
-//! whose gradient is therefore their sum. SAViT, gated forward.
+//! The gated model: a plain model with a factor on every prunable unit, through [`Hooks`]. Head gates multiply a head's
+//! output before the projection, hidden gates a hidden unit before the activation, and the one embedding gate the
+//! residual stream after the position embedding and after every sum: `2L + 1` uses of one vector, whose gradient is
+//! therefore their sum. SAViT, gated forward.
 
 use super::*;
-use crate::nn::{Hooks, Params, Site};
+use crate::{io::keys::savit_gate, nn::Hooks, nn::Params, nn::Site};
 use std::{cell::RefCell, collections::HashMap};
 
 /// One factor per unit; all 1 in a plain model.
@@ -29,20 +28,10 @@ pub fn to_masks(gates: &Gates) -> Result<Masks> {
     Ok(gates.map(|_, values| values.iter().map(|&gate| gate == 1.0).collect()))
 }
 
-/// Official keys of a gate vector; the embedding gate of a model of `depth` blocks has `depth + 1`.
-fn keys(kind: Kind, block: usize, depth: usize) -> Vec<String> {
-    let of = |block: usize, gate: &str| format!("blocks.{block}.{gate}.weight");
-    match kind {
-        Kind::Heads => vec![of(block, "attn.attn_gate")],
-        Kind::Hidden => vec![of(block, "mlp.hidden_gate1")],
-        Kind::Embed => ["res_gate.weight".into()].into_iter().chain((0..depth).map(|i| of(i, "res_gate"))).collect(),
-    }
-}
-
 /// The gates as float32 tensors under their official keys, the embedding gate `L + 1` times.
 pub fn to_params(gates: &Gates) -> Result<Params> {
     let named = gates.vectors().flat_map(|(kind, block, values)| {
-        keys(kind, block, gates.heads.len()).into_iter().map(move |key| (key, values))
+        savit_gate(kind.name(), block, gates.heads.len()).into_iter().map(move |key| (key, values))
     });
     named.map(|(key, gate)| Ok((key, Tensor::from_slice([gate.len()], gate)?.to_dtype(DType::F32)))).collect()
 }
@@ -52,7 +41,8 @@ pub fn to_params(gates: &Gates) -> Result<Params> {
 pub fn split_params(model: &Architecture, params: &Params, source: &str) -> Result<(Params, Gates)> {
     let gates = open(model).try_map(|kind, block, ones| {
         let values = |key: String| params.find(&key).map(|tensor| (key, tensor.to_f64s()));
-        let copies: Vec<_> = keys(kind, block, model.blocks.len()).into_iter().filter_map(values).collect();
+        let copies: Vec<_> =
+            savit_gate(kind.name(), block, model.blocks.len()).into_iter().filter_map(values).collect();
         let Some((first, values)) = copies.first() else { return Ok(ones.to_vec()) };
         if let Some((key, found)) = copies.iter().find(|(_, copy)| copy.len() != ones.len()) {
             return Err(Error::key(source, key, format!("{} gates", ones.len()), found.len().to_string()));

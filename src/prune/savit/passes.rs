@@ -1,12 +1,10 @@
-//! Forward and backward passes with frozen weights: what a mini-batch says about the gates.
-//!
-//! Only gates are leaves, so no weight gradient is ever computed. With `o` a gate's output and `y = dL/do`, a
-//! mini-batch scores a unit by one [`Method`]; the second derivatives between gate vectors are central differences of
-//! gate gradients, `(Σ_j G_j(g_i·(1+ε)) − Σ_j G_j(g_i·(1−ε))) / 2ε`, which never differentiate twice.
+//! Forward and backward passes with frozen weights: what a mini-batch says about the gates. Only gates are leaves, so
+//! no weight gradient is ever computed. With `o` a gate's output and `y = dL/do`, a mini-batch scores a unit by one
+//! [`Method`]; the second derivatives between gate vectors are central differences of gate gradients,
+//! `(Σ_j G_j(g_i·(1+ε)) − Σ_j G_j(g_i·(1−ε))) / 2ε`, which never differentiate twice.
 
 use super::{gated::Gates, scores::LayerPicks, scores::taylor, *};
-use crate::models::mean_of_heads;
-use crate::nn::{Mode, Pass, Site};
+use crate::{models::mean_of_heads, nn::Mode, nn::Pass, nn::Site};
 
 /// Images `[B, 3, H, W]` and soft targets `[B, K]`.
 pub type Batch = (Tensor, Tensor);

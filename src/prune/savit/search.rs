@@ -1,6 +1,5 @@
-//! The crate's own search: how many heads, hidden units and embedding channels go, on real multiply-accumulates.
-//!
-//! With one head width `d`, the cost depends only on the totals kept, `H` heads, `F` hidden units, `D` channels:
+//! The crate's own search: how many heads, hidden units and embedding channels go, on real multiply-accumulates. With
+//! one head width `d`, the cost depends only on the totals kept, `H` heads, `F` hidden units, `D` channels:
 //! `Macs = D·(n·3P² + heads·K) + H·d·(4·N·D + 2·N²) + F·2·N·D`, so for every `(H, D)` the largest affordable `F` is a
 //! division and the whole plane takes milliseconds.
 
@@ -10,7 +9,6 @@ use std::array::from_fn;
 
 /// How far below the target, as a fraction of the dense multiply-accumulates, a choice may fall.
 pub const WINDOW: f64 = 0.005;
-
 const TARGET: &str = "fraction of multiply-accumulates to keep";
 
 /// What to search for.

@@ -113,11 +113,7 @@ impl Taps {
 
 /// The gradients of `loss` by parameter name, and that of `images` when it is tracked.
 pub fn gradients(
-    tape: &Tape,
-    loss: &Var,
-    model: &Model,
-    pass: &Pass,
-    images: &Var,
+    tape: &Tape, loss: &Var, model: &Model, pass: &Pass, images: &Var,
 ) -> Outcome<(Params, Option<Tensor>)> {
     let mut grads = tape.backward(loss)?;
     let mut by_name = Params::default();

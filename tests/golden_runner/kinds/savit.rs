@@ -166,11 +166,7 @@ fn block(case: &Case, arch: &Architecture, plain: &Params, gates: &Gates) -> Res
 
 /// The gradients of all parameters that have one.
 fn put_gradients(
-    out: &mut Produced,
-    pass: &Pass,
-    params: &Params,
-    grads: &espalier::tape::Grads,
-    name: impl Fn(&str) -> String,
+    out: &mut Produced, pass: &Pass, params: &Params, grads: &espalier::tape::Grads, name: impl Fn(&str) -> String,
 ) -> Result<()> {
     for (key, _) in params.iter() {
         if let Some(grad) = grads.get(pass.var(key)?) {

@@ -194,11 +194,7 @@ fn choose(case: &Case, model: &Model, calibration: &Calibration, out: &mut Produ
 
 /// The masks of other targets, whose searches were not recorded but for the index that they chose.
 fn rising(
-    case: &Case,
-    arch: &Architecture,
-    candidates: &Candidates,
-    problem: &Problem,
-    out: &mut Produced,
+    case: &Case, arch: &Architecture, candidates: &Candidates, problem: &Problem, out: &mut Produced,
 ) -> Result<(), String> {
     for index in 0..case.maybe("/rising_targets").and_then(Value::as_array).map_or(0, Vec::len) {
         let at = |key: &str| format!("/rising_targets/{index}/{key}");
