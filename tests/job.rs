@@ -77,7 +77,11 @@ fn what_cannot_be_done_is_said_in_one_line() {
     refused(&prune(root, &[&none[..], &["--target-flops", "0.001"]].concat()), &["to keep", "at least 0.", "0.001"]);
     refused(&prune(root, &["--target-flops", "1.5"]), &["between 0 and 1", "1.5"]);
     refused(&prune(root, &["--model", "deit_huge"]), &["deit_huge", "deit_small_patch16_224"]);
-    refused(&prune(root, &["--device", "cuda"]), &["device", "cuda"]);
+    // What the command line itself refuses ends with code 2 and names what is possible.
+    let output = prune(root, &["--device", "cuda"]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    let named = ["--device", "'cuda'", "possible values: cpu"].iter().all(|part| text.contains(part));
+    assert!(output.status.code() == Some(2) && named, "{text}");
     refused(&prune(root, &["--data", "nowhere"]), &["nowhere"]);
     refused(&prune(root, &["--weights", "missing.pth"]), &["missing.pth"]);
     std::fs::create_dir_all(root.join("images/empty_class")).expect("folder");
