@@ -105,11 +105,11 @@ impl JobOptions {
     /// The options in force: `--quick` caps sizes and sets its own learning rate. Refuses what no job can do.
     pub fn resolve(mut self) -> Result<Self> {
         if self.quick {
-            self.train_images = self.train_images.min(9_600);
+            self.train_images = self.train_images.min(12_800);
             self.test_images = self.test_images.min(1_000);
             self.score_batches = self.score_batches.min(3);
             self.rounds = self.rounds.min(5);
-            self.lr = 5e-4;
+            self.lr = 1e-3;
         }
         let any = f64::INFINITY;
         let ranges = [
@@ -140,7 +140,7 @@ impl JobOptions {
         arch.img_size = self.img_size.unwrap_or(if self.data.is_none() { 64 } else { arch.img_size });
         arch.patch_size = self.patch_size.unwrap_or(arch.patch_size);
         if self.quick {
-            let small = Architecture::deit(arch.img_size, arch.patch_size, 192, arch.blocks.len().min(4), 3);
+            let small = Architecture::deit(arch.img_size, arch.patch_size, 192, arch.blocks.len().min(2), 3);
             arch = Architecture { distilled: arch.distilled, ..small };
         }
         arch.validate().map(|()| arch)
