@@ -265,6 +265,13 @@ fn memory_is_bounded() -> Result<()> {
     strings.extend(b"h\x00".repeat(100_000));
     strings.push(b'e');
     assert_eq!(problem(legacy(&strings)), "expands");
+    // A list of 65,536 pairs, made into 1,000 ordered dictionaries, each dropped at once.
+    let mut pairs = b"]q\x00(K\x00K\x00\x86q\x01".to_vec();
+    pairs.extend(b"h\x01".repeat(65_535));
+    pairs.extend(b"e0ccollections\nOrderedDict\nq\x020");
+    pairs.extend(b"h\x02h\x00\x85R0".repeat(1_000));
+    pairs.push(b'N');
+    assert_eq!(problem(legacy(&pairs)), "expands");
     Ok(())
 }
 

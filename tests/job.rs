@@ -76,6 +76,9 @@ fn what_cannot_be_done_is_said_in_one_line() {
     let none = ["--finetune-epochs", "0"];
     refused(&prune(root, &[&none[..], &["--target-flops", "0.001"]].concat()), &["to keep", "at least 0.", "0.001"]);
     refused(&prune(root, &["--target-flops", "1.5"]), &["between 0 and 1", "1.5"]);
+    refused(&prune(root, &["--epochs", "9000000000000000000"]), &["epochs", "1 to 1000000"]);
+    refused(&prune(root, &["--drop-path", "2"]), &["drop-path", "0 to below 1", "2"]);
+    refused(&prune(root, &["--compat", "official", "--kinds", "heads,heads,heads"]), &["kinds", "all three"]);
     refused(&prune(root, &["--model", "deit_huge"]), &["deit_huge", "deit_small_patch16_224"]);
     // What the command line itself refuses ends with code 2 and names what is possible.
     let output = prune(root, &["--device", "cuda"]);

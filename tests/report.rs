@@ -263,7 +263,7 @@ fn rivals_take_turns() {
             .iter()
             .all(|timing| timing.samples.len() == 3 && timing.p5 <= timing.median && timing.median <= timing.p95)
     );
-    assert!(interleaved(&mut rivals, 0, 1).is_err());
+    assert!(interleaved(&mut rivals, 0, 1).is_err() && interleaved(&mut rivals, usize::MAX, 2).is_err());
     assert!(interleaved(&mut [], 3, 1).unwrap().is_empty());
     let mut failing: [Rival<'_>; 1] = [("bad", Box::new(|| Err(Error::invalid("it", "good", "bad"))))];
     assert!(interleaved(&mut failing, 1, 0).is_err());

@@ -5,12 +5,11 @@ use super::{augment::Transform, folder::ImageFolder};
 use crate::{Error, Result, noise::Philox};
 use std::{borrow::Cow, sync::OnceLock};
 
-/// One example.
+/// One example: the model's input, CHW `[3, img_size, img_size]`, and its class.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "the line above says it")]
 pub struct Sample {
-    /// The model's input, CHW `[3, img_size, img_size]`.
     pub pixels: Vec<f32>,
-    /// The class.
     pub label: usize,
 }
 

@@ -129,7 +129,7 @@ impl Source {
     }
 }
 
-/// The batches of one epoch, in order; dropping it stops the workers. After an error it ends.
+/// The batches of one epoch, in order; dropping it makes the workers stop. After an error it ends.
 pub struct Epoch {
     source: Arc<Source>,
     options: LoaderOptions,

@@ -1,5 +1,5 @@
-//! Where files keep the weights of a model, and under which names: two-way tables, read when loading and when saving.
-//! DeiT's names in the crate are those of the official checkpoints.
+//! Where files keep the weights of a model, and under which names: tables that loading and saving both read. DeiT's own
+//! names in the crate are those of the official checkpoints; rows that are split or joined come with their families.
 
 use super::{Blob, Checkpoint};
 use crate::{Error, Result};

@@ -32,15 +32,13 @@ pub enum Reduce {
     None,
 }
 
-/// One transformer block.
+/// One transformer block: its token mixer, the hidden width of its MLP, and the token reduction after it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the line above says it")]
 pub struct Block {
-    /// Token mixer.
     pub mixer: Mixer,
-    /// Hidden width of the MLP.
     pub hidden: usize,
-    /// Token reduction after the block.
     #[serde(default)]
     pub reduce: Reduce,
 }
@@ -91,7 +89,11 @@ impl Architecture {
     /// A uniform DeiT: `heads` heads of width `embed_dim / heads`, hidden width `mlp_ratio * embed_dim`.
     pub fn deit(img_size: usize, patch_size: usize, embed_dim: usize, depth: usize, heads: usize) -> Self {
         let head_dim = embed_dim.checked_div(heads).unwrap_or(0);
-        let block = Block { mixer: Mixer::Attention { heads, head_dim }, hidden: 4 * embed_dim, reduce: Reduce::None };
+        let block = Block {
+            mixer: Mixer::Attention { heads, head_dim },
+            hidden: embed_dim.saturating_mul(4),
+            reduce: Reduce::None,
+        };
         let (family, num_classes, distilled, ln_eps) = (Family::Deit, 1000, false, 1e-6);
         let blocks = vec![block; depth];
         Self { family, img_size, patch_size, num_classes, embed_dim, distilled, ln_eps, blocks }

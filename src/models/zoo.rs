@@ -5,15 +5,14 @@ use crate::{Error, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// A published count of multiply-accumulates.
+/// A published count of the multiply-accumulates of one image, by its convention; `rounded_to` is the figure's last
+/// digit: the true count is within half of it (0 when all digits are given).
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the lines above say it")]
 pub struct Count {
-    /// The convention.
     pub counting: Counting,
-    /// Multiply-accumulates of one image.
     pub value: u64,
-    /// The published figure's last digit: the true count is within half of it; 0 when all digits are given.
     #[serde(default)]
     pub rounded_to: u64,
 }

@@ -11,9 +11,8 @@ pub use pass::{Mode, Pass};
 pub use stream::Stream;
 
 /// Which tokens of each image a block works on.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tokens {
     /// Every token of every image.
-    #[default]
     All,
 }

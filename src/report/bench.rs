@@ -40,8 +40,8 @@ impl std::fmt::Display for Timing {
 
 /// Times every rival once a round after `warmup` untimed rounds; round r begins with rival r mod n.
 pub fn interleaved(rivals: &mut [Rival<'_>], rounds: usize, warmup: usize) -> Result<Vec<Timing>> {
-    Error::ensure(rounds > 0, "rounds", "at least 1", rounds)?;
-    let mut samples = vec![Vec::with_capacity(warmup + rounds); rivals.len()];
+    Error::ensure((1..=1 << 20).contains(&rounds), "rounds", "1 to 1048576", rounds)?;
+    let mut samples = vec![Vec::new(); rivals.len()];
     for round in 0..warmup + rounds {
         for turn in 0..rivals.len() {
             let at = (round + turn) % rivals.len();

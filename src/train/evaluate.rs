@@ -14,14 +14,13 @@ pub struct Accuracy {
     pub images: usize,
 }
 
-/// What an evaluation finds.
+/// What an evaluation finds: the accuracy, the most likely class of each image in the order of the data set, and what
+/// is wrong with each broken image that was skipped, by file.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "the lines above say it")]
 pub struct Evaluation {
-    /// Over all images.
     pub accuracy: Accuracy,
-    /// The most likely class of each image, in the order of the data set.
     pub classes: Vec<usize>,
-    /// What is wrong with each broken image that was skipped, by file.
     pub broken: Vec<String>,
 }
 

@@ -9,16 +9,14 @@ use crate::{DType, Error, Result, Tape, Tensor, Var, models::Model, noise::Philo
 use serde_json::json;
 use std::{collections::BTreeSet, path::PathBuf};
 
-/// What a run ends with.
+/// What a run ends with: accuracy of the last evaluation (when there was test data), mean loss of the last epoch, the
+/// moving average (when asked for), and what is wrong with each broken image that was skipped, by file.
 #[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the lines above say it")]
 pub struct Outcome {
-    /// Accuracy of the last evaluation, when there was test data.
     pub accuracy: Option<Accuracy>,
-    /// Mean loss of the last epoch.
     pub loss: f64,
-    /// The moving average, when the settings ask for one.
     pub ema: Option<Params>,
-    /// What is wrong with each broken image that was skipped, by file.
     pub broken: BTreeSet<String>,
 }
 

@@ -12,16 +12,17 @@ const PROTOCOL: i64 = 1001;
 
 /// Parses a whole file.
 pub fn parse(data: &[u8]) -> Result<Checkpoint, Fault> {
-    let protocol = pickle::parse(data, MAGIC.len())?;
+    let budget = &mut Budget::for_file(data.len());
+    let protocol = pickle::parse(data, MAGIC.len(), budget)?;
     let known = matches!(protocol.node(protocol.root), Node::Int(PROTOCOL));
     ensure(known, UnknownFormat, format_args!("the version of the stream is not {PROTOCOL}"))?;
-    let system = pickle::parse(data, protocol.end)?;
+    let system = pickle::parse(data, protocol.end, budget)?;
     check_byteorder(&system)?;
-    let object = pickle::parse(data, system.end)?;
-    let keys = pickle::parse(data, object.end)?;
+    let object = pickle::parse(data, system.end, budget)?;
+    let keys = pickle::parse(data, object.end, budget)?;
     let storages = storages(data, &object, &keys)?;
     let load = |key: &str, _: &mut Budget| Ok(storages.get(key).map(|bytes| Cow::Borrowed(*bytes)));
-    tensors::collect(&object, &mut Budget::for_file(data.len()), &load)
+    tensors::collect(&object, budget, &load)
 }
 
 fn check_byteorder(system: &Pickle) -> Result<(), Fault> {

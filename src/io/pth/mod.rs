@@ -43,7 +43,7 @@ pub(super) fn parse(data: &[u8]) -> Result<Checkpoint, Fault> {
         ensure(order.trim_ascii() == b"little", UnsupportedByteorder, detail)?;
     }
     let stream = archive.read(&format!("{root}data.pkl"), &mut budget)?.unwrap_or_default();
-    let pickle = pickle::parse(&stream, 0)?;
+    let pickle = pickle::parse(&stream, 0, &mut budget)?;
     let rest = stream.len() - pickle.end;
     ensure(rest == 0, BadPickle, format_args!("{rest} bytes after the end of data.pkl"))?;
     tensors::collect(&pickle, &mut budget, &|key, budget| archive.read(&format!("{root}data/{key}"), budget))
@@ -51,8 +51,8 @@ pub(super) fn parse(data: &[u8]) -> Result<Checkpoint, Fault> {
 
 /// The folder in the archive that has a `data.pkl`, with its slash.
 fn find_root<'a>(archive: &zip::Archive<'a>) -> Result<&'a str, Fault> {
-    let mut roots = archive.entries.keys().filter_map(|name| name.strip_suffix("data.pkl"));
-    let Some(root) = roots.find(|root| root.ends_with('/') && root.matches('/').count() == 1) else {
+    let roots = archive.entries.keys().filter_map(|name| name.strip_suffix("data.pkl"));
+    let Some(root) = roots.filter(|root| root.ends_with('/') && root.matches('/').count() == 1).min() else {
         return fault(BadArchive, "no data.pkl: not a file of torch.save");
     };
     let script = archive.entries.contains_key(&*format!("{root}constants.pkl"));

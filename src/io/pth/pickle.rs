@@ -98,10 +98,11 @@ impl<'a> Pickle<'a> {
 }
 
 /// Parses the pickle that starts at `data[start]`, up to its STOP opcode.
-pub fn parse(data: &[u8], start: usize) -> Result<Pickle<'_>, Fault> {
+pub fn parse<'a>(data: &'a [u8], start: usize, budget: &mut Budget) -> Result<Pickle<'a>, Fault> {
     let pickle = Pickle { nodes: Vec::new(), root: 0, end: 0 };
     let input = Cursor { data, at: start };
-    let mut machine = Machine { input, pickle, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
+    let (stack, marks, memo) = (Vec::new(), Vec::new(), HashMap::new());
+    let mut machine = Machine { input, pickle, stack, marks, memo, budget };
     loop {
         match machine.input.number(1)? as u8 {
             b'.' => return Ok(Pickle { root: machine.top()?, end: machine.input.at, ..machine.pickle }), // STOP
@@ -110,16 +111,18 @@ pub fn parse(data: &[u8], start: usize) -> Result<Pickle<'_>, Fault> {
     }
 }
 
-struct Machine<'a> {
+struct Machine<'a, 'b> {
     input: Cursor<'a>,
     pickle: Pickle<'a>,
     stack: Vec<Id>,
     /// Heights of the stack where a MARK lies.
     marks: Vec<usize>,
     memo: HashMap<u64, Id>,
+    /// What a call copies is paid for: the same list can be given to many.
+    budget: &'b mut Budget,
 }
 
-impl<'a> Machine<'a> {
+impl<'a> Machine<'a, '_> {
     /// Executes one opcode: a new value for the stack, or what [`Machine::arrange`] does.
     fn step(&mut self, opcode: u8) -> Result<(), Fault> {
         let node = match opcode {
@@ -275,7 +278,7 @@ impl<'a> Machine<'a> {
         };
         let node = match (class.kind, list.first()) {
             (Kind::Inert, _) => Node::Opaque(class.clone()),
-            (Kind::Tensor, _) => Node::Tensor(Box::new(rebuild_tensor(&self.pickle, list)?)),
+            (Kind::Tensor, _) => Node::Tensor(Box::new(rebuild_tensor(&self.pickle, list, self.budget)?)),
             (Kind::OrderedDict, None) => Node::Dict(Vec::new()),
             (Kind::OrderedDict, Some(pairs)) => self.dict_from_pairs(*pairs)?,
             (Kind::First, None) => Node::List(Vec::new()),
@@ -288,11 +291,12 @@ impl<'a> Machine<'a> {
         self.push(node)
     }
 
-    fn dict_from_pairs(&self, pairs: Id) -> Result<Node<'a>, Fault> {
+    fn dict_from_pairs(&mut self, pairs: Id) -> Result<Node<'a>, Fault> {
         let items = |id: Id| match self.pickle.node(id) {
             Node::List(items) | Node::Tuple(items) => Some(&items[..]),
             _ => None,
         };
+        self.budget.spend(8 * items(pairs).map_or(0, |pairs| pairs.len() as u64))?;
         let pairs = items(pairs).and_then(|pairs| pairs.iter().map(|pair| items(*pair)?.try_into().ok()).collect());
         pairs.map_or_else(|| self.bad("an OrderedDict of what are no pairs"), |pairs| Ok(Node::Dict(pairs)))
     }

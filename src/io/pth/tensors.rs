@@ -67,13 +67,14 @@ pub fn storage<'a>(id: Id, pickle: &Pickle<'a>) -> Result<Storage<'a>, Fault> {
 }
 
 /// The view of `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks[, metadata])`.
-pub fn rebuild_tensor<'a>(pickle: &Pickle<'a>, arguments: &[Id]) -> Result<View<'a>, Fault> {
+pub fn rebuild_tensor<'a>(pickle: &Pickle<'a>, arguments: &[Id], budget: &mut Budget) -> Result<View<'a>, Fault> {
     let [storage, offset, size, stride, _, _, ..] = arguments else { return bad("a tensor with too few arguments") };
     let (Node::Storage(storage), Node::Tuple(size), Node::Tuple(stride)) =
         (pickle.node(*storage), pickle.node(*size), pickle.node(*stride))
     else {
         return bad("a tensor of wrong arguments");
     };
+    budget.spend(8 * (size.len() + stride.len()) as u64)?;
     let numbers = |ids: &[Id]| ids.iter().map(|id| unsigned(pickle, *id)).collect::<Option<Vec<_>>>();
     let (Some(shape), Some(strides), Some(offset)) = (numbers(size), numbers(stride), unsigned(pickle, *offset)) else {
         return fault(BadView, format!("storage {}: a negative or huge offset, size or stride", storage.key));

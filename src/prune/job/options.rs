@@ -111,14 +111,15 @@ impl JobOptions {
             self.rounds = self.rounds.min(5);
             self.lr = 1e-3;
         }
-        let any = f64::INFINITY;
         let ranges = [
-            ("batch-size", self.batch_size as f64, 1.0..=any, "at least 1"),
-            ("train-images", self.train_images as f64, 1.0..=any, "at least 1"),
-            ("test-images", self.test_images as f64, 1.0..=any, "at least 1"),
-            ("epochs", self.epochs as f64, 1.0..=any, "at least 1"),
-            ("rounds", self.rounds as f64, 1.0..=any, "at least 1"),
-            ("score-batches", self.score_batches as f64, 2.0..=any, "at least 2"),
+            ("batch-size", self.batch_size as f64, 1.0..=1e6, "1 to 1000000"),
+            ("train-images", self.train_images as f64, 1.0..=1e8, "1 to 100000000"),
+            ("test-images", self.test_images as f64, 1.0..=1e8, "1 to 100000000"),
+            ("epochs", self.epochs as f64, 1.0..=1e6, "1 to 1000000"),
+            ("rounds", self.rounds as f64, 1.0..=1e6, "1 to 1000000"),
+            ("score-batches", self.score_batches as f64, 2.0..=1e6, "2 to 1000000"),
+            ("drop-path", self.drop_path, 0.0..=1.0 - f64::EPSILON, "0 to below 1"),
+            ("smoothing", self.smoothing, 0.0..=1.0 - f64::EPSILON, "0 to below 1"),
             ("target-flops", self.target_flops, f64::MIN_POSITIVE..=1.0 - f64::EPSILON, "between 0 and 1"),
             ("finetune-epochs", self.finetune_epochs, 0.0..=1000.0, "0 to 1000"),
             ("distill-alpha", self.distill_alpha, 0.0..=1.0, "0 to 1"),
@@ -129,7 +130,7 @@ impl JobOptions {
         if let Some((what, value, _, expected)) = ranges.iter().find(|(_, value, range, _)| !range.contains(value)) {
             return Err(Error::invalid(*what, *expected, value));
         }
-        let all_or_own = self.compat.is_none() || self.kinds.len() >= 3;
+        let all_or_own = self.compat.is_none() || self.search().kinds == [true; 3];
         Error::ensure(all_or_own, "kinds", "all three with --compat official", self.kinds.join(","))?;
         Ok(self)
     }
