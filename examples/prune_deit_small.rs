@@ -8,7 +8,9 @@
 use clap::Parser;
 use espalier::Result;
 use espalier::prune::job::{Job, JobOptions};
+use espalier::report::tell;
 use espalier::train::Teacher;
+use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 /// Prune a DeiT-S by SAViT, fine-tune it, and measure it against the dense model and a random plan of equal cost
@@ -35,8 +37,9 @@ fn run(options: JobOptions) -> Result<()> {
     let pruned = job.finetune(&dense, plan, &mut teacher)?;
     let random = job.finetune(&dense, random, &mut teacher)?;
 
-    println!("{}", job.report(&dense, &evaluation, &[pruned, random])?);
-    println!("report, checkpoints and plan: {}", job.folder.path().display());
+    let table = job.report(&dense, &evaluation, &[pruned, random])?;
+    // A closed pipe is no error: the report is in the folder, too.
+    let _ = writeln!(stdout(), "{table}\nreport, checkpoints and plan: {}", job.folder.path().display());
     Ok(())
 }
 
@@ -44,7 +47,7 @@ fn main() -> ExitCode {
     match run(Arguments::parse().job) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            tell(format_args!("error: {error}"));
             ExitCode::FAILURE
         }
     }

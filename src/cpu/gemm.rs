@@ -5,7 +5,6 @@ use rayon::prelude::*;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 static MACS: AtomicU64 = AtomicU64::new(0);
-
 /// Multiply-accumulates done by [`gemm()`] since the program started: the count that the cost model is tested against.
 pub fn macs_done() -> u64 {
     MACS.load(Ordering::Relaxed)

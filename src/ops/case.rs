@@ -5,11 +5,10 @@
 
 use crate::{Result, Var, noise::Philox, noise::Stream, tensor::DType, tensor::Shape, tensor::Tensor};
 
-/// An op and its cases.
+/// An op, by the stem of its file, and its cases.
+#[expect(missing_docs, reason = "the line above says it")]
 pub struct Op {
-    /// The stem of its file.
     pub name: &'static str,
-    /// Its cases.
     pub cases: fn() -> Vec<Case>,
 }
 
@@ -24,13 +23,11 @@ pub enum Gradient {
     None(&'static str),
 }
 
-/// One way to use an op.
+/// One way to use an op: its name `op/variant`, how its inputs are drawn and how its gradient is checked.
+#[expect(missing_docs, reason = "the line above says it")]
 pub struct Case {
-    /// `op/variant`.
     pub name: &'static str,
-    /// Draws the inputs.
     pub draw: fn(&mut Draw) -> Instance,
-    /// How the gradient is checked.
     pub gradient: Gradient,
 }
 

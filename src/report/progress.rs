@@ -2,7 +2,7 @@
 
 use super::table::duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::{io::IsTerminal, sync::Mutex, sync::PoisonError, time::Duration, time::Instant};
+use std::{fmt::Display, io::IsTerminal, io::Write, sync::Mutex, sync::PoisonError, time::Duration, time::Instant};
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,11 @@ impl Show {
         let shown = if std::io::stderr().is_terminal() { Show::Bar } else { Show::Lines };
         if quiet { Show::Quiet } else { shown }
     }
+}
+
+/// Writes a line to standard error; a closed pipe or a full disk there never ends a run.
+pub fn tell(line: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// How far a loop over images has come, how fast it is and when it ends; the last state stays readable.
@@ -49,7 +54,7 @@ impl Progress {
         let mut printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner);
         if self.show == Show::Lines && printed.elapsed() >= Duration::from_secs(5) {
             *printed = Instant::now();
-            eprintln!("{}", self.line());
+            tell(self.line());
         }
     }
 
@@ -68,7 +73,7 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.show == Show::Lines {
-            eprintln!("{}", self.line());
+            tell(self.line());
         }
         self.bar.abandon();
     }

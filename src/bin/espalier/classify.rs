@@ -4,7 +4,7 @@ use crate::{show::print, source};
 use espalier::data::dataset::FolderDataset;
 use espalier::data::folder::{ImageFolder, imagenet_classes, loose_files};
 use espalier::data::{augment::Transform, loader::Loader, loader::LoaderOptions};
-use espalier::{Error, Result, report::table::one_line, train::images};
+use espalier::{Error, Result, report::table::one_line, report::tell, train::images};
 use serde_json::{Value, json};
 use std::{path::Path, path::PathBuf, sync::Arc};
 
@@ -54,7 +54,7 @@ pub fn run(args: &Args) -> Result<()> {
     loop {
         let batch = batches.next().transpose();
         let broken = &batches.broken()[told..];
-        broken.iter().for_each(|(_, error)| eprintln!("skipped: {}", one_line(&error.to_string())));
+        broken.iter().for_each(|(_, error)| tell(format_args!("skipped: {}", one_line(&error.to_string()))));
         told += broken.len();
         let Some(batch) = batch? else { break };
         let logits = model.predict(&images(&batch, side)?)?.to_f64s();
@@ -62,7 +62,7 @@ pub fn run(args: &Args) -> Result<()> {
         rows.try_for_each(|(&index, logits)| report(&files[index].0, logits, args))?;
     }
     if told > 0 {
-        eprintln!("{told} of {} images are broken and were left out", files.len());
+        tell(format_args!("{told} of {} images are broken and were left out", files.len()));
     }
     Ok(())
 }

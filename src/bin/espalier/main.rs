@@ -11,7 +11,7 @@ mod source;
 mod zoo;
 
 use clap::Parser;
-use espalier::{Error, report::table::one_line};
+use espalier::{Error, report::table::one_line, report::tell};
 use std::{io::ErrorKind, process::ExitCode};
 
 /// Vision-transformer pruning on a hand-written tensor core.
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
         // The reader of a pipe has what it wanted.
         Err(Error::Io { source, .. }) if source.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", one_line(&error.to_string()));
+            tell(format_args!("error: {}", one_line(&error.to_string())));
             ExitCode::FAILURE
         }
     }

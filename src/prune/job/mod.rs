@@ -14,7 +14,7 @@ use super::savit::{Calibration, calibrate, official, search};
 use super::{apply, plan::Plan, plan::every_unit};
 use crate::data::loader::{Batch, Loader, LoaderOptions};
 use crate::models::{Architecture, LoadOptions, Model};
-use crate::report::{Progress, RunFolder, Show};
+use crate::report::{Progress, RunFolder, Show, tell};
 use crate::train::{DistillKind, Distillation, Evaluation, Teacher, TrainConfig, Trainer, evaluate, images};
 use crate::{DType, Error, Result, ops};
 use std::sync::Arc;
@@ -81,7 +81,7 @@ impl Job {
         let cached = options.cache.join(options.dense_key(&arch, self.data.train.len())?);
         if cached.exists() {
             if self.show != Show::Quiet {
-                eprintln!("dense model from {}", cached.display());
+                tell(format_args!("dense model from {}", cached.display()));
             }
             return Model::load(&cached, &LoadOptions { arch: Some(arch), ..LoadOptions::default() });
         }
@@ -93,7 +93,7 @@ impl Job {
         std::fs::create_dir_all(&options.cache).map_err(Error::io("create", &options.cache))?;
         let trainer = Trainer::new(&mut model, config, Some(&self.folder), self.show)?.resuming(checkpoint.clone())?;
         if trainer.epoch > 0 && self.show != Show::Quiet {
-            eprintln!("going on after epoch {} of {}", trainer.epoch, checkpoint.display());
+            tell(format_args!("going on after epoch {} of {}", trainer.epoch, checkpoint.display()));
         }
         tell_broken(&trainer.run(&train, None, None)?.broken);
         model.save(&cached, "dense")?;
@@ -158,7 +158,7 @@ impl Job {
         } else {
             search::plan(calibration, &self.options.search()).map(|(plan, found)| (plan, found.warnings))?
         };
-        warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+        warnings.iter().for_each(|warning| tell(format_args!("warning: {warning}")));
         let (all, kept) = (every_unit(dense.arch()).totals(), plan.kept()?.totals());
         let pruned = std::array::from_fn(|kind| all[kind] - kept[kind]);
         let random = search::random_plan(dense.arch(), pruned, true, seed)?;
@@ -193,5 +193,5 @@ impl Job {
 }
 
 fn tell_broken<'a>(broken: impl IntoIterator<Item = &'a String>) {
-    broken.into_iter().for_each(|error| eprintln!("warning: left out: {error}"));
+    broken.into_iter().for_each(|error| tell(format_args!("warning: left out: {error}")));
 }

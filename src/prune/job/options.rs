@@ -102,15 +102,8 @@ pub struct JobOptions {
 }
 
 impl JobOptions {
-    /// The options in force: `--quick` caps sizes and sets its own learning rate. Refuses what no job can do.
+    /// The options in force, `--quick` with its caps and its own learning rate. Refuses what no job can do.
     pub fn resolve(mut self) -> Result<Self> {
-        if self.quick {
-            self.train_images = self.train_images.min(12_800);
-            self.test_images = self.test_images.min(1_000);
-            self.score_batches = self.score_batches.min(3);
-            self.rounds = self.rounds.min(5);
-            self.lr = 1e-3;
-        }
         let ranges = [
             ("batch-size", self.batch_size as f64, 1.0..=1e6, "1 to 1000000"),
             ("train-images", self.train_images as f64, 1.0..=1e8, "1 to 100000000"),
@@ -132,6 +125,13 @@ impl JobOptions {
         }
         let all_or_own = self.compat.is_none() || self.search().kinds == [true; 3];
         Error::ensure(all_or_own, "kinds", "all three with --compat official", self.kinds.join(","))?;
+        if self.quick {
+            self.train_images = self.train_images.min(12_800);
+            self.test_images = self.test_images.min(1_000);
+            self.score_batches = self.score_batches.min(3);
+            self.rounds = self.rounds.min(5);
+            self.lr = 1e-3;
+        }
         Ok(self)
     }
 

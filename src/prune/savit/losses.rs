@@ -41,12 +41,11 @@ impl Default for PrunedLoss {
     }
 }
 
-/// What a model shows of its inside, a list entry per layer.
+/// What a model shows of its inside by layer: queries, keys and values `[B, N, C]`, and MLP outputs `[B, N, C']`.
 #[derive(Debug, Clone, Copy)]
+#[expect(missing_docs, reason = "the line above says it")]
 pub struct Inside<'a> {
-    /// Queries, keys and values, each `[B, N, C]`.
     pub qkv: &'a [[Var; 3]],
-    /// Outputs of the MLPs, each `[B, N, C']`.
     pub mlp: &'a [Var],
 }
 

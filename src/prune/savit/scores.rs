@@ -97,9 +97,9 @@ pub const HESSIAN_EMBED: f64 = 6.0;
 /// of `d²L / dgate dgate`, `n = [D, F, D·L·embed]`. SAViT, collaborative optimisation.
 #[derive(Debug, Clone)]
 pub struct HessianSum {
-    /// What each block sum is divided by, `n_i·n_j`.
+    /// What each block sum is divided by, `n_i·n_j`, and all contributions so far.
     pub normaliser: Hessian,
-    /// All contributions so far.
+    #[expect(missing_docs, reason = "the line above says it")]
     pub sum: Hessian,
     count: usize,
 }
