@@ -32,9 +32,8 @@ impl AdamW {
     /// One step at rate `lr` on gradients by name, each multiplied by `scale`. Parameters without a gradient, and
     /// those whose group has a rate factor of 0, stay as they are.
     pub fn step(&mut self, params: &mut Params, grads: &Params, lr: f64, scale: f64) -> Result<()> {
-        if self.m.len() != params.len() || self.v.len() != params.len() {
-            return Err(Error::shape("adamw", format!("{} moments", params.len()), self.m.len()));
-        }
+        let fits = self.m.len() == params.len() && self.v.len() == params.len();
+        Error::ensure_shape(fits, "adamw", format_args!("{} moments", params.len()), self.m.len())?;
         self.steps += 1;
         let Self { betas, eps, weight_decay: decay, steps: step, .. } = *self;
         let mut list = Vec::new();

@@ -45,9 +45,8 @@ impl Trainer<'_> {
         }
         for (key, tensor) in self.tensors() {
             let blob = checkpoint.require(&key)?;
-            if *blob.shape != **tensor.shape() {
-                return Err(Error::key(&file, key, format!("{:?}", tensor.shape()), format!("{:?}", blob.shape)));
-            }
+            let (expected, found) = (format_args!("{:?}", tensor.shape()), format_args!("{:?}", blob.shape));
+            Error::ensure_key(*blob.shape == **tensor.shape(), &file, &key, expected, found)?;
             *tensor = to_tensor(&file, &key, blob)?;
         }
         (self.epoch, self.optimizer.steps) = (header.epoch, header.steps);

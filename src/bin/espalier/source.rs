@@ -12,9 +12,7 @@ pub fn load(name: Option<&str>, weights: &Path, img_size: Option<usize>) -> Resu
     img_size.map_or(Ok(()), |img_size| Transform::eval(img_size).validate())?;
     Model::load(weights, &LoadOptions { arch, img_size, ..LoadOptions::default() }).map_err(|error| match error {
         // What does not fit says which tensor, not which file.
-        Error::Shape { op, expected, found } => {
-            Error::Key { file: weights.display().to_string(), key: op.into(), expected, found }
-        }
+        Error::Shape { op, expected, found } => Error::key(&weights.display().to_string(), op, expected, found),
         other => other,
     })
 }
@@ -39,5 +37,5 @@ pub fn describe(arch: &Architecture) -> String {
 
 /// Refuses a batch size or a count of 0.
 pub fn at_least_one(what: &str, value: usize) -> Result<()> {
-    if value == 0 { Err(Error::invalid(what, "at least 1", value)) } else { Ok(()) }
+    Error::ensure(value > 0, what, "at least 1", value)
 }
