@@ -1,0 +1,24 @@
+// The vocabulary of the kernels: what a kernel may use beside C++. No CUDA header is included, so NVRTC compiles the
+// sources alone; without a CUDA compiler the same words come from sim/sim.h and the kernels run on the processor.
+#pragma once
+
+#ifdef __CUDACC__
+// A kernel for each element type T with accumulator A: KERNEL(softmax_fwd, SoftmaxFwd) { ... p.rows ... }
+#define KERNEL_INSTANCE(name, Args, suffix, T, A) \
+  extern "C" __global__ void __launch_bounds__(256) name##_##suffix(const __grid_constant__ Args p) { name##_body<T, A>(p); }
+// Shared memory: a fixed number of elements, or what the launch asked for.
+#define SHARED(T, name, count) __shared__ __align__(16) T name[count]
+#define SHARED_DYN(T, name) \
+  extern __shared__ __align__(16) unsigned char shared_dyn_bytes[]; \
+  T* name = (T*)shared_dyn_bytes
+#else
+#include "../sim/sim.h"
+#endif
+
+#define KERNEL(name, Args) \
+  template <class T, class A> __device__ __forceinline__ void name##_body(const Args& p); \
+  KERNEL_INSTANCE(name, Args, f32, float, float) \
+  KERNEL_INSTANCE(name, Args, f64, double, double) \
+  template <class T, class A> __device__ __forceinline__ void name##_body(const Args& p)
+
+#include "../params.h"
