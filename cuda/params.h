@@ -7,13 +7,19 @@
 
 typedef unsigned long long Ptr;
 
+// What changes from one training step to the next, in device memory: kernels are given its address, so that a captured
+// step replays with new numbers. The learning rate; 1 - beta^t of both moments; what gradients are multiplied by
+// (clipping, written by the device); the norm of the gradients (so too); the number of the step, for random draws.
+typedef struct { double lr, bias1, bias2, grad_scale, grad_norm; unsigned long long step; } StepNumbers;
+
 // ---- tensor.cu
 
-// out[i] = value
-typedef struct { Ptr out; double value; long long count; } Fill;
-
+// out[r][c] = value
+typedef struct { Ptr out; double value; int rows, cols, stride, unused; } Fill;
 // out[i] += x[i]
 typedef struct { Ptr out, x; long long count; } Accumulate;
+// the same elements in order, `count` of them, under another width
+typedef struct { Ptr out, x; long long count; int x_cols, x_stride, cols, stride; } Repitch;
 
 // ---- softmax.cu
 

@@ -14,7 +14,7 @@
 //! # Ok::<(), espalier::Error>(())
 //! ```
 
-use crate::{Error, Result, tensor::DType, tensor::Shape, tensor::Tensor};
+use crate::{Error, Result, tensor::DType, tensor::Device, tensor::Shape, tensor::Tensor};
 use std::{cell::RefCell, ops::Range, rc::Rc};
 
 /// The number of a tracked value on its tape.
@@ -27,6 +27,7 @@ struct Input {
     id: Id,
     shape: Shape,
     dtype: DType,
+    device: Device,
 }
 
 struct Node {
@@ -91,8 +92,8 @@ impl Var {
 
     /// Its place on the tape without its value, for [`record`].
     pub fn handle(&self) -> Handle {
-        let place =
-            |(tape, id): &(Tape, Id)| (tape.clone(), Input { id: *id, shape: *self.shape(), dtype: self.dtype() });
+        let (shape, dtype, device) = (*self.shape(), self.dtype(), self.tensor.device());
+        let place = |(tape, id): &(Tape, Id)| (tape.clone(), Input { id: *id, shape, dtype, device });
         Handle(self.tracked.as_ref().map(place))
     }
 
@@ -173,7 +174,7 @@ impl Grads {
 
     fn add(&mut self, id: Id, grad: Tensor) -> Result<()> {
         match &mut self.0[id] {
-            Some(sum) => return crate::cpu::accumulate(sum, &grad),
+            Some(sum) => return sum.accumulate(&grad),
             empty => *empty = Some(grad),
         }
         Ok(())
@@ -209,9 +210,14 @@ impl Back<'_> {
     /// Lets `write(buffer, accumulate)` fill the gradient of input `k`, if it wants one: `buffer` must be overwritten
     /// when `accumulate` is false and added to when it is true. Saves a copy where a kernel can add by itself.
     pub fn slot(&mut self, k: usize, write: impl FnOnce(&mut Tensor, bool) -> Result<()>) -> Result<()> {
-        let Some(Input { id, shape, dtype }) = self.inputs[k] else { return Ok(()) };
-        let accumulate = self.grads.0[id].is_some();
-        write(self.grads.0[id].get_or_insert_with(|| Tensor::empty(shape, dtype)), accumulate)
+        let Some(Input { id, shape, dtype, device }) = self.inputs[k] else { return Ok(()) };
+        let place = &mut self.grads.0[id];
+        let accumulate = place.is_some();
+        let buffer = match place {
+            Some(grad) => grad,
+            None => place.insert(Tensor::empty_on(device, shape, dtype)?),
+        };
+        write(buffer, accumulate)
     }
 }
 
@@ -240,7 +246,7 @@ impl Tape {
     /// The gradients of `loss` (one element) with respect to every leaf. The tape is empty afterwards.
     pub fn backward(&self, loss: &Var) -> Result<Grads> {
         Error::ensure_shape(loss.tensor.numel() == 1, "backward", "a loss of one element", loss.shape())?;
-        self.backward_from(&[(loss, Tensor::full(*loss.shape(), loss.dtype(), 1.0))])
+        self.backward_from(&[(loss, loss.tensor.new_full(*loss.shape(), 1.0)?)])
     }
 
     /// The gradients of `sum of <seed, var>`: several outputs, each with its own cotangent.

@@ -1,6 +1,8 @@
-//! Memory aligned to 64 bytes, recycled through a pool. A training step asks for the same sizes again and again; taking
-//! them from the pool saves the page faults of fresh memory, which cost more than the kernels that fill it.
+//! A tensor's memory: on a GPU, or main memory aligned to 64 bytes and recycled through a pool. A training step asks for
+//! the same sizes again and again; taking them from the pool saves the page faults of fresh memory, which cost more than
+//! the kernels that fill it.
 
+use crate::gpu::Buffer;
 use bytemuck::{Pod, Zeroable};
 use std::{collections::HashMap, sync::LazyLock, sync::Mutex, sync::PoisonError};
 
@@ -20,10 +22,16 @@ struct Pool {
 
 static POOL: LazyLock<Mutex<Pool>> = LazyLock::new(Mutex::default);
 
-/// A block of memory that goes back to the pool when dropped.
-pub struct Storage(Vec<Line>);
+/// Memory of one tensor or several.
+pub enum Storage {
+    Host(Host),
+    Device(Buffer),
+}
 
-impl Storage {
+/// A block of main memory that goes back to the pool when dropped.
+pub struct Host(Vec<Line>);
+
+impl Host {
     /// At least `bytes` bytes with unspecified (but initialised) contents.
     pub fn take(bytes: usize) -> Self {
         let lines = size_class(bytes.div_ceil(64));
@@ -47,7 +55,7 @@ impl Storage {
     }
 }
 
-impl Drop for Storage {
+impl Drop for Host {
     fn drop(&mut self) {
         let lines = std::mem::take(&mut self.0);
         let bytes = lines.len() * 64;
