@@ -1,5 +1,6 @@
 // Arguments of every kernel: one struct each, passed by value. The kernel of `SoftmaxFwd` is `softmax_fwd`, once for each
-// element type (`softmax_fwd_f32`). `src/gpu/params.rs` is made from this file; a test makes it again and compares.
+// element type (`softmax_fwd_f32`). `src/gpu/params.rs` is made from this file; a test makes it again and compares. After
+// a change: ESPALIER_WRITE_PARAMS=1 cargo test --test params   (LIBCLANG_PATH: the folder of libclang.so)
 //
 // Addresses come first, then 8-byte numbers, then an even number of 4-byte ones: no padding bytes anywhere. A matrix has
 // `rows` of `cols` elements, `stride` elements from row to row (the stored width); an address of 0 is an absent input.
