@@ -14,11 +14,12 @@ const TOP: &str = "\
 use super::args::kernel_args;
 ";
 /// C's numbers by the names that Rust has for them: the same types wherever CUDA runs.
-const WORDS: [(&str, &str); 4] = [
-    ("::std::os::raw::c_ulonglong", "u64"),
-    ("::std::os::raw::c_longlong", "i64"),
-    ("::std::os::raw::c_int", "i32"),
-    (" :: ", "::"),
+const WORDS: [(&str, &str); 5] = [
+    (":: std :: os :: raw :: c_ulonglong", "u64"),
+    (":: std :: os :: raw :: c_longlong", "i64"),
+    (":: std :: os :: raw :: c_int", "i32"),
+    ("bytemuck :: ", "bytemuck::"),
+    ("cust_core :: ", "cust_core::"),
 ];
 
 #[derive(Debug)]

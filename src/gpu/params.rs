@@ -4,14 +4,14 @@
 
 use super::args::kernel_args;
 
-pub type Ptr = ::std::os::raw::c_ulonglong;
+pub type Ptr = u64;
 #[doc = " out[i] = value"]
 #[repr(C)]
-#[derive(Debug, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable, cust_core :: DeviceCopy)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
 pub struct Fill {
     pub out: Ptr,
     pub value: f64,
-    pub count: ::std::os::raw::c_longlong,
+    pub count: i64,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -23,11 +23,11 @@ const _: () = {
 };
 #[doc = " out[i] += x[i]"]
 #[repr(C)]
-#[derive(Debug, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable, cust_core :: DeviceCopy)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
 pub struct Accumulate {
     pub out: Ptr,
     pub x: Ptr,
-    pub count: ::std::os::raw::c_longlong,
+    pub count: i64,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -39,15 +39,15 @@ const _: () = {
 };
 #[doc = " y = softmax(x) over the keys whose mask is not 0; mask_stride 0: one mask for all rows"]
 #[repr(C)]
-#[derive(Debug, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable, cust_core :: DeviceCopy)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
 pub struct SoftmaxFwd {
     pub y: Ptr,
     pub x: Ptr,
     pub mask: Ptr,
-    pub rows: ::std::os::raw::c_int,
-    pub cols: ::std::os::raw::c_int,
-    pub stride: ::std::os::raw::c_int,
-    pub mask_stride: ::std::os::raw::c_int,
+    pub rows: i32,
+    pub cols: i32,
+    pub stride: i32,
+    pub mask_stride: i32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -63,15 +63,15 @@ const _: () = {
 };
 #[doc = " dx = p (dp - <dp, p>)"]
 #[repr(C)]
-#[derive(Debug, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable, cust_core :: DeviceCopy)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
 pub struct SoftmaxBwd {
     pub dx: Ptr,
     pub dp: Ptr,
     pub p: Ptr,
-    pub rows: ::std::os::raw::c_int,
-    pub cols: ::std::os::raw::c_int,
-    pub stride: ::std::os::raw::c_int,
-    pub unused: ::std::os::raw::c_int,
+    pub rows: i32,
+    pub cols: i32,
+    pub stride: i32,
+    pub unused: i32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
