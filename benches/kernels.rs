@@ -26,7 +26,7 @@ impl Subject {
     fn new(case: &Case) -> Result<Self> {
         let mut instance = (case.draw)(&mut Draw::bench(1));
         let convert = |(tensor, wanted): (Tensor, bool)| match tensor.dtype() {
-            DType::F64 => (tensor.to_dtype(DType::F32), wanted),
+            DType::F64 => (tensor.to_dtype(DType::F32).unwrap(), wanted),
             _ => (tensor, wanted),
         };
         let inputs = std::mem::take(&mut instance.inputs).into_iter().map(convert).collect();

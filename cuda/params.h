@@ -1,5 +1,6 @@
 // Arguments of every kernel: one struct each, passed by value. The kernel of `SoftmaxFwd` is `softmax_fwd`, once for each
-// element type (`softmax_fwd_f32`). `src/gpu/params.rs` is made from this file; a test makes it again and compares.
+// element type (`softmax_fwd_f32`). `src/gpu/params.rs` is made from this file; a test makes it again and compares. After
+// a change: ESPALIER_WRITE_PARAMS=1 cargo test --test params   (LIBCLANG_PATH: the folder of libclang.so)
 //
 // Addresses come first, then 8-byte numbers, then an even number of 4-byte ones: no padding bytes anywhere. A matrix has
 // `rows` of `cols` elements, `stride` elements from row to row (the stored width); an address of 0 is an absent input.
@@ -21,9 +22,27 @@ typedef struct { Ptr out, x; long long count; } Accumulate;
 // the same elements in order, `count` of them, under another width
 typedef struct { Ptr out, x; long long count; int x_cols, x_stride, cols, stride; } Repitch;
 
+// partials[k][c] = sum of x[r][c] over the k-th COLUMN_ROWS rows
+typedef struct { Ptr partials, x; int rows, cols, stride, unused; } SumColumns;
+// out[c] (+)= sum over k < count of partials[k][c]
+typedef struct { Ptr out, partials; int count, cols, accumulate, unused; } AddPartials;
+// out[0] = scale · sum of x
+typedef struct { Ptr out, x; double scale; int count, unused; } Total;
+
+// ---- add.cu
+
+// y[i] += s[i / sample] · x[i]; s absent: 1
+typedef struct { Ptr y, x, s; long long count, sample; } AddScaled;
+// y[i] = s[i / sample] · c · x[i]; s absent: 1
+typedef struct { Ptr y, x, s; double c; long long count, sample; } Scale;
+
 // ---- softmax.cu
 
 // y = softmax(x) over the keys whose mask is not 0; mask_stride 0: one mask for all rows
 typedef struct { Ptr y, x, mask; int rows, cols, stride, mask_stride; } SoftmaxFwd;
-// dx = p (dp - <dp, p>)
-typedef struct { Ptr dx, dp, p; int rows, cols, stride, unused; } SoftmaxBwd;
+// dx = p (dy - <dy, p>)
+typedef struct { Ptr dx, dy, p; int rows, cols, stride, unused; } SoftmaxBwd;
+// y = log softmax(x)
+typedef struct { Ptr y, x; int rows, cols, stride, unused; } LogSoftmaxFwd;
+// dx = dy - e^y sum dy
+typedef struct { Ptr dx, dy, y; int rows, cols, stride, unused; } LogSoftmaxBwd;

@@ -1,5 +1,6 @@
 // What the tensor itself needs: one thread an element, neighbours in memory to neighbouring threads.
-#include "common/device.cuh"
+#include "common/columns.cuh"
+#include "common/reduce.cuh"
 
 KERNEL(fill, Fill) {
   const long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
@@ -16,4 +17,27 @@ KERNEL(repitch, Repitch) {
   if (i >= p.count) return;
   const long long from = i / p.x_cols * p.x_stride + i % p.x_cols, to = i / p.cols * p.stride + i % p.cols;
   ((T*)p.out)[to] = ((const T*)p.x)[from];
+}
+
+KERNEL(sum_columns, SumColumns) {
+  const T* x = (const T*)p.x;
+  column_partials<T, A>(p.partials, p.rows, p.cols, [=](int r, int c) { return A(x[(size_t)r * p.stride + c]); });
+}
+
+KERNEL(add_partials, AddPartials) {
+  const int c = blockIdx.x * blockDim.x + threadIdx.x;
+  if (c >= p.cols) return;
+  const T* partials = (const T*)p.partials;
+  A sum = p.accumulate ? A(((const T*)p.out)[c]) : A(0);
+  for (int k = 0; k < p.count; k++) sum += A(partials[(size_t)k * p.cols + c]);
+  ((T*)p.out)[c] = T(sum);
+}
+
+// One block; thread t adds every 256th element from t on, then the threads' sums meet in a tree.
+KERNEL(total, Total) {
+  const T* x = (const T*)p.x;
+  A sum = 0;
+  for (int i = threadIdx.x; i < p.count; i += blockDim.x) sum += A(x[i]);
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) *(T*)p.out = T(sum * A(p.scale));
 }

@@ -157,7 +157,7 @@ fn another_image_size_resizes_the_position_embedding() -> Result<()> {
         let resized = interpolate::pos_embed(model.params().get("pos_embed")?, extra, 6)?;
         let loaded = Model::load(&path, &options)?;
         assert_eq!(loaded.arch(), &larger);
-        assert_eq!(loaded.params().get("pos_embed")?.to_f64s(), resized.to_f64s());
+        assert_eq!(loaded.params().get("pos_embed")?.to_f64s().unwrap(), resized.to_f64s().unwrap());
         assert!(logits(&loaded)?.iter().all(|value| value.is_finite()));
         let odd = Architecture { img_size: 18, ..larger };
         let odd = LoadOptions { arch: Some(odd), ..LoadOptions::default() };
@@ -178,7 +178,7 @@ fn another_class_count_needs_a_new_head() -> Result<()> {
     let fresh = Model::init(distilled().with_classes(10), 9)?;
     for (name, tensor) in loaded.params().iter() {
         let source = if name.starts_with("head") { &fresh } else { &model };
-        assert_eq!(tensor.to_f64s(), source.params().get(name)?.to_f64s(), "{name}");
+        assert_eq!(tensor.to_f64s().unwrap(), source.params().get(name)?.to_f64s().unwrap(), "{name}");
     }
     // With the same classes the heads of the file stay.
     let same = Model::load(&path, &LoadOptions { new_head: true, seed: 9, ..LoadOptions::default() })?;
@@ -198,9 +198,9 @@ fn a_distilled_file_fills_a_plain_model_only_on_request() -> Result<()> {
     for options in [LoadOptions { drop_distillation: true, ..plain }, inferred] {
         let loaded = Model::load(&path, &options)?;
         assert_eq!(loaded.arch(), &dense());
-        let (pos, all) = (loaded.params().get("pos_embed")?.to_f64s(), model.params().get("pos_embed")?.to_f64s());
+        let (pos, all) = (loaded.params().get("pos_embed")?.to_f64s().unwrap(), model.params().get("pos_embed")?.to_f64s().unwrap());
         assert_eq!((&pos[..12], &pos[12..]), (&all[..12], &all[24..]));
-        assert_eq!(loaded.params().get("head.weight")?.to_f64s(), model.params().get("head.weight")?.to_f64s());
+        assert_eq!(loaded.params().get("head.weight")?.to_f64s().unwrap(), model.params().get("head.weight")?.to_f64s().unwrap());
     }
     let missing = LoadOptions { arch: Some(distilled()), ..LoadOptions::default() };
     Model::init(dense(), 5)?.save(&path, "dense")?;

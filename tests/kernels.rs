@@ -67,7 +67,7 @@ fn the_number_of_threads_changes_no_bit() {
                 let instance = (case.draw)(&mut Draw::random(vec![3, 67, 45, 33, 21], 5));
                 let (outputs, grads) = run(&instance, false, DType::F32).expect("run");
                 let all = outputs.into_iter().chain(grads.into_iter().flatten());
-                all.map(|t| t.bytes().to_vec()).collect::<Vec<_>>()
+                all.map(|t| t.bytes().unwrap().to_vec()).collect::<Vec<_>>()
             })
         };
         let one = on(1);

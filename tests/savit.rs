@@ -74,7 +74,7 @@ fn forward(model: &Model, gated: &Gated, images: &Tensor) -> Tensor {
 /// The largest difference over the largest value.
 fn gap(a: &Tensor, b: &Tensor) -> f64 {
     assert_eq!(a.shape(), b.shape());
-    let (a, b) = (a.to_f64s(), b.to_f64s());
+    let (a, b) = (a.to_f64s().unwrap(), b.to_f64s().unwrap());
     let largest = b.iter().fold(0.0f64, |most, v| most.max(v.abs()));
     a.iter().zip(&b).fold(0.0f64, |most, (a, b)| most.max((a - b).abs())) / largest
 }
@@ -87,11 +87,11 @@ fn masked_and_compact_models_agree() {
         let plain = model.predict(&images).unwrap();
         for (kinds, bare) in [([true, true, false], false), ([true, true, false], true), ([true, true, true], true)] {
             let gates = gates(&model, kinds, bare);
-            let gated = |gates| Gated::new(model.arch(), gates, DType::F32, None).unwrap();
+            let gated = |gates| Gated::new(model.arch(), gates, model.params().place(), None).unwrap();
             let plan = Plan::keeping("savit", model.arch(), kept(&gated::to_masks(&gates).unwrap())).unwrap();
             let small = apply(&model, &plan).unwrap();
             let compact = small.predict(&images).unwrap();
-            let living = forward(&model, &gated(&gates).over_living_channels(), &images);
+            let living = forward(&model, &gated(&gates).over_living_channels().unwrap(), &images);
             assert!(gap(&living, &compact) <= 1e-5, "{kinds:?} {bare}: {}", gap(&living, &compact));
             let official = gap(&forward(&model, &gated(&gates), &images), &compact);
             assert!(if kinds[2] { official > 1e-2 } else { official <= 1e-5 }, "{kinds:?} {bare}: {official}");
@@ -139,7 +139,7 @@ fn gates_travel_by_name_and_must_be_binary() {
         assert!(message.contains("hidden[1][3]"), "{message}");
     }
     gates.heads.pop();
-    assert!(Gated::new(model.arch(), &gates, DType::F32, None).is_err());
+    assert!(Gated::new(model.arch(), &gates, model.params().place(), None).is_err());
 }
 
 fn options() -> calibrate::Options {
@@ -207,8 +207,8 @@ fn bad_scoring_passes_are_refused() {
 fn curvature_is_symmetric_and_the_same_in_both_precisions() {
     let model = model();
     let (gates, batch) = (gated::open(model.arch()), batch(&model, 1, 2));
-    let exact = Curvature::new(&model, DType::F64).all_block_sums(&gates, &batch).unwrap();
-    let coarse = Curvature::new(&model, DType::F32).all_block_sums(&gates, &batch).unwrap();
+    let exact = Curvature::new(&model, DType::F64).unwrap().all_block_sums(&gates, &batch).unwrap();
+    let coarse = Curvature::new(&model, DType::F32).unwrap().all_block_sums(&gates, &batch).unwrap();
     let largest = exact.iter().flatten().fold(0.0f64, |most, v| most.max(v.abs()));
     assert_eq!(exact.len(), 7);
     for (i, j) in (0..7).flat_map(|i| (0..7).map(move |j| (i, j))) {
@@ -222,8 +222,8 @@ fn curvature_is_symmetric_and_the_same_in_both_precisions() {
 fn gate_gradients_equal_differences_of_losses() {
     let mut model = model();
     let (gates, batch) = (gates(&model, [true, true, false], false), batch(&model, 1, 3));
-    model.params_mut().iter_mut().for_each(|(_, tensor)| *tensor = tensor.to_dtype(DType::F64));
-    let batch = (batch.0.to_dtype(DType::F64), batch.1.to_dtype(DType::F64));
+    model.params_mut().iter_mut().for_each(|(_, tensor)| *tensor = tensor.to_dtype(DType::F64).unwrap());
+    let batch = (batch.0.to_dtype(DType::F64).unwrap(), batch.1.to_dtype(DType::F64).unwrap());
     let scored = score(&model, &gates, &batch, Method::Taylor, 0).unwrap();
     for kind in Kind::ALL {
         for block in 0..gates.of(kind).len() {

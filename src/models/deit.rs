@@ -80,9 +80,8 @@ pub fn block(arch: &Architecture, pass: &Pass, i: usize, stream: &mut Stream, to
     let rate = if depth > 1 { pass.mode.drop_path * i as f64 / (depth - 1) as f64 } else { 0.0 };
     for (branch, norm) in [("attn", "norm1"), ("mlp", "norm2")] {
         let x = stream.norm(pass, &format!("blocks.{i}.{norm}"), arch.ln_eps)?;
-        let (samples, dtype) = (x.tensor().dim(0), x.dtype());
         let out = if branch == "attn" { attention(arch, pass, i, &x)? } else { mlp(pass, i, &x)? };
-        let factors = pass.drop_path(&format!("blocks.{i}.{branch}.drop_path"), rate, samples, dtype)?;
+        let factors = pass.drop_path(&format!("blocks.{i}.{branch}.drop_path"), rate, out.tensor())?;
         stream.push(pass, out, factors)?;
     }
     Ok(())

@@ -124,7 +124,7 @@ pub fn to_blob(tensor: &Tensor) -> Result<Blob> {
         DType::BF16 => BlobType::BF16,
         other => return Err(Error::shape("to_blob", "a float tensor", other)),
     };
-    Blob::new(dtype, tensor.shape().to_vec(), tensor.bytes().to_vec())
+    Blob::new(dtype, tensor.shape().to_vec(), tensor.bytes()?.into_owned())
 }
 
 /// An `f32` tensor from a file; an error naming file and key for integers and values that are not finite.

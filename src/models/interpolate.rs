@@ -14,10 +14,10 @@ pub fn pos_embed(table: &Tensor, extra: usize, new: usize) -> Result<Tensor> {
     let (width, ranked) = (table.dim(2), table.shape().len() == 3 && table.dim(0) == 1);
     let old = table.dim(1).checked_sub(extra).and_then(side_of).filter(|_| ranked);
     let old = old.ok_or_else(|| Error::shape("pos_embed", format!("[1, {extra} + a square, width]"), table.shape()))?;
-    let values = table.to_f64s();
+    let values = table.to_f64s()?;
     let (first, grid) = values.split_at(extra * width);
     let resized = [first, &resize(grid, old, new, width)?].concat();
-    Ok(Tensor::from_slice([1, extra + new * new, width], &resized)?.to_dtype(table.dtype()))
+    Tensor::from_slice([1, extra + new * new, width], &resized)?.to_dtype(table.dtype())
 }
 
 /// A relative-position-bias table `[side², heads]`, seen as an image of `heads` channels, for `new_side²` rows; a

@@ -3,7 +3,7 @@
 use super::{Architecture, deit};
 use crate::nn::{Params, Pass};
 use crate::report::{Rival, Timing, interleaved};
-use crate::{DType, Error, Result, Tensor, Var, ops};
+use crate::{DType, Device, Error, Result, Tensor, Var, ops};
 
 /// An architecture with parameters that fit it.
 #[derive(Clone, Debug)]
@@ -66,15 +66,26 @@ impl Model {
         &mut self.params
     }
 
+    /// The same model with its parameters on `device`.
+    pub fn to_device(&self, device: Device) -> Result<Self> {
+        let moved = |(name, tensor): (&str, &Tensor)| Ok((name.to_string(), tensor.to_device(device)?));
+        Ok(Self { arch: self.arch.clone(), params: self.params.iter().map(moved).collect::<Result<_>>()? })
+    }
+
+    /// Where the parameters are.
+    pub fn device(&self) -> Device {
+        self.params.place().1
+    }
+
     /// The logits of each head for images `[B, 3, H, W]`.
     pub fn forward(&self, pass: &Pass, images: &Var) -> Result<Vec<Var>> {
         deit::forward(&self.arch, pass, images)
     }
 
-    /// Evaluation: logits `[B, classes]`, the mean of the heads, without gradients.
+    /// Evaluation: logits `[B, classes]` in main memory, the mean of the heads, without gradients. Images may lie anywhere.
     pub fn predict(&self, images: &Tensor) -> Result<Tensor> {
-        let logits = self.forward(&Pass::eval(&self.params), &Var::constant(images.clone()))?;
-        Ok(mean_of_heads(logits)?.into_tensor())
+        let logits = self.forward(&Pass::eval(&self.params), &Var::constant(images.to_device(self.device())?))?;
+        mean_of_heads(logits)?.into_tensor().to_device(Device::Cpu)
     }
 }
 

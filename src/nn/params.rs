@@ -1,6 +1,6 @@
 //! Parameters by name, in the model's order.
 
-use crate::{Error, Result, tensor::Tensor};
+use crate::{Error, Result, tensor::DType, tensor::Device, tensor::Tensor};
 use indexmap::IndexMap;
 
 /// Named tensors in a fixed order.
@@ -41,6 +41,11 @@ impl Params {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Element type and device of the tensors, which all share them.
+    pub fn place(&self) -> (DType, Device) {
+        self.0.first().map_or((DType::F32, Device::Cpu), |(_, tensor)| (tensor.dtype(), tensor.device()))
     }
 
     /// Number of elements of all tensors.

@@ -1,7 +1,7 @@
 //! One forward pass: the parameters as variables, the mode, and the layers that read parameters by name.
 
 use super::{Hooks, NoHooks, Params};
-use crate::{Result, Tape, Var, noise::Noise, noise::Philox, ops, tensor::DType, tensor::Tensor};
+use crate::{Result, Tape, Var, noise::Noise, noise::Philox, ops, tensor::Tensor};
 use std::collections::HashMap;
 
 /// What differs between training and evaluation.
@@ -71,7 +71,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Drop-path factors `keep / (1 - rate)` per sample, `keep = floor((1 - rate) + u)`; `None` when the rate is 0.
-    pub fn drop_path(&self, site: &str, rate: f64, samples: usize, dtype: DType) -> Result<Option<Tensor>> {
+    pub fn drop_path(&self, site: &str, rate: f64, like: &Tensor) -> Result<Option<Tensor>> {
         if rate == 0.0 {
             return Ok(None);
         }
@@ -81,7 +81,8 @@ impl<'a> Pass<'a> {
             self.mode.noise.uniform(site, sample as u64, &mut u)?;
             Ok(f64::from((keep_prob as f32 + u[0]).floor()) / keep_prob)
         };
-        let factors: Vec<f64> = (0..samples).map(factor).collect::<Result<_>>()?;
-        Ok(Some(Tensor::from_slice([samples], &factors)?.to_dtype(dtype)))
+        let factors: Vec<f64> = (0..like.dim(0)).map(factor).collect::<Result<_>>()?;
+        let factors = Tensor::from_slice([like.dim(0)], &factors)?.to_dtype(like.dtype())?;
+        factors.to_device(like.device()).map(Some)
     }
 }

@@ -20,9 +20,14 @@ pub fn add_scaled(x: Var, b: &Var, s: Option<&Tensor>) -> Result<Var> {
         return Err(Error::shape(OP, format!("{samples} factors of {:?}", x.dtype()), s.shape()));
     }
     let (handle, mut y) = x.split();
-    match s {
-        Some(s) => float_dispatch!(OP, y.dtype(), T => add_by_sample::<T>(&mut y, b.tensor(), s))?,
-        None => cpu::accumulate(&mut y, b.tensor())?,
+    match (y.gpu(), s) {
+        (Some(gpu), s) => {
+            let (count, sample) = sizes(&y);
+            let args = params::AddScaled { y: y.address_mut()?, x: b.tensor().address()?, s: address_of(s)?, count, sample };
+            gpu.launch(y.dtype(), Grid::elements(y.stored_numel()), &args)?;
+        }
+        (None, Some(s)) => float_dispatch!(OP, y.dtype(), T => add_by_sample::<T>(&mut y, b.tensor(), s))?,
+        (None, None) => cpu::accumulate(&mut y, b.tensor())?,
     }
     let s = s.cloned();
     Ok(record_one(OP, &[handle, b.handle()], y, move |back, dy| {
@@ -39,6 +44,9 @@ pub fn scale(x: &Var, c: f64) -> Result<Var> {
 
 /// `c x`, without recording.
 pub(super) fn times(x: &Tensor, c: f64) -> Result<Tensor> {
+    if let Some(gpu) = x.gpu() {
+        return multiple(gpu, x, c, None);
+    }
     let mut y = Tensor::empty(*x.shape(), x.dtype());
     float_dispatch!("scale", x.dtype(), T => {
         let c = T::of(c);
@@ -47,9 +55,25 @@ pub(super) fn times(x: &Tensor, c: f64) -> Result<Tensor> {
     Ok(y)
 }
 
+/// `s · c x` on a GPU.
+fn multiple(gpu: &Gpu, x: &Tensor, c: f64, s: Option<&Tensor>) -> Result<Tensor> {
+    let (mut y, (count, sample)) = (x.new_empty(x.shape())?, sizes(x));
+    let args = params::Scale { y: y.address_mut()?, x: x.address()?, s: address_of(s)?, c, count, sample };
+    gpu.launch(x.dtype(), Grid::elements(x.stored_numel()), &args).map(|()| y)
+}
+
+/// Elements in memory, in all and of one sample (at least 1).
+fn sizes(x: &Tensor) -> (i64, i64) {
+    let count = x.stored_numel();
+    (count as i64, (count / x.dim(0).max(1)).max(1) as i64)
+}
+
 /// `s · dy`, one factor per sample, without recording.
 pub(super) fn scale_by_sample(dy: &Tensor, s: Option<&Tensor>) -> Result<Tensor> {
     let Some(s) = s else { return Ok(dy.clone()) };
+    if let Some(gpu) = dy.gpu() {
+        return multiple(gpu, dy, 1.0, Some(s));
+    }
     float_dispatch!(OP, dy.dtype(), T => {
         let ((rows, len), s) = (samples::<T>(dy)?, s.slice::<T>()?);
         cpu::new_rows::<T>(dy.shape(), len, |i, out| {

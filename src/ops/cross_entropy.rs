@@ -49,9 +49,9 @@ pub fn one_hot(labels: &[usize], classes: usize, smoothing: f64, dtype: DType) -
 }
 
 /// The index of the largest value of each row, the first of equals.
-pub fn argmax(z: &Tensor) -> Vec<usize> {
+pub fn argmax(z: &Tensor) -> Result<Vec<usize>> {
     let cols = z.shape().rows_cols().1;
-    z.to_f64s().chunks(cols.max(1)).map(argmax_row).collect()
+    Ok(z.to_f64s()?.chunks(cols.max(1)).map(argmax_row).collect())
 }
 
 /// The index of the largest value, the first of equals; 0 for an empty row.

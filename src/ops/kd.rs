@@ -44,7 +44,7 @@ pub fn kd(student: &Var, teacher: &Tensor, tau: f64, reduction: Reduction) -> Re
             }
         })
     })?;
-    let loss = Tensor::full([], student.dtype(), scale * sums.to_f64s().iter().sum::<f64>());
+    let loss = Tensor::full([], student.dtype(), scale * sums.to_f64s()?.iter().sum::<f64>());
     Ok(record_one(OP, &[student.handle()], loss, move |back, dy| back.add(0, times(&gap, dy.item()? * scale / tau)?)))
 }
 

@@ -4,6 +4,7 @@
 //! directly, added to what is there when the weight is used more than once.
 
 use super::prelude::*;
+use crate::gpu::{Epilogue, Matrix};
 
 const OP: &str = "linear";
 
@@ -14,31 +15,53 @@ pub fn linear(x: &Var, w: &Var, b: Option<&Var>) -> Result<Var> {
     Error::ensure_shape(fits, OP, format_args!("weight [out, {inner}] {:?}", x.dtype()), (w.shape(), w.dtype()))?;
     let out = w.shape()[0];
     expect(OP, "bias", b, &[out], x.dtype())?;
-    let mut y = Tensor::empty(x.shape().with_last(out), x.dtype());
-    float_dispatch!(OP, x.dtype(), T => {
-        if let Some(b) = b {
-            let b = b.tensor().slice::<T>()?;
-            cpu::each_row::<T>(&mut y, out, |_, y| y.copy_from_slice(b))?;
-        }
-        product::<T>(Mat::of(x.tensor())?, Mat::of(w.tensor())?.t(), &mut y, b.is_some())
-    })?;
+    let y = forward(x.tensor(), w.tensor(), b.map(Var::tensor))?;
     let (xt, wt) = (x.tensor().clone(), w.tensor().clone());
     Ok(record_one(OP, &[x.handle(), w.handle(), Handle::of(b)], y, move |back, dy| {
-        float_dispatch!(OP, dy.dtype(), T => {
-            let g = Mat::<T>::of(&dy)?;
-            back.slot(0, |dx, accumulate| product(g, Mat::of(&wt)?, dx, accumulate))?;
-            back.slot(1, |dw, accumulate| product(g.t(), Mat::of(&xt)?, dw, accumulate))
-        })?;
-        back.slot(2, |db, accumulate| cpu::sum_rows(&dy, db, accumulate))
+        back.slot(0, |dx, accumulate| product([&dy, &wt], false, dx, accumulate))?;
+        back.slot(1, |dw, accumulate| product([&dy, &xt], true, dw, accumulate))?;
+        back.slot(2, |db, accumulate| sum_rows(&dy, db, accumulate))
     }))
 }
 
-/// `out (+)= a b`.
-fn product<T: Float>(a: Mat<T>, b: Mat<T>, out: &mut Tensor, accumulate: bool) -> Result<()> {
-    let beta = if accumulate { T::one() } else { T::zero() };
-    let cols = out.shape().rows_cols().1;
-    gemm(T::one(), a, b, beta, out.slice_mut()?, cols);
-    Ok(())
+/// `x Wᵀ + b`; on a GPU the bias is the product's epilogue.
+fn forward(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
+    let out = w.dim(0);
+    let mut y = x.new_empty(x.shape().with_last(out))?;
+    let Some(gpu) = x.gpu() else {
+        float_dispatch!(OP, x.dtype(), T => {
+            if let Some(b) = b {
+                let b = b.slice::<T>()?;
+                cpu::each_row::<T>(&mut y, out, |_, y| y.copy_from_slice(b))?;
+            }
+            let beta = if b.is_some() { 1.0 } else { 0.0 };
+            gemm(1.0, Mat::of(x)?, Mat::<T>::of(w)?.t(), beta, y.slice_mut()?, out);
+            Ok(())
+        })?;
+        return Ok(y);
+    };
+    let epilogue = b.filter(|_| w.numel() > 0).map_or(Ok(Epilogue::None), |b| b.address().map(Epilogue::Bias))?;
+    let (x, w) = (Matrix::of(x)?, Matrix::of(w)?.t());
+    gpu.gemm(y.dtype(), 1, 1.0, x, w, 0.0, Matrix::out(&mut y)?, epilogue)?;
+    match b.filter(|_| epilogue == Epilogue::None) {
+        Some(b) => Ok(super::add_bias(&Var::constant(y), &Var::constant(b.clone()))?.into_tensor()),
+        None => Ok(y),
+    }
+}
+
+/// `out (+)= a b`, or `aᵀ b`.
+fn product([a, b]: [&Tensor; 2], transpose_a: bool, out: &mut Tensor, accumulate: bool) -> Result<()> {
+    let beta = f64::from(u8::from(accumulate));
+    if let Some(gpu) = a.gpu() {
+        let left = if transpose_a { Matrix::of(a)?.t() } else { Matrix::of(a)? };
+        return gpu.gemm(a.dtype(), 1, 1.0, left, Matrix::of(b)?, beta, Matrix::out(out)?, Epilogue::None);
+    }
+    float_dispatch!(OP, a.dtype(), T => {
+        let left = if transpose_a { Mat::<T>::of(a)?.t() } else { Mat::of(a)? };
+        let cols = out.shape().rows_cols().1;
+        gemm(1.0, left, Mat::of(b)?, T::of(beta), out.slice_mut()?, cols);
+        Ok(())
+    })
 }
 
 /// Test and benchmark cases.

@@ -22,14 +22,15 @@ pub mod score;
 pub mod select;
 pub mod softmax;
 
-use crate::{DType, Error, Result, Var};
+use crate::{DType, Error, Result, Tensor, Var, cpu};
 use case::Op;
 
 /// What every op's file uses.
 mod prelude {
     pub(super) use super::case::{Case, Draw, Instance};
-    pub(super) use super::expect;
+    pub(super) use super::{address_of, expect, sum_rows};
     pub(super) use crate::cpu::{self, Mat, gemm, reduce};
+    pub(super) use crate::gpu::{self, Gpu, Grid, params};
     pub(super) use crate::tape::{Handle, record, record_one};
     pub(super) use crate::tensor::{DType, Element, Float, Tensor, float_dispatch};
     pub(super) use crate::{Error, Result, Var};
@@ -77,4 +78,17 @@ fn expect<'a>(
         }
         _ => Ok(()),
     }
+}
+
+/// `out[c] (+)= sum over rows of x[., c]`, `x` seen as rows as long as `out`.
+fn sum_rows(x: &Tensor, out: &mut Tensor, accumulate: bool) -> Result<()> {
+    match x.gpu() {
+        Some(gpu) => gpu.sum_rows(x, out, accumulate),
+        None => cpu::sum_rows(x, out, accumulate),
+    }
+}
+
+/// An optional input's device address; 0 for none.
+fn address_of(tensor: Option<&Tensor>) -> Result<u64> {
+    tensor.map_or(Ok(0), Tensor::address)
 }

@@ -18,52 +18,95 @@ pub fn masked_softmax(x: &Var, mask: Option<&Tensor>) -> Result<Var> {
     if let Some(m) = mask.filter(|m| m.dtype() != x.dtype() || (m.numel() != cols && m.numel() != rows * cols)) {
         return Err(Error::shape(OP, format!("a mask of [{cols}] or [{rows}, {cols}] {:?}", x.dtype()), m.shape()));
     }
-    let y = float_dispatch!(OP, x.dtype(), T => {
-        let (xs, mask) = (Mat::<T>::of(x.tensor())?, mask.map(Tensor::slice::<T>).transpose()?);
-        cpu::new_rows::<T>(x.shape(), cols, |r, y| {
-            y.copy_from_slice(xs.row(r));
-            softmax_row(y, mask.map(|m| if m.len() == cols { m } else { &m[r * cols..][..cols] }));
-        })
-    })?;
+    let y = softmax_rows(x.tensor(), mask)?;
     let p = y.clone();
-    Ok(record_one(OP, &[x.handle()], y, move |back, mut dy| {
+    Ok(record_one(OP, &[x.handle()], y, move |back, dy| back.add(0, softmax_gradient(dy, &p)?)))
+}
+
+/// [`masked_softmax`] without recording.
+fn softmax_rows(x: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+    let (rows, cols) = x.shape().rows_cols();
+    let Some(gpu) = x.gpu() else {
+        return float_dispatch!(OP, x.dtype(), T => {
+            let (xs, mask) = (Mat::<T>::of(x)?, mask.map(Tensor::slice::<T>).transpose()?);
+            cpu::new_rows::<T>(x.shape(), cols, |r, y| {
+                y.copy_from_slice(xs.row(r));
+                softmax_row(y, mask.map(|m| if m.len() == cols { m } else { &m[r * cols..][..cols] }));
+            })
+        });
+    };
+    let mut y = x.new_empty(x.shape())?;
+    // One mask for all rows is a matrix whose rows are no elements apart.
+    let mask_stride = mask.filter(|m| m.numel() != cols).map_or(0, Tensor::stored_width);
+    let [rows_, cols, stride, mask_stride] = gpu::sizes([rows, cols, x.stored_width(), mask_stride])?;
+    let (y_address, x, mask) = (y.address_mut()?, x.address()?, address_of(mask)?);
+    let args = params::SoftmaxFwd { y: y_address, x, mask, rows: rows_, cols, stride, mask_stride };
+    gpu.launch(y.dtype(), Grid::warps(rows), &args).map(|()| y)
+}
+
+/// `dy -> p (dy - <dy, p>)` of every row.
+fn softmax_gradient(mut dy: Tensor, p: &Tensor) -> Result<Tensor> {
+    let (rows, cols) = p.shape().rows_cols();
+    let Some(gpu) = dy.gpu() else {
         float_dispatch!(OP, dy.dtype(), T => {
-            let p = Mat::<T>::of(&p)?;
+            let p = Mat::<T>::of(p)?;
             cpu::each_row::<T>(&mut dy, cols, |r, dy| softmax_row_gradient(dy, p.row(r)))
         })?;
-        back.add(0, dy)
-    }))
+        return Ok(dy);
+    };
+    let mut dx = dy.new_empty(dy.shape())?;
+    let [rows_, cols, stride] = gpu::sizes([rows, cols, dy.stored_width()])?;
+    let (dx_address, dy, p) = (dx.address_mut()?, dy.address()?, p.address()?);
+    let args = params::SoftmaxBwd { dx: dx_address, dy, p, rows: rows_, cols, stride, unused: 0 };
+    gpu.launch(dx.dtype(), Grid::warps(rows), &args).map(|()| dx)
 }
 
 /// `log softmax(x)` over the last axis.
 pub fn log_softmax(x: &Var) -> Result<Var> {
-    let cols = x.shape().rows_cols().1;
     let y = log_softmax_rows(x.tensor())?;
     let saved = y.clone();
-    Ok(record_one("log_softmax", &[x.handle()], y, move |back, mut dy| {
+    Ok(record_one("log_softmax", &[x.handle()], y, move |back, dy| back.add(0, log_softmax_gradient(dy, &saved)?)))
+}
+
+/// `dy -> dy - e^y sum dy` of every row.
+fn log_softmax_gradient(mut dy: Tensor, y: &Tensor) -> Result<Tensor> {
+    let (rows, cols) = y.shape().rows_cols();
+    let Some(gpu) = dy.gpu() else {
         float_dispatch!(OP, dy.dtype(), T => {
-            let log_p = Mat::<T>::of(&saved)?;
+            let log_p = Mat::<T>::of(y)?;
             cpu::each_row::<T>(&mut dy, cols, |r, dy| {
                 let total = reduce::sum(cols, |i| dy[i]);
                 dy.iter_mut().zip(log_p.row(r)).for_each(|(d, l)| *d -= l.exp_() * total);
             })
         })?;
-        back.add(0, dy)
-    }))
+        return Ok(dy);
+    };
+    let mut dx = dy.new_empty(dy.shape())?;
+    let [rows_, cols, stride] = gpu::sizes([rows, cols, dy.stored_width()])?;
+    let (dx_address, dy, y) = (dx.address_mut()?, dy.address()?, y.address()?);
+    let args = params::LogSoftmaxBwd { dx: dx_address, dy, y, rows: rows_, cols, stride, unused: 0 };
+    gpu.launch(dx.dtype(), Grid::warps(rows), &args).map(|()| dx)
 }
 
 /// `log softmax(x)` without recording.
 pub(super) fn log_softmax_rows(x: &Tensor) -> Result<Tensor> {
-    float_dispatch!(OP, x.dtype(), T => {
-        let xs = Mat::<T>::of(x)?;
-        cpu::new_rows::<T>(x.shape(), x.shape().rows_cols().1, |r, out| {
-            let x = xs.row(r);
-            let top = reduce::max(x);
-            out.iter_mut().zip(x).for_each(|(o, x)| *o = (*x - top).exp_());
-            let log_sum = top + reduce::sum(x.len(), |i| out[i]).ln();
-            out.iter_mut().zip(x).for_each(|(o, x)| *o = *x - log_sum);
-        })
-    })
+    let (rows, cols) = x.shape().rows_cols();
+    let Some(gpu) = x.gpu() else {
+        return float_dispatch!(OP, x.dtype(), T => {
+            let xs = Mat::<T>::of(x)?;
+            cpu::new_rows::<T>(x.shape(), cols, |r, out| {
+                let x = xs.row(r);
+                let top = reduce::max(x);
+                out.iter_mut().zip(x).for_each(|(o, x)| *o = (*x - top).exp_());
+                let log_sum = top + reduce::sum(x.len(), |i| out[i]).ln();
+                out.iter_mut().zip(x).for_each(|(o, x)| *o = *x - log_sum);
+            })
+        });
+    };
+    let mut y = x.new_empty(x.shape())?;
+    let [rows_, cols, stride] = gpu::sizes([rows, cols, x.stored_width()])?;
+    let args = params::LogSoftmaxFwd { y: y.address_mut()?, x: x.address()?, rows: rows_, cols, stride, unused: 0 };
+    gpu.launch(y.dtype(), Grid::warps(rows), &args).map(|()| y)
 }
 
 /// `row = softmax(row)` over the living keys, in place.

@@ -44,7 +44,7 @@ fn axes(name: &str, source: &Architecture, kept: &Units<usize>) -> [Option<Vec<u
 
 /// The entries `indices` along an axis.
 fn select(tensor: &Tensor, axis: usize, indices: &[usize]) -> Result<Tensor> {
-    let (mut shape, values) = (tensor.shape().to_vec(), tensor.to_f64s());
+    let (mut shape, values) = (tensor.shape().to_vec(), tensor.to_f64s()?);
     let inner: usize = shape[axis + 1..].iter().product();
     let pick = |outer: &[f64]| -> Vec<f64> {
         indices.iter().flat_map(|index| &outer[index * inner..][..inner]).copied().collect()
@@ -52,5 +52,5 @@ fn select(tensor: &Tensor, axis: usize, indices: &[usize]) -> Result<Tensor> {
     let picked: Vec<f64> = values.chunks((shape[axis] * inner).max(1)).flat_map(pick).collect();
     shape[axis] = indices.len();
     // through f64 and back every float is itself
-    Ok(Tensor::from_slice(shape.as_slice(), &picked)?.to_dtype(tensor.dtype()))
+    Tensor::from_slice(shape.as_slice(), &picked)?.to_dtype(tensor.dtype())?.to_device(tensor.device())
 }

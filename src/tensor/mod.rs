@@ -180,7 +180,7 @@ impl Tensor {
 
     /// The address for writing; a shared tensor is copied first.
     pub fn address_mut(&mut self) -> Result<u64> {
-        if let (Some(gpu), None) = (self.gpu(), Arc::get_mut(&mut self.storage)) {
+        if let (Some(gpu), true) = (self.gpu(), self.is_shared()) {
             let own = gpu.alloc(self.stored_numel() * self.dtype.size())?;
             gpu.copy(own.address(), self.address()?, own.bytes())?;
             (self.storage, self.offset) = (Arc::new(Storage::Device(own)), 0);
@@ -276,7 +276,7 @@ impl Tensor {
 
     /// The bytes of a tensor in main memory; none for one on a GPU.
     fn bytes_mut(&mut self) -> &mut [u8] {
-        if let (None, Ok(shared)) = (Arc::get_mut(&mut self.storage), self.host_bytes()) {
+        if let (true, Ok(shared)) = (self.is_shared(), self.host_bytes()) {
             let mut own = Host::take(shared.len());
             own.bytes_mut()[..shared.len()].copy_from_slice(shared);
             (self.storage, self.offset) = (Arc::new(Storage::Host(own)), 0);

@@ -30,7 +30,8 @@ impl DistillKind {
             DistillKind::Soft => ops::kd(z, teacher, tau, reduction),
             DistillKind::Mse => ops::mse(z, &Var::constant(teacher.clone())),
             DistillKind::Hard | DistillKind::None => {
-                ops::cross_entropy(z, &ops::one_hot(&ops::argmax(teacher), teacher.dim(-1), 0.0, z.dtype())?)
+                let best = ops::one_hot(&ops::argmax(teacher)?, teacher.dim(-1), 0.0, z.dtype())?;
+                ops::cross_entropy(z, &best.to_device(z.tensor().device())?)
             }
         }
     }

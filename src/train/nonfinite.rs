@@ -12,7 +12,7 @@ impl Hooks for Finder {
         true
     }
     fn tap(&self, site: Site, value: Var) -> Result<Var> {
-        if self.0.get().is_none() && !value.tensor().is_finite() {
+        if self.0.get().is_none() && !value.tensor().is_finite()? {
             self.0.set(Some(site));
         }
         Ok(value)
@@ -20,16 +20,21 @@ impl Hooks for Finder {
 }
 
 /// `what` and the name of the first of `tensors` that is not finite.
-pub(super) fn named(what: &str, tensors: &Params) -> Option<String> {
-    tensors.iter().find(|(_, tensor)| !tensor.is_finite()).map(|(name, _)| format!("{what} {name}"))
+pub(super) fn named(what: &str, tensors: &Params) -> Result<Option<String>> {
+    for (name, tensor) in tensors.iter() {
+        if !tensor.is_finite()? {
+            return Ok(Some(format!("{what} {name}")));
+        }
+    }
+    Ok(None)
 }
 
 /// The name of the first parameter, input or layer of a forward pass over `images` that is not finite.
 pub fn first_nonfinite(model: &Model, images: &Tensor, mode: Mode) -> Result<String> {
-    if !images.is_finite() {
+    if !images.is_finite()? {
         return Ok("input images".into());
     }
-    if let Some(parameter) = named("parameter", model.params()) {
+    if let Some(parameter) = named("parameter", model.params())? {
         return Ok(parameter);
     }
     let finder = Finder::default();

@@ -74,7 +74,7 @@ impl<'a> Trainer<'a> {
             self.epoch = if self.steps_left() == 0 { self.config.epochs } else { self.epoch + 1 };
             outcome.accuracy = self.end_of_epoch(test, outcome.loss)?.or(outcome.accuracy);
         }
-        if let Some(layer) = nonfinite::named("parameter", self.model.params()) {
+        if let Some(layer) = nonfinite::named("parameter", self.model.params())? {
             return Err(Error::NonFinite { step: self.optimizer.steps, layer, value: f64::NAN });
         }
         outcome.ema = self.ema;
@@ -117,7 +117,7 @@ impl<'a> Trainer<'a> {
         let (loss, grads) = self.gradients(&x, &target, taught.as_ref(), mode)?;
         let norm = ops::global_norm(grads.iter().map(|(_, grad)| grad))?;
         if !loss.is_finite() || !norm.is_finite() {
-            let gradient = nonfinite::named("gradient of", &grads).filter(|_| loss.is_finite());
+            let gradient = nonfinite::named("gradient of", &grads)?.filter(|_| loss.is_finite());
             let layer = gradient.map_or_else(|| first_nonfinite(self.model, &x, mode), Ok)?;
             return Err(Error::NonFinite { step, layer, value: if loss.is_finite() { norm } else { loss } });
         }

@@ -51,14 +51,14 @@ fn instance(case: &Case, mut sizes: Vec<usize>, seed: u64) -> Instance {
 
 /// The floats of `inputs` in `dtype`, integers as they are.
 pub fn cast(inputs: &[(Tensor, bool)], dtype: DType) -> Vec<Tensor> {
-    let convert = |t: &Tensor| if t.dtype() == DType::F64 { t.to_dtype(dtype) } else { t.clone() };
+    let convert = |t: &Tensor| if t.dtype() == DType::F64 { t.to_dtype(dtype).unwrap() } else { t.clone() };
     inputs.iter().map(|(t, _)| convert(t)).collect()
 }
 
 /// A fixed cotangent for an output: irregular, of order one.
 pub fn cotangent(like: &Tensor, k: usize) -> Tensor {
     let values: Vec<f64> = (0..like.numel()).map(|i| ((i * 37 + k * 11) as f64 * 0.7 + 0.3).sin()).collect();
-    Tensor::from_slice(*like.shape(), &values).unwrap().to_dtype(like.dtype())
+    Tensor::from_slice(*like.shape(), &values).unwrap().to_dtype(like.dtype()).unwrap()
 }
 
 /// Outputs and gradients (`None` for inputs without one) of one run through the tape.
@@ -83,7 +83,7 @@ pub fn distance(a: &Tensor, b: &Tensor) -> (f64, f64) {
     if a.shape() != b.shape() {
         return (f64::INFINITY, 0.0);
     }
-    let (a, b) = (a.to_f64s(), b.to_f64s());
+    let (a, b) = (a.to_f64s().unwrap(), b.to_f64s().unwrap());
     let gap = |(a, b): (&f64, &f64)| if (a - b).is_nan() { f64::INFINITY } else { (a - b).abs() };
     (a.iter().zip(&b).map(gap).fold(0.0, f64::max), b.iter().fold(0.0, |m, v| m.max(v.abs())))
 }

@@ -57,7 +57,7 @@ pub fn run(args: &Args) -> Result<()> {
         broken.iter().for_each(|(_, error)| tell(format_args!("skipped: {}", one_line(&error.to_string()))));
         told += broken.len();
         let Some(batch) = batch? else { break };
-        let logits = model.predict(&images(&batch, side)?)?.to_f64s();
+        let logits = model.predict(&images(&batch, side)?)?.to_f64s()?;
         let mut rows = batch.indices.iter().zip(logits.chunks(classes));
         rows.try_for_each(|(&index, logits)| report(&files[index].0, logits, args))?;
     }

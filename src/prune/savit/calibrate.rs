@@ -52,7 +52,7 @@ impl Options {
 pub fn calibrate(model: &Model, data: Batches, options: &Options, progress: Progress) -> Result<Calibration> {
     let (scored, total) = batches(options.fraction, options.per_epoch)?;
     let (gates, depth) = (open(model.arch()), model.arch().blocks.len());
-    let curvature = Curvature::new(model, if options.double { DType::F64 } else { DType::F32 });
+    let curvature = Curvature::new(model, if options.double { DType::F64 } else { DType::F32 })?;
     let (mut windows, mut hessian) = (Windows::default(), HessianSum::new(model.arch(), options.hessian_embed));
     for numbered in first(model, data, total)? {
         let (step, batch) = numbered?;
@@ -113,9 +113,10 @@ pub fn iterate(model: &Model, data: Batches, options: &Iterative, progress: Prog
 /// The first `total` mini-batches by number. Refuses data that end early and weights that are not finite, by name: a
 /// loss would only say that something is wrong somewhere.
 fn first(model: &Model, data: Batches, total: usize) -> Result<impl Iterator<Item = Result<(usize, Batch)>>> {
-    if let Some((name, tensor)) = model.params().iter().find(|(_, tensor)| !tensor.is_finite()) {
-        let value = tensor.to_f64s().into_iter().find(|value| !value.is_finite()).unwrap_or(f64::NAN);
-        return Err(Error::NonFinite { step: 0, layer: name.into(), value });
+    for (name, tensor) in model.params().iter() {
+        if let Some(value) = tensor.to_f64s()?.into_iter().find(|value| !value.is_finite()) {
+            return Err(Error::NonFinite { step: 0, layer: name.into(), value });
+        }
     }
     let ended = move |step| Err(Error::invalid("mini-batches to score", total.to_string(), step));
     Ok((0..total).map(move |step| Ok((step, data.next().unwrap_or_else(|| ended(step))?))))

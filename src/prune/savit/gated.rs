@@ -33,16 +33,16 @@ pub fn to_params(gates: &Gates) -> Result<Params> {
     let named = gates.vectors().flat_map(|(kind, block, values)| {
         savit_gate(kind.name(), block, gates.heads.len()).into_iter().map(move |key| (key, values))
     });
-    named.map(|(key, gate)| Ok((key, Tensor::from_slice([gate.len()], gate)?.to_dtype(DType::F32)))).collect()
+    named.map(|(key, gate)| Ok((key, Tensor::from_slice([gate.len()], gate)?.to_dtype(DType::F32)?))).collect()
 }
 
 /// Takes the gates out of `params`: the plain rest, and the gates (1 where a dense checkpoint has none). Copies of the
 /// embedding gate must be equal and lengths fit `model`; errors name `source`.
 pub fn split_params(model: &Architecture, params: &Params, source: &str) -> Result<(Params, Gates)> {
     let gates = open(model).try_map(|kind, block, ones| {
-        let values = |key: String| params.find(&key).map(|tensor| (key, tensor.to_f64s()));
-        let copies: Vec<_> =
-            savit_gate(kind.name(), block, model.blocks.len()).into_iter().filter_map(values).collect();
+        let values = |key: String| params.find(&key).map(|tensor| tensor.to_f64s().map(|values| (key, values)));
+        let keys = savit_gate(kind.name(), block, model.blocks.len());
+        let copies = keys.into_iter().filter_map(values).collect::<Result<Vec<_>>>()?;
         let Some((first, values)) = copies.first() else { return Ok(ones.to_vec()) };
         if let Some((key, found)) = copies.iter().find(|(_, copy)| copy.len() != ones.len()) {
             return Err(Error::key(source, key, format!("{} gates", ones.len()), found.len().to_string()));
@@ -69,11 +69,14 @@ pub struct Gated {
 }
 
 impl Gated {
-    /// `gates` for `model` in `dtype` (that of the parameters), as leaves of `tape` when their gradients are wanted.
-    pub fn new(model: &Architecture, gates: &Gates, dtype: DType, tape: Option<&Tape>) -> Result<Self> {
+    /// `gates` for `model`, at the [`place`](Params::place) of its parameters, as leaves of `tape` when their gradients are
+    /// wanted.
+    pub fn new(
+        model: &Architecture, gates: &Gates, (dtype, device): (DType, Device), tape: Option<&Tape>,
+    ) -> Result<Self> {
         gates.check_like("savit gates", &every_unit(model))?;
         let vars = gates.try_map(|_, _, values| {
-            let tensor = Tensor::from_slice([values.len()], values)?.to_dtype(dtype);
+            let tensor = Tensor::from_slice([values.len()], values)?.to_dtype(dtype)?.to_device(device)?;
             Ok::<_, Error>(vec![tape.map_or_else(|| Var::constant(tensor.clone()), |tape| tape.leaf(tensor.clone()))])
         })?;
         Ok(Self { vars, living: None, record: None })
@@ -81,10 +84,10 @@ impl Gated {
 
     /// The masked twin of the compact model: LayerNorm statistics run over the channels whose gate is not 0. The
     /// official masked model takes them over all channels and differs once an embedding channel is gone.
-    pub fn over_living_channels(mut self) -> Self {
-        let values = self.vars.embed[0].tensor().to_f64s();
+    pub fn over_living_channels(mut self) -> Result<Self> {
+        let values = self.vars.embed[0].tensor().to_f64s()?;
         self.living = Some((0..values.len()).filter(|&channel| values[channel] != 0.0).collect());
-        self
+        Ok(self)
     }
 
     /// The value that passed at `last` and the gradient at `first`, two uses of a gate.
@@ -97,10 +100,10 @@ impl Gated {
     }
 
     /// `dL/dg` of every gate; 0 where nothing depends on it.
-    pub fn gradients(&self, grads: &Grads) -> Scores {
-        self.vars.map(|_, var| match grads.get(&var[0]) {
+    pub fn gradients(&self, grads: &Grads) -> Result<Scores> {
+        self.vars.try_map(|_, _, var| match grads.get(&var[0]) {
             Some(grad) => grad.to_f64s(),
-            None => vec![0.0; var[0].tensor().numel()],
+            None => Ok(vec![0.0; var[0].tensor().numel()]),
         })
     }
 }
@@ -125,7 +128,7 @@ impl Hooks for Gated {
         match &self.record {
             Some((tape, seen)) if matches!(site, Site::GatedHeads(_) | Site::GatedHidden(_) | Site::Residual(_)) => {
                 // the gradient of a leaf of zeros that is added to a value is the gradient at the value
-                let zeros = tape.leaf(Tensor::zeros(*value.shape(), value.dtype()));
+                let zeros = tape.leaf(value.tensor().new_full(*value.shape(), 0.0)?);
                 seen.borrow_mut().insert(site, (value.tensor().clone(), zeros.clone()));
                 ops::add(value, &zeros)
             }

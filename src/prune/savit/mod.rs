@@ -24,7 +24,7 @@ pub use gated::Gated;
 pub use scores::Calibration;
 
 use super::plan::{Kind, Plan, Units, every_unit, kept};
-use crate::{DType, Error, Result, Tape, Tensor, Var, models::Architecture, models::Model, ops, tape::Grads};
+use crate::{DType, Device, Error, Result, Tape, Tensor, Var, models::Architecture, models::Model, ops, tape::Grads};
 
 /// One importance per unit, larger is more important.
 pub type Scores = Units<f64>;

@@ -35,12 +35,12 @@ pub struct Scored {
 /// output and the gradient at its first, which are two different uses of the embedding gate as in the official code.
 pub fn score(model: &Model, gates: &Gates, batch: &Batch, method: Method, step: usize) -> Result<Scored> {
     let tape = Tape::new();
-    let mut gated = Gated::new(model.arch(), gates, batch.0.dtype(), Some(&tape))?;
+    let mut gated = Gated::new(model.arch(), gates, model.params().place(), Some(&tape))?;
     if method != Method::Taylor {
         gated.record = Some((tape.clone(), Default::default()));
     }
     let (loss, grads) = backward(model, &gated, batch, &tape, step)?;
-    let (gradients, blocks) = (gated.gradients(&grads), &model.arch().blocks);
+    let (gradients, blocks) = (gated.gradients(&grads)?, &model.arch().blocks);
     let scores = match method {
         Method::Taylor => taylor(gates, &gradients)?,
         _ => gates.try_map(|kind, block, _| {
@@ -49,7 +49,7 @@ pub fn score(model: &Model, gates: &Gates, batch: &Batch, method: Method, step: 
                 Kind::Hidden => (Site::GatedHidden(block), Site::GatedHidden(block), 1),
                 Kind::Embed => (Site::Residual(2 * blocks.len()), Site::Residual(0), 1),
             };
-            gated.output(last, first, &grads).map(|(o, y)| reduce(&o, &y, columns, method))
+            gated.output(last, first, &grads).and_then(|(o, y)| reduce(&o, &y, columns, method))
         })?,
     };
     check_scores(&scores, step)?;
@@ -59,8 +59,9 @@ pub fn score(model: &Model, gates: &Gates, batch: &Batch, method: Method, step: 
 /// Loss and gradients of a pass that tracks nothing but the gates.
 fn backward(model: &Model, gated: &Gated, batch: &Batch, tape: &Tape, step: usize) -> Result<(f64, Grads)> {
     let pass = Pass::new(model.params(), None, Mode::eval(), gated);
-    let logits = mean_of_heads(model.forward(&pass, &Var::constant(batch.0.clone()))?)?;
-    let loss = ops::cross_entropy(&logits, &batch.1)?;
+    let [images, targets] = [&batch.0, &batch.1].map(|tensor| tensor.to_device(model.device()));
+    let logits = mean_of_heads(model.forward(&pass, &Var::constant(images?))?)?;
+    let loss = ops::cross_entropy(&logits, &targets?)?;
     let value = loss.tensor().item()?;
     if !value.is_finite() {
         return Err(Error::NonFinite { step, layer: "loss".into(), value });
@@ -69,9 +70,9 @@ fn backward(model: &Model, gated: &Gated, batch: &Batch, tape: &Tape, step: usiz
 }
 
 /// A method's reduction of `y·o`, both `[B, N, units · group]`.
-fn reduce(o: &Tensor, y: &Tensor, group: usize, method: Method) -> Vec<f64> {
+fn reduce(o: &Tensor, y: &Tensor, group: usize, method: Method) -> Result<Vec<f64>> {
     let (samples, tokens, columns, group) = (o.dim(0), o.dim(1), o.dim(2), group.max(1));
-    let products: Vec<f64> = o.to_f64s().iter().zip(y.to_f64s()).map(|(o, y)| o * y).collect();
+    let products: Vec<f64> = o.to_f64s()?.iter().zip(y.to_f64s()?).map(|(o, y)| o * y).collect();
     let mut scores = vec![0.0; columns / group];
     let mean = 1.0 / (samples * tokens * group) as f64;
     for sample in products.chunks((tokens * columns).max(1)) {
@@ -86,7 +87,7 @@ fn reduce(o: &Tensor, y: &Tensor, group: usize, method: Method) -> Vec<f64> {
         }
         scores.iter_mut().zip(inner).for_each(|(score, inner)| *score += inner * inner);
     }
-    scores
+    Ok(scores)
 }
 
 /// Second derivatives between gate vectors, on a copy of the model in the precision asked for.
@@ -97,10 +98,12 @@ pub struct Curvature {
 
 impl Curvature {
     /// For `model` in `dtype`: f64 is as good as exact, f32 takes half the time and keeps the third digit.
-    pub fn new(model: &Model, dtype: DType) -> Self {
+    pub fn new(model: &Model, dtype: DType) -> Result<Self> {
         let mut model = model.clone();
-        model.params_mut().iter_mut().for_each(|(_, tensor)| *tensor = tensor.to_dtype(dtype));
-        Self { model, dtype }
+        for (_, tensor) in model.params_mut().iter_mut() {
+            *tensor = tensor.to_dtype(dtype)?;
+        }
+        Ok(Self { model, dtype })
     }
 
     /// `1ᵀ H 1` of the blocks between gate vector `(kind, block)` and every other: the change of each vector's summed
@@ -108,14 +111,14 @@ impl Curvature {
     fn row(&self, gates: &Gates, batch: &Batch, kind: Kind, block: usize, step: usize) -> Result<Units<f64>> {
         // relative: in f32 rounding then costs about 1e-4 of the largest entry, in f64 all errors stay below 1e-6
         let epsilon = if self.dtype == DType::F64 { 1e-4 } else { 1e-3 };
-        let batch = (batch.0.to_dtype(self.dtype), batch.1.to_dtype(self.dtype));
+        let batch = (batch.0.to_dtype(self.dtype)?, batch.1.to_dtype(self.dtype)?);
         let sums = |factor: f64| -> Result<Units<f64>> {
             let mut moved = gates.clone();
             moved.of_mut(kind)[block].iter_mut().for_each(|gate| *gate *= factor);
             let tape = Tape::new();
-            let gated = Gated::new(self.model.arch(), &moved, self.dtype, Some(&tape))?;
+            let gated = Gated::new(self.model.arch(), &moved, self.model.params().place(), Some(&tape))?;
             let (_, grads) = backward(&self.model, &gated, &batch, &tape, step)?;
-            Ok(gated.gradients(&grads).map(|_, gradients| vec![gradients.iter().sum()]))
+            Ok(gated.gradients(&grads)?.map(|_, gradients| vec![gradients.iter().sum()]))
         };
         let row = sums(1.0 + epsilon)?.zip(&sums(1.0 - epsilon)?, |high, low| (high - low) / (2.0 * epsilon))?;
         check_scores(&row, step).map(|()| row)

@@ -102,7 +102,7 @@ pub fn real_weights(case: &Case) -> Outcome<Produced> {
     let taps = Taps::of(&model, Mode::eval(), &images)?;
     let mut tokens = Vec::new();
     for block in 0..depth {
-        tokens.extend(&taps.get(&Site::Block(block)).ok_or("a block without a tap")?.to_f64s()[..3 * width]);
+        tokens.extend(&taps.get(&Site::Block(block)).ok_or("a block without a tap")?.to_f64s().unwrap()[..3 * width]);
     }
     produced.put("out/block_first3_tokens", &[depth, 3, width], tokens);
     produced.put_json("top5", best(&logits, case.list_at("/top5")?.len())?);
@@ -115,7 +115,7 @@ fn best(logits: &Tensor, count: usize) -> Outcome<Vec<usize>> {
     let mut left = logits.clone();
     let mut classes = Vec::new();
     for _ in 0..count.min(logits.numel()) {
-        let class = ops::argmax(&left)[0];
+        let class = ops::argmax(&left)?[0];
         left.slice_mut::<f32>()?[class] = f32::NEG_INFINITY;
         classes.push(class);
     }

@@ -31,7 +31,7 @@ pub fn params(case: &Case, prefix: &str) -> Outcome<Params> {
 
 /// Adds a tensor to the results.
 pub fn put(produced: &mut Produced, name: impl Into<String>, tensor: &Tensor) {
-    produced.put(name, tensor.shape(), tensor.to_f64s());
+    produced.put(name, tensor.shape(), tensor.to_f64s().unwrap());
 }
 
 /// Adds tensors to the results, each under `prefix` and its name.

@@ -26,7 +26,7 @@ pub fn tensor(case: &Case, name: &str) -> Result<Tensor, String> {
 
 /// Adds a tensor.
 pub fn put(out: &mut Produced, name: impl Into<String>, tensor: &Tensor) {
-    out.put(name, tensor.shape(), tensor.to_f64s());
+    out.put(name, tensor.shape(), tensor.to_f64s().unwrap());
 }
 
 /// Adds a value for every unit under the cases' names of the gate vectors.
@@ -74,7 +74,7 @@ pub fn model(case: &Case) -> Result<(Model, Gates), String> {
 
 /// Logits behind the official gates.
 pub fn masked_logits(model: &Model, gates: &Gates, images: &Tensor) -> Result<Tensor> {
-    let gated = Gated::new(model.arch(), gates, DType::F32, None)?;
+    let gated = Gated::new(model.arch(), gates, model.params().place(), None)?;
     let pass = Pass::new(model.params(), None, Mode::eval(), &gated);
     Ok(model.forward(&pass, &Var::constant(images.clone()))?.remove(0).into_tensor())
 }
@@ -121,21 +121,21 @@ fn block(case: &Case, arch: &Architecture, plain: &Params, gates: &Gates) -> Res
         Ok::<_, espalier::Error>(stream.value()?.clone())
     };
     let (mut out, tape) = (Produced::new(), Tape::new());
-    let gated = Gated::new(arch, gates, DType::F32, Some(&tape))?;
+    let gated = Gated::new(arch, gates, plain.place(), Some(&tape))?;
     let pass = Pass::new(plain, Some(&tape), Mode::eval(), &gated);
     let x = tape.leaf(x);
     let y = run(&pass, &x)?;
     put(&mut out, "out/y", y.tensor());
     let grads = tape.backward_from(&[(&y, cotangent)])?;
     put_gradients(&mut out, &pass, plain, &grads, |name| format!("grad/{}", name.trim_start_matches("blocks.0.")))?;
-    let gate_gradients = gated::to_params(&gated.gradients(&grads))?;
+    let gate_gradients = gated::to_params(&gated.gradients(&grads).unwrap())?;
     for (name, grad) in gate_gradients.iter().filter(|(name, _)| *name != "blocks.0.res_gate.weight") {
         put(&mut out, format!("grad/{}", name.trim_start_matches("blocks.0.")), grad);
     }
     if let Some(grad) = grads.get(&x) {
         put(&mut out, "grad/in.x", grad);
     }
-    let still = Gated::new(arch, gates, DType::F32, None)?;
+    let still = Gated::new(arch, gates, plain.place(), None)?;
     let watched = Watched(&still, RefCell::default());
     run(&Pass::new(plain, None, Mode::eval(), &watched), &x.detach())?;
     let seen = watched.1.into_inner();
@@ -153,7 +153,7 @@ fn block(case: &Case, arch: &Architecture, plain: &Params, gates: &Gates) -> Res
     let (heads, head_dim) = (arch.blocks[0].heads(), arch.blocks[0].head_dim());
     if let (Some(qkv), Some(o)) = (at(Site::Qkv(0)), at(Site::Heads(0))) {
         put(&mut out, "out/attn_probs", &ops::attention_map(&qkv, heads, head_dim)?);
-        let (batch, tokens, values) = (o.dim(0), o.dim(1), o.to_f64s());
+        let (batch, tokens, values) = (o.dim(0), o.dim(1), o.to_f64s().unwrap());
         let element = |b: usize, h: usize, n: usize, k: usize| values[((b * tokens + n) * heads + h) * head_dim + k];
         let mut by_head = Vec::with_capacity(values.len());
         for (b, h) in (0..batch).flat_map(|b| (0..heads).map(move |h| (b, h))) {
@@ -192,7 +192,7 @@ pub fn gated_model(case: &Case) -> Result<Produced, String> {
     let mut out = Produced::new();
     let mut compute = || -> Result<()> {
         let tape = Tape::new();
-        let gated = Gated::new(model.arch(), &gates, DType::F32, Some(&tape))?;
+        let gated = Gated::new(model.arch(), &gates, model.params().place(), Some(&tape))?;
         let pass = Pass::new(model.params(), Some(&tape), Mode::eval(), &gated);
         let images = tape.leaf(images.clone());
         let logits = model.forward(&pass, &images)?.remove(0);
@@ -201,7 +201,7 @@ pub fn gated_model(case: &Case) -> Result<Produced, String> {
         out.put_scalar(case, "out/loss", loss.tensor().item()?);
         let grads = tape.backward(&loss)?;
         put_gradients(&mut out, &pass, model.params(), &grads, |name| format!("grad/{name}"))?;
-        for (name, grad) in gated::to_params(&gated.gradients(&grads))?.iter() {
+        for (name, grad) in gated::to_params(&gated.gradients(&grads).unwrap())?.iter() {
             put(&mut out, format!("grad/{name}"), grad);
         }
         if let Some(grad) = grads.get(&images) {

@@ -50,7 +50,7 @@ pub fn scores(case: &Case) -> Result<Produced, String> {
 pub fn hessian(case: &Case) -> Result<Produced, String> {
     let ((model, gates), batches, mut out) = (model(case)?, batches(case)?, Produced::new());
     let mut sum = HessianSum::new(model.arch(), case.f64_at("/hessian_embed")?);
-    let curvature = Curvature::new(&model, DType::F64);
+    let curvature = Curvature::new(&model, DType::F64).unwrap();
     out.put("out/num_coms", &[3, 3], sum.normaliser.concat());
     for (b, (batch, picks)) in batches.iter().zip(picks(case)?).enumerate() {
         let q = curvature.block_sums(&gates, batch, &picks, b).map_err(text)?;

@@ -1,0 +1,45 @@
+//! Sums over rows, in two launches: partial sums of a constant number of rows, then their sum in index order.
+
+use super::{Gpu, Grid, THREADS, params, sizes};
+use crate::{Result, Tensor};
+
+/// Rows of one partial sum, as in `cuda/common/columns.cuh`.
+const COLUMN_ROWS: usize = 64;
+
+impl Gpu {
+    /// `out[c] (+)= sum over rows of …` for `c < cols`, where `partial(address, grid)` launches the kernel that writes the
+    /// partial sums.
+    pub fn sum_columns(
+        &self, [rows, cols]: [usize; 2], out: &mut Tensor, accumulate: bool,
+        partial: impl FnOnce(u64, Grid) -> Result<()>,
+    ) -> Result<()> {
+        let count = rows.div_ceil(COLUMN_ROWS);
+        let mut partials = out.new_empty([count * cols, 1, 1, 1])?;
+        let address = partials.address_mut()?;
+        let across = cols.div_ceil(THREADS as usize);
+        partial(address, Grid::blocks([across, count, 1]))?;
+        let [count, cols] = sizes([count, cols])?;
+        let (out_address, accumulate) = (out.address_mut()?, accumulate.into());
+        let args = params::AddPartials { out: out_address, partials: address, count, cols, accumulate, unused: 0 };
+        self.launch(out.dtype(), Grid::blocks([across, 1, 1]), &args)
+    }
+
+    /// `out[c] (+)= sum over rows of x[., c]`, `x` seen as rows as long as `out`.
+    pub fn sum_rows(&self, x: &Tensor, out: &mut Tensor, accumulate: bool) -> Result<()> {
+        let cols = out.stored_numel();
+        let rows = x.stored_numel().checked_div(cols).unwrap_or(0);
+        self.sum_columns([rows, cols], out, accumulate, |partials, grid| {
+            let [rows, cols] = sizes([rows, cols])?;
+            let args = params::SumColumns { partials, x: x.address()?, rows, cols, stride: cols, unused: 0 };
+            self.launch(x.dtype(), grid, &args)
+        })
+    }
+
+    /// `scale` times the sum of all elements of `x`, whose rows have no zeros behind them: a scalar on the device.
+    pub fn total(&self, x: &Tensor, scale: f64) -> Result<Tensor> {
+        let mut out = x.new_empty([])?;
+        let [count] = sizes([x.stored_numel()])?;
+        let args = params::Total { out: out.address_mut()?, x: x.address()?, scale, count, unused: 0 };
+        self.launch(x.dtype(), Grid::blocks([1, 1, 1]), &args).map(|()| out)
+    }
+}

@@ -1,0 +1,303 @@
+//! Argument structs of the kernels, made from `cuda/params.h` by bindgen: change that file, and make this one again as it
+//! says there.
+#![allow(missing_docs, unsafe_code)]
+
+use super::args::kernel_args;
+
+pub type Ptr = u64;
+#[doc = " What changes from one training step to the next, in device memory: kernels are given its address, so that a captured\n step replays with new numbers. The learning rate; 1 - beta^t of both moments; what gradients are multiplied by\n (clipping, written by the device); the norm of the gradients (so too); the number of the step, for random draws."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct StepNumbers {
+    pub lr: f64,
+    pub bias1: f64,
+    pub bias2: f64,
+    pub grad_scale: f64,
+    pub grad_norm: f64,
+    pub step: u64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of StepNumbers"][::std::mem::size_of::<StepNumbers>() - 48usize];
+    ["Alignment of StepNumbers"][::std::mem::align_of::<StepNumbers>() - 8usize];
+    ["Offset of field: StepNumbers::lr"][::std::mem::offset_of!(StepNumbers, lr) - 0usize];
+    ["Offset of field: StepNumbers::bias1"][::std::mem::offset_of!(StepNumbers, bias1) - 8usize];
+    ["Offset of field: StepNumbers::bias2"][::std::mem::offset_of!(StepNumbers, bias2) - 16usize];
+    ["Offset of field: StepNumbers::grad_scale"][::std::mem::offset_of!(StepNumbers, grad_scale) - 24usize];
+    ["Offset of field: StepNumbers::grad_norm"][::std::mem::offset_of!(StepNumbers, grad_norm) - 32usize];
+    ["Offset of field: StepNumbers::step"][::std::mem::offset_of!(StepNumbers, step) - 40usize];
+};
+#[doc = " out[r][c] = value"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct Fill {
+    pub out: Ptr,
+    pub value: f64,
+    pub rows: i32,
+    pub cols: i32,
+    pub stride: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Fill"][::std::mem::size_of::<Fill>() - 32usize];
+    ["Alignment of Fill"][::std::mem::align_of::<Fill>() - 8usize];
+    ["Offset of field: Fill::out"][::std::mem::offset_of!(Fill, out) - 0usize];
+    ["Offset of field: Fill::value"][::std::mem::offset_of!(Fill, value) - 8usize];
+    ["Offset of field: Fill::rows"][::std::mem::offset_of!(Fill, rows) - 16usize];
+    ["Offset of field: Fill::cols"][::std::mem::offset_of!(Fill, cols) - 20usize];
+    ["Offset of field: Fill::stride"][::std::mem::offset_of!(Fill, stride) - 24usize];
+    ["Offset of field: Fill::unused"][::std::mem::offset_of!(Fill, unused) - 28usize];
+};
+#[doc = " out[i] += x[i]"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct Accumulate {
+    pub out: Ptr,
+    pub x: Ptr,
+    pub count: i64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Accumulate"][::std::mem::size_of::<Accumulate>() - 24usize];
+    ["Alignment of Accumulate"][::std::mem::align_of::<Accumulate>() - 8usize];
+    ["Offset of field: Accumulate::out"][::std::mem::offset_of!(Accumulate, out) - 0usize];
+    ["Offset of field: Accumulate::x"][::std::mem::offset_of!(Accumulate, x) - 8usize];
+    ["Offset of field: Accumulate::count"][::std::mem::offset_of!(Accumulate, count) - 16usize];
+};
+#[doc = " the same elements in order, `count` of them, under another width"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct Repitch {
+    pub out: Ptr,
+    pub x: Ptr,
+    pub count: i64,
+    pub x_cols: i32,
+    pub x_stride: i32,
+    pub cols: i32,
+    pub stride: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Repitch"][::std::mem::size_of::<Repitch>() - 40usize];
+    ["Alignment of Repitch"][::std::mem::align_of::<Repitch>() - 8usize];
+    ["Offset of field: Repitch::out"][::std::mem::offset_of!(Repitch, out) - 0usize];
+    ["Offset of field: Repitch::x"][::std::mem::offset_of!(Repitch, x) - 8usize];
+    ["Offset of field: Repitch::count"][::std::mem::offset_of!(Repitch, count) - 16usize];
+    ["Offset of field: Repitch::x_cols"][::std::mem::offset_of!(Repitch, x_cols) - 24usize];
+    ["Offset of field: Repitch::x_stride"][::std::mem::offset_of!(Repitch, x_stride) - 28usize];
+    ["Offset of field: Repitch::cols"][::std::mem::offset_of!(Repitch, cols) - 32usize];
+    ["Offset of field: Repitch::stride"][::std::mem::offset_of!(Repitch, stride) - 36usize];
+};
+#[doc = " partials[k][c] = sum of x[r][c] over the k-th COLUMN_ROWS rows"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct SumColumns {
+    pub partials: Ptr,
+    pub x: Ptr,
+    pub rows: i32,
+    pub cols: i32,
+    pub stride: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SumColumns"][::std::mem::size_of::<SumColumns>() - 32usize];
+    ["Alignment of SumColumns"][::std::mem::align_of::<SumColumns>() - 8usize];
+    ["Offset of field: SumColumns::partials"][::std::mem::offset_of!(SumColumns, partials) - 0usize];
+    ["Offset of field: SumColumns::x"][::std::mem::offset_of!(SumColumns, x) - 8usize];
+    ["Offset of field: SumColumns::rows"][::std::mem::offset_of!(SumColumns, rows) - 16usize];
+    ["Offset of field: SumColumns::cols"][::std::mem::offset_of!(SumColumns, cols) - 20usize];
+    ["Offset of field: SumColumns::stride"][::std::mem::offset_of!(SumColumns, stride) - 24usize];
+    ["Offset of field: SumColumns::unused"][::std::mem::offset_of!(SumColumns, unused) - 28usize];
+};
+#[doc = " out[c] (+)= sum over k < count of partials[k][c]"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct AddPartials {
+    pub out: Ptr,
+    pub partials: Ptr,
+    pub count: i32,
+    pub cols: i32,
+    pub accumulate: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AddPartials"][::std::mem::size_of::<AddPartials>() - 32usize];
+    ["Alignment of AddPartials"][::std::mem::align_of::<AddPartials>() - 8usize];
+    ["Offset of field: AddPartials::out"][::std::mem::offset_of!(AddPartials, out) - 0usize];
+    ["Offset of field: AddPartials::partials"][::std::mem::offset_of!(AddPartials, partials) - 8usize];
+    ["Offset of field: AddPartials::count"][::std::mem::offset_of!(AddPartials, count) - 16usize];
+    ["Offset of field: AddPartials::cols"][::std::mem::offset_of!(AddPartials, cols) - 20usize];
+    ["Offset of field: AddPartials::accumulate"][::std::mem::offset_of!(AddPartials, accumulate) - 24usize];
+    ["Offset of field: AddPartials::unused"][::std::mem::offset_of!(AddPartials, unused) - 28usize];
+};
+#[doc = " out[0] = scale · sum of x"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct Total {
+    pub out: Ptr,
+    pub x: Ptr,
+    pub scale: f64,
+    pub count: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Total"][::std::mem::size_of::<Total>() - 32usize];
+    ["Alignment of Total"][::std::mem::align_of::<Total>() - 8usize];
+    ["Offset of field: Total::out"][::std::mem::offset_of!(Total, out) - 0usize];
+    ["Offset of field: Total::x"][::std::mem::offset_of!(Total, x) - 8usize];
+    ["Offset of field: Total::scale"][::std::mem::offset_of!(Total, scale) - 16usize];
+    ["Offset of field: Total::count"][::std::mem::offset_of!(Total, count) - 24usize];
+    ["Offset of field: Total::unused"][::std::mem::offset_of!(Total, unused) - 28usize];
+};
+#[doc = " y[i] += s[i / sample] · x[i]; s absent: 1"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct AddScaled {
+    pub y: Ptr,
+    pub x: Ptr,
+    pub s: Ptr,
+    pub count: i64,
+    pub sample: i64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AddScaled"][::std::mem::size_of::<AddScaled>() - 40usize];
+    ["Alignment of AddScaled"][::std::mem::align_of::<AddScaled>() - 8usize];
+    ["Offset of field: AddScaled::y"][::std::mem::offset_of!(AddScaled, y) - 0usize];
+    ["Offset of field: AddScaled::x"][::std::mem::offset_of!(AddScaled, x) - 8usize];
+    ["Offset of field: AddScaled::s"][::std::mem::offset_of!(AddScaled, s) - 16usize];
+    ["Offset of field: AddScaled::count"][::std::mem::offset_of!(AddScaled, count) - 24usize];
+    ["Offset of field: AddScaled::sample"][::std::mem::offset_of!(AddScaled, sample) - 32usize];
+};
+#[doc = " y[i] = s[i / sample] · c · x[i]; s absent: 1"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct Scale {
+    pub y: Ptr,
+    pub x: Ptr,
+    pub s: Ptr,
+    pub c: f64,
+    pub count: i64,
+    pub sample: i64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Scale"][::std::mem::size_of::<Scale>() - 48usize];
+    ["Alignment of Scale"][::std::mem::align_of::<Scale>() - 8usize];
+    ["Offset of field: Scale::y"][::std::mem::offset_of!(Scale, y) - 0usize];
+    ["Offset of field: Scale::x"][::std::mem::offset_of!(Scale, x) - 8usize];
+    ["Offset of field: Scale::s"][::std::mem::offset_of!(Scale, s) - 16usize];
+    ["Offset of field: Scale::c"][::std::mem::offset_of!(Scale, c) - 24usize];
+    ["Offset of field: Scale::count"][::std::mem::offset_of!(Scale, count) - 32usize];
+    ["Offset of field: Scale::sample"][::std::mem::offset_of!(Scale, sample) - 40usize];
+};
+#[doc = " y = softmax(x) over the keys whose mask is not 0; mask_stride 0: one mask for all rows"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct SoftmaxFwd {
+    pub y: Ptr,
+    pub x: Ptr,
+    pub mask: Ptr,
+    pub rows: i32,
+    pub cols: i32,
+    pub stride: i32,
+    pub mask_stride: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SoftmaxFwd"][::std::mem::size_of::<SoftmaxFwd>() - 40usize];
+    ["Alignment of SoftmaxFwd"][::std::mem::align_of::<SoftmaxFwd>() - 8usize];
+    ["Offset of field: SoftmaxFwd::y"][::std::mem::offset_of!(SoftmaxFwd, y) - 0usize];
+    ["Offset of field: SoftmaxFwd::x"][::std::mem::offset_of!(SoftmaxFwd, x) - 8usize];
+    ["Offset of field: SoftmaxFwd::mask"][::std::mem::offset_of!(SoftmaxFwd, mask) - 16usize];
+    ["Offset of field: SoftmaxFwd::rows"][::std::mem::offset_of!(SoftmaxFwd, rows) - 24usize];
+    ["Offset of field: SoftmaxFwd::cols"][::std::mem::offset_of!(SoftmaxFwd, cols) - 28usize];
+    ["Offset of field: SoftmaxFwd::stride"][::std::mem::offset_of!(SoftmaxFwd, stride) - 32usize];
+    ["Offset of field: SoftmaxFwd::mask_stride"][::std::mem::offset_of!(SoftmaxFwd, mask_stride) - 36usize];
+};
+#[doc = " dx = p (dy - <dy, p>)"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct SoftmaxBwd {
+    pub dx: Ptr,
+    pub dy: Ptr,
+    pub p: Ptr,
+    pub rows: i32,
+    pub cols: i32,
+    pub stride: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SoftmaxBwd"][::std::mem::size_of::<SoftmaxBwd>() - 40usize];
+    ["Alignment of SoftmaxBwd"][::std::mem::align_of::<SoftmaxBwd>() - 8usize];
+    ["Offset of field: SoftmaxBwd::dx"][::std::mem::offset_of!(SoftmaxBwd, dx) - 0usize];
+    ["Offset of field: SoftmaxBwd::dy"][::std::mem::offset_of!(SoftmaxBwd, dy) - 8usize];
+    ["Offset of field: SoftmaxBwd::p"][::std::mem::offset_of!(SoftmaxBwd, p) - 16usize];
+    ["Offset of field: SoftmaxBwd::rows"][::std::mem::offset_of!(SoftmaxBwd, rows) - 24usize];
+    ["Offset of field: SoftmaxBwd::cols"][::std::mem::offset_of!(SoftmaxBwd, cols) - 28usize];
+    ["Offset of field: SoftmaxBwd::stride"][::std::mem::offset_of!(SoftmaxBwd, stride) - 32usize];
+    ["Offset of field: SoftmaxBwd::unused"][::std::mem::offset_of!(SoftmaxBwd, unused) - 36usize];
+};
+#[doc = " y = log softmax(x)"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct LogSoftmaxFwd {
+    pub y: Ptr,
+    pub x: Ptr,
+    pub rows: i32,
+    pub cols: i32,
+    pub stride: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of LogSoftmaxFwd"][::std::mem::size_of::<LogSoftmaxFwd>() - 32usize];
+    ["Alignment of LogSoftmaxFwd"][::std::mem::align_of::<LogSoftmaxFwd>() - 8usize];
+    ["Offset of field: LogSoftmaxFwd::y"][::std::mem::offset_of!(LogSoftmaxFwd, y) - 0usize];
+    ["Offset of field: LogSoftmaxFwd::x"][::std::mem::offset_of!(LogSoftmaxFwd, x) - 8usize];
+    ["Offset of field: LogSoftmaxFwd::rows"][::std::mem::offset_of!(LogSoftmaxFwd, rows) - 16usize];
+    ["Offset of field: LogSoftmaxFwd::cols"][::std::mem::offset_of!(LogSoftmaxFwd, cols) - 20usize];
+    ["Offset of field: LogSoftmaxFwd::stride"][::std::mem::offset_of!(LogSoftmaxFwd, stride) - 24usize];
+    ["Offset of field: LogSoftmaxFwd::unused"][::std::mem::offset_of!(LogSoftmaxFwd, unused) - 28usize];
+};
+#[doc = " dx = dy - e^y sum dy"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct LogSoftmaxBwd {
+    pub dx: Ptr,
+    pub dy: Ptr,
+    pub y: Ptr,
+    pub rows: i32,
+    pub cols: i32,
+    pub stride: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of LogSoftmaxBwd"][::std::mem::size_of::<LogSoftmaxBwd>() - 40usize];
+    ["Alignment of LogSoftmaxBwd"][::std::mem::align_of::<LogSoftmaxBwd>() - 8usize];
+    ["Offset of field: LogSoftmaxBwd::dx"][::std::mem::offset_of!(LogSoftmaxBwd, dx) - 0usize];
+    ["Offset of field: LogSoftmaxBwd::dy"][::std::mem::offset_of!(LogSoftmaxBwd, dy) - 8usize];
+    ["Offset of field: LogSoftmaxBwd::y"][::std::mem::offset_of!(LogSoftmaxBwd, y) - 16usize];
+    ["Offset of field: LogSoftmaxBwd::rows"][::std::mem::offset_of!(LogSoftmaxBwd, rows) - 24usize];
+    ["Offset of field: LogSoftmaxBwd::cols"][::std::mem::offset_of!(LogSoftmaxBwd, cols) - 28usize];
+    ["Offset of field: LogSoftmaxBwd::stride"][::std::mem::offset_of!(LogSoftmaxBwd, stride) - 32usize];
+    ["Offset of field: LogSoftmaxBwd::unused"][::std::mem::offset_of!(LogSoftmaxBwd, unused) - 36usize];
+};
+kernel_args!(Fill, "fill");
+kernel_args!(Accumulate, "accumulate");
+kernel_args!(Repitch, "repitch");
+kernel_args!(SumColumns, "sum_columns");
+kernel_args!(AddPartials, "add_partials");
+kernel_args!(Total, "total");
+kernel_args!(AddScaled, "add_scaled");
+kernel_args!(Scale, "scale");
+kernel_args!(SoftmaxFwd, "softmax_fwd");
+kernel_args!(SoftmaxBwd, "softmax_bwd");
+kernel_args!(LogSoftmaxFwd, "log_softmax_fwd");
+kernel_args!(LogSoftmaxBwd, "log_softmax_bwd");
