@@ -3,17 +3,17 @@
 #include "common/reduce.cuh"
 
 KERNEL(fill, Fill) {
-  const long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  const long long i = element_index();
   if (i < (long long)p.rows * p.stride) ((T*)p.out)[i] = i % p.stride < p.cols ? T(p.value) : T(0);
 }
 
 KERNEL(accumulate, Accumulate) {
-  const long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  const long long i = element_index();
   if (i < p.count) ((T*)p.out)[i] += ((const T*)p.x)[i];
 }
 
 KERNEL(repitch, Repitch) {
-  const long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  const long long i = element_index();
   if (i >= p.count) return;
   const long long from = i / p.x_cols * p.x_stride + i % p.x_cols, to = i / p.cols * p.stride + i % p.cols;
   ((T*)p.out)[to] = ((const T*)p.x)[from];

@@ -31,3 +31,8 @@
   template <class T, class A> __device__ __forceinline__ void name##_body(const Args& p)
 
 #include "../params.h"
+
+// The element, or the warp, that this thread is or is part of, counted over the whole grid; its lane in the warp.
+__device__ __forceinline__ long long element_index() { return (long long)blockIdx.x * blockDim.x + threadIdx.x; }
+__device__ __forceinline__ int warp_index() { return blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32; }
+__device__ __forceinline__ int lane_index() { return threadIdx.x % 32; }
