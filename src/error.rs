@@ -63,6 +63,9 @@ pub enum Error {
     /// A setting is out of range or contradicts another.
     #[error("{what}: expected {expected}, found {found}")]
     Invalid { what: String, expected: String, found: String },
+    /// A device refused or failed at something; `detail` are its words.
+    #[error("{what}: {detail}")]
+    Device { what: String, detail: String },
     /// A NaN or an infinity appeared in a layer or quantity, at a training step or mini-batch counted from 0.
     #[error("step {step}: {layer} is not finite ({value})")]
     NonFinite { step: usize, layer: String, value: f64 },
@@ -88,6 +91,11 @@ impl Error {
     /// An [`Error::Invalid`].
     pub fn invalid(what: impl Into<String>, expected: impl Into<String>, found: impl Display) -> Error {
         Error::Invalid { what: what.into(), expected: expected.into(), found: found.to_string() }
+    }
+
+    /// An [`Error::Device`].
+    pub fn device(what: impl Into<String>, detail: impl Display) -> Error {
+        Error::Device { what: what.into(), detail: detail.to_string() }
     }
 
     /// An error of [`Error::invalid`] unless `holds`; only then are the texts made, so pass `format_args!`.

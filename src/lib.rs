@@ -14,6 +14,7 @@
 pub mod cpu;
 pub mod data;
 pub mod error;
+pub mod gpu;
 pub mod io;
 pub mod models;
 pub mod nn;
