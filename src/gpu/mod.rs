@@ -159,8 +159,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// The machine's GPU, or why it is not in use.
 pub fn cuda() -> Result<&'static Gpu> {
-    static CUDA: LazyLock<Result<Gpu, String>> =
-        LazyLock::new(|| Err("not merged".into()));
+    static CUDA: LazyLock<Result<Gpu, String>> = LazyLock::new(|| Err("not merged".into()));
     CUDA.as_ref().map_err(|why| Error::device("cuda", why))
 }
 
