@@ -2,15 +2,24 @@
 // sources alone; without a CUDA compiler the same words come from sim/sim.h and the kernels run on the processor.
 #pragma once
 
+// Threads that a block of the file's kernels can have; a file that needs more defines it before the include.
+#ifndef KERNEL_THREADS
+#define KERNEL_THREADS 256
+#endif
+
 #ifdef __CUDACC__
 // A kernel for each element type T with accumulator A: KERNEL(softmax_fwd, SoftmaxFwd) { ... p.rows ... }
 #define KERNEL_INSTANCE(name, Args, suffix, T, A) \
-  extern "C" __global__ void __launch_bounds__(256) name##_##suffix(const __grid_constant__ Args p) { name##_body<T, A>(p); }
+  extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) name##_##suffix(const __grid_constant__ Args p) { \
+    name##_body<T, A>(p); \
+  }
 // Shared memory: a fixed number of elements, or what the launch asked for.
 #define SHARED(T, name, count) __shared__ __align__(16) T name[count]
 #define SHARED_DYN(T, name) \
   extern __shared__ __align__(16) unsigned char shared_dyn_bytes[]; \
   T* name = (T*)shared_dyn_bytes
+// An address that 16 bytes at once are read from or written to; the simulator checks it.
+#define CHECK_ALIGNED(pointer)
 #else
 #include "../sim/sim.h"
 #endif

@@ -1,0 +1,40 @@
+// Functions of one name for float and double, accurate to the last bits: never the fast intrinsics.
+#pragma once
+#include "device.cuh"
+
+template <class A> struct Limits;
+template <> struct Limits<float> {
+  static __device__ __forceinline__ float infinity() { return __int_as_float(0x7f800000); }
+};
+template <> struct Limits<double> {
+  static __device__ __forceinline__ double infinity() { return __longlong_as_double(0x7ff0000000000000ll); }
+};
+
+#define MATH(name, of_float, of_double) \
+  __device__ __forceinline__ float name(float x) { return of_float(x); } \
+  __device__ __forceinline__ double name(double x) { return of_double(x); }
+MATH(exp_, expf, exp)
+MATH(log_, logf, log)
+MATH(log1p_, log1pf, log1p)
+MATH(sqrt_, sqrtf, sqrt)
+MATH(tanh_, tanhf, tanh)
+MATH(erfc_, erfcf, erfc)
+MATH(abs_, fabsf, fabs)
+MATH(floor_, floorf, floor)
+MATH(ceil_, ceilf, ceil)
+#undef MATH
+
+template <class A> __device__ __forceinline__ A max_(A a, A b) { return a > b ? a : b; }
+template <class A> __device__ __forceinline__ A min_(A a, A b) { return a < b ? a : b; }
+// The maximum, and NaN when either is NaN.
+template <class A> __device__ __forceinline__ A max_nan(A a, A b) { return a > b || a != a ? a : b; }
+
+// P(N <= x) = erfc(-x / sqrt 2) / 2, from the smaller tail: relative accuracy below 0, absolute above.
+template <class A> __device__ __forceinline__ A normal_cdf(A x) {
+  const A tail = A(0.5) * erfc_(abs_(x) * A(0.70710678118654752440));
+  return x > A(0) ? A(1) - tail : tail;
+}
+// The standard normal density exp(-x^2 / 2) / sqrt(2 pi).
+template <class A> __device__ __forceinline__ A normal_pdf(A x) {
+  return A(0.39894228040143267794) * exp_(A(-0.5) * x * x);
+}
