@@ -66,6 +66,9 @@ pub enum Error {
     /// A NaN or an infinity appeared in a layer or quantity, at a training step or mini-batch counted from 0.
     #[error("step {step}: {layer} is not finite ({value})")]
     NonFinite { step: usize, layer: String, value: f64 },
+    /// A device or its libraries refused `what`; `detail` is their own text.
+    #[error("{what}: {detail}")]
+    Device { what: String, detail: String },
 }
 
 impl Error {
@@ -88,6 +91,11 @@ impl Error {
     /// An [`Error::Invalid`].
     pub fn invalid(what: impl Into<String>, expected: impl Into<String>, found: impl Display) -> Error {
         Error::Invalid { what: what.into(), expected: expected.into(), found: found.to_string() }
+    }
+
+    /// An [`Error::Device`].
+    pub fn device(what: impl Display, detail: impl Display) -> Error {
+        Error::Device { what: what.to_string(), detail: detail.to_string() }
     }
 
     /// An error of [`Error::invalid`] unless `holds`; only then are the texts made, so pass `format_args!`.
