@@ -20,7 +20,8 @@ pub fn add_scaled(x: Var, b: &Var, s: Option<&Tensor>) -> Result<Var> {
     match (y.gpu(), s) {
         (Some(gpu), s) => {
             let (count, sample) = sizes(&y);
-            let args = params::AddScaled { y: y.address_mut()?, x: b.tensor().address()?, s: address_of(s)?, count, sample };
+            let args =
+                params::AddScaled { y: y.address_mut()?, x: b.tensor().address()?, s: address_of(s)?, count, sample };
             gpu.launch(y.dtype(), Grid::elements(y.stored_numel()), &args)?;
         }
         (None, Some(s)) => float_dispatch!(OP, y.dtype(), T => add_by_sample::<T>(&mut y, b.tensor(), s))?,
@@ -38,7 +39,12 @@ pub(super) fn check_factors(x: &Tensor, s: Option<&Tensor>) -> Result<()> {
     let Some(s) = s else { return Ok(()) };
     Error::ensure_shape(x.shape().len() > 1, OP, "samples of one axis and more", x.shape())?;
     let (samples, dtype) = (x.dim(0), x.dtype());
-    Error::ensure_shape(s.numel() == samples && s.dtype() == dtype, OP, format_args!("{samples} factors of {dtype:?}"), s.shape())
+    Error::ensure_shape(
+        s.numel() == samples && s.dtype() == dtype,
+        OP,
+        format_args!("{samples} factors of {dtype:?}"),
+        s.shape(),
+    )
 }
 
 /// `y = c x`.

@@ -68,7 +68,8 @@ fn times(x: &Tensor, g: &Tensor, group: usize) -> Result<Tensor> {
             })
         });
     };
-    let (mut y, count, [stride, group]) = (x.new_empty(x.shape())?, x.stored_numel(), gpu::sizes([x.stored_width(), group])?);
+    let (mut y, count, [stride, group]) =
+        (x.new_empty(x.shape())?, x.stored_numel(), gpu::sizes([x.stored_width(), group])?);
     let (y_address, x, g) = (y.address_mut()?, x.address()?, g.address()?);
     let args = params::Gate { y: y_address, x, g, count: count as i64, stride, group };
     gpu.launch(y.dtype(), Grid::elements(count), &args).map(|()| y)
@@ -84,9 +85,7 @@ fn unit_gradient<T: Float>(dy: &Tensor, x: &Tensor, group: usize, dg: &mut Tenso
 }
 
 /// [`unit_gradient`] on a GPU: by column, then over each unit's columns.
-fn unit_gradient_on(
-    gpu: &Gpu, [dy, x]: [&Tensor; 2], group: usize, dg: &mut Tensor, accumulate: bool,
-) -> Result<()> {
+fn unit_gradient_on(gpu: &Gpu, [dy, x]: [&Tensor; 2], group: usize, dg: &mut Tensor, accumulate: bool) -> Result<()> {
     let ((rows, cols), dtype) = (x.shape().rows_cols(), x.dtype());
     let by_column = |out: &mut Tensor, accumulate| {
         gpu.sum_columns([rows, cols], out, accumulate, |partials, grid| {

@@ -86,7 +86,11 @@ fn backward_on(gpu: &Gpu, back: &mut Back, dy: Tensor, x: &Tensor, [b, g]: &[Opt
     back.slot(2, |dg, accumulate| {
         gpu.sum_columns([rows, cols], dg, accumulate, |partials, grid| {
             let [rows, cols, stride] = gpu::sizes([rows, cols, stride])?;
-            gpu.launch(x.dtype(), grid, &params::GeluGate { partials, dy: dya, x: xa, b, g, rows, cols, stride, unused: 0 })
+            gpu.launch(
+                x.dtype(),
+                grid,
+                &params::GeluGate { partials, dy: dya, x: xa, b, g, rows, cols, stride, unused: 0 },
+            )
         })
     })?;
     let (mut dx, [stride]) = (dy.new_empty(dy.shape())?, gpu::sizes([stride])?);

@@ -151,7 +151,8 @@ fn backward_on(
     let [dya, xa, stats] = [dy.address()?, x.address()?, stats.address()?];
     back.slot(2, |dgamma, accumulate| {
         gpu.sum_columns([rows, cols], dgamma, accumulate, |partials, grid| {
-            let args = params::LayernormGamma { partials, dy: dya, x: xa, stats, rows: rows_, cols: cols_, stride, unused: 0 };
+            let args =
+                params::LayernormGamma { partials, dy: dya, x: xa, stats, rows: rows_, cols: cols_, stride, unused: 0 };
             gpu.launch(x.dtype(), grid, &args)
         })
     })?;
