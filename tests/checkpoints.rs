@@ -198,9 +198,13 @@ fn a_distilled_file_fills_a_plain_model_only_on_request() -> Result<()> {
     for options in [LoadOptions { drop_distillation: true, ..plain }, inferred] {
         let loaded = Model::load(&path, &options)?;
         assert_eq!(loaded.arch(), &dense());
-        let (pos, all) = (loaded.params().get("pos_embed")?.to_f64s().unwrap(), model.params().get("pos_embed")?.to_f64s().unwrap());
+        let (pos, all) =
+            (loaded.params().get("pos_embed")?.to_f64s().unwrap(), model.params().get("pos_embed")?.to_f64s().unwrap());
         assert_eq!((&pos[..12], &pos[12..]), (&all[..12], &all[24..]));
-        assert_eq!(loaded.params().get("head.weight")?.to_f64s().unwrap(), model.params().get("head.weight")?.to_f64s().unwrap());
+        assert_eq!(
+            loaded.params().get("head.weight")?.to_f64s().unwrap(),
+            model.params().get("head.weight")?.to_f64s().unwrap()
+        );
     }
     let missing = LoadOptions { arch: Some(distilled()), ..LoadOptions::default() };
     Model::init(dense(), 5)?.save(&path, "dense")?;
