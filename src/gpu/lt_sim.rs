@@ -1,8 +1,9 @@
 //! cuBLASLt on the simulator: the descriptors are kept as they were set, and a product reads its whole meaning from them,
 //! column-major like the library's. So a wrong leading dimension, transpose or epilogue gives wrong numbers here, too.
+#![allow(unsafe_code)]
 
 use super::lt::{ComputeType, DataType, DescAttribute, Handle, LayoutAttribute, Lt, Matmul, Operand};
-use super::{lock, sim::Memory, sim::Stream};
+use super::{lock, sim_memory::Memory, stream::Stream};
 use crate::{Error, Result, cpu::Mat, cpu::gemm, tensor::Float};
 use std::{collections::HashMap, sync::Arc, sync::Mutex};
 
@@ -83,7 +84,7 @@ impl SimLt {
         let valid = batch > 0 && offset >= 0 && ld >= rows && rows > 0 && cols > 0 && operand.address.is_multiple_of(16);
         Error::ensure(valid, "cublasLt layout", "ld >= rows > 0, cols > 0, 16-byte addresses", format_args!("{rows} x {cols}, ld {ld}"))?;
         let elements = (view.batch - 1) * view.offset + (cols - 1) * ld + rows;
-        self.memory.check(operand.address, elements * if double { 8 } else { 4 }, "cublasLtMatmul").map(|()| view)
+        self.memory.inside("cublasLtMatmul", operand.address, elements * if double { 8 } else { 4 }).map(|()| view)
     }
 
     fn meaning(&self, product: &Matmul) -> Result<Meaning> {
@@ -107,7 +108,7 @@ impl SimLt {
             other => return Err(refused(format_args!("epilogue {other}, which the simulator does not know"))),
         };
         if let Some(address) = bias {
-            self.memory.check(address, d.rows * if double { 8 } else { 4 }, "cublasLtMatmul bias")?;
+            self.memory.inside("cublasLtMatmul bias", address, d.rows * if double { 8 } else { 4 })?;
         }
         let side = |view: View, transposed: bool| if transposed { (view.cols, view.rows) } else { (view.rows, view.cols) };
         let ((m, k), (k2, n)) = (side(a, transposed[0]), side(b, transposed[1]));
@@ -200,9 +201,9 @@ impl Lt for SimLt {
         let chosen = [product.desc, product.a.layout, product.b.layout, product.d.layout];
         Error::ensure(product.algo[..4] == chosen, "cublasLt algorithm", "the one chosen for the operands", "another")?;
         let (meaning, double) = (self.meaning(product)?, self.meaning(product)?.d.double);
-        self.stream.submit(Box::new(move || {
+        self.stream.submit("cublasLtMatmul", move || {
             if double { meaning.run::<f64>() } else { meaning.run::<f32>() }
             Ok(())
-        }))
+        })
     }
 }

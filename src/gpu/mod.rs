@@ -3,8 +3,6 @@
 //! An op fills the argument struct of its kernel (one for each in `cuda/params.h`) and calls [`Gpu::launch`] with the
 //! element type and a [`Grid`]. Below [`driver::Driver`] the real card and the simulator part; all above is the same code.
 
-#![allow(unsafe_code)]
-
 pub mod args;
 mod columns;
 pub mod driver;
@@ -17,7 +15,11 @@ mod memory;
 pub mod params;
 #[cfg(feature = "sim")]
 pub mod sim;
+#[cfg(feature = "sim")]
+mod sim_memory;
 mod state;
+#[cfg(feature = "sim")]
+mod stream;
 
 pub use args::Args;
 pub use gemm::{Epilogue, Matrix};
@@ -35,7 +37,7 @@ pub const THREADS: u32 = 256;
 /// A device with its memory and its plans.
 pub struct Gpu {
     device: Device,
-    driver: Box<dyn Driver>,
+    driver: &'static dyn Driver,
     memory: memory::Pools,
     plans: Mutex<gemm::Plans>,
 }
@@ -83,7 +85,7 @@ pub fn sizes<const N: usize>(sizes: [usize; N]) -> Result<[i32; N]> {
 }
 
 impl Gpu {
-    fn new(device: Device, driver: Box<dyn Driver>) -> Self {
+    fn new(device: Device, driver: &'static dyn Driver) -> Self {
         Self { device, driver, memory: memory::Pools::default(), plans: Mutex::default() }
     }
 
@@ -164,7 +166,16 @@ pub fn cuda() -> Result<&'static Gpu> {
 
 /// The simulated card.
 #[cfg(feature = "sim")]
-pub fn sim() -> &'static Gpu {
-    static SIM: LazyLock<Gpu> = LazyLock::new(|| Gpu::new(Device::CudaSim, Box::new(sim::Sim::open())));
-    &SIM
+pub fn sim() -> Result<&'static Gpu> {
+    static SIM: LazyLock<Result<Gpu, String>> =
+        LazyLock::new(|| simulator().map(|sim| Gpu::new(Device::CudaSim, sim)).map_err(|error| error.to_string()));
+    SIM.as_ref().map_err(|why| Error::device("cuda-sim", why))
+}
+
+/// The simulator behind [`sim()`], for tests: its order and its guard zones.
+#[cfg(feature = "sim")]
+pub fn simulator() -> Result<&'static sim::Sim> {
+    static SIM: LazyLock<Result<sim::Sim, String>> =
+        LazyLock::new(|| sim::Sim::from_env().map_err(|error| error.to_string()));
+    SIM.as_ref().map_err(|why| Error::device("cuda-sim", why))
 }

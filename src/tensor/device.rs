@@ -24,7 +24,7 @@ impl Device {
             Self::Cpu => Ok(None),
             Self::Cuda => gpu::cuda().map(Some),
             #[cfg(feature = "sim")]
-            Self::CudaSim => Ok(Some(gpu::sim())),
+            Self::CudaSim => gpu::sim().map(Some),
         }
     }
 }
