@@ -23,7 +23,8 @@ pub fn add_scaled(x: Var, b: &Var, s: Option<&Tensor>) -> Result<Var> {
     match (y.gpu(), s) {
         (Some(gpu), s) => {
             let (count, sample) = sizes(&y, samples);
-            let args = params::AddScaled { y: y.address_mut()?, x: b.tensor().address()?, s: address_of(s)?, count, sample };
+            let args =
+                params::AddScaled { y: y.address_mut()?, x: b.tensor().address()?, s: address_of(s)?, count, sample };
             gpu.launch(y.dtype(), Grid::elements(y.stored_numel()), &args)?;
         }
         (None, Some(s)) => float_dispatch!(OP, y.dtype(), T => add_by_sample::<T>(&mut y, b.tensor(), s))?,

@@ -36,9 +36,7 @@ fn squares(a: &Tensor, b: &Tensor) -> Result<(Tensor, Tensor)> {
 pub fn bce_with_logits(z: &Var, target: &Tensor) -> Result<Var> {
     z.tensor().check_same("bce", target)?;
     let (gap, loss) = entropies(z.tensor(), target)?;
-    Ok(record_one("bce", &[z.handle()], loss, move |back, dy| {
-        back.add(0, times_scalar(&gap, &dy, 1.0, count(&gap))?)
-    }))
+    Ok(record_one("bce", &[z.handle()], loss, move |back, dy| back.add(0, times_scalar(&gap, &dy, 1.0, count(&gap))?)))
 }
 
 /// `σ(z) - t`, and the mean binary cross entropy.

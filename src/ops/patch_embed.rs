@@ -138,7 +138,8 @@ fn put_together(patches: &Tensor, first: &[&Tensor], pos: &Tensor) -> Result<Ten
             let (y, x, pos) = (y.address_mut()?, x.address()?, pos.address()?);
             let [tokens, first, taken, stride] = gpu::sizes([tokens, first, taken, stride])?;
             let count_ = count as i64;
-            let args = params::EmbedTokens { y, x, pos, count: count_, tokens, first, taken, shared, stride, unused: 0 };
+            let args =
+                params::EmbedTokens { y, x, pos, count: count_, tokens, first, taken, shared, stride, unused: 0 };
             gpu.launch(patches.dtype(), Grid::elements(count), &args)?;
         }
         return Ok(y);
