@@ -76,3 +76,25 @@ typedef struct { Ptr y, sum, stats, x, branch, s, gamma, beta; double eps; int r
 typedef struct { Ptr dx, dy, dsum, x, stats, gamma; int rows, cols, stride, unused; } LayernormBwd;
 // partials of dgamma = sum over rows of dy n
 typedef struct { Ptr partials, dy, x, stats; int rows, cols, stride, unused; } LayernormGamma;
+
+// ---- attention.cu
+
+// y = softmax(scale q kT) v of every head over the keys whose mask is not 0; stats = row maximum, 1 / sum. Each of y, map
+// (the probabilities) and stats may be absent. `rows`: queries of a block, 32, 16 or 8
+typedef struct {
+  Ptr y, map, stats, qkv, mask;
+  double scale;
+  int tokens, heads, head_dim, stride, y_stride, mask_stride, rows, unused;
+} AttentionFwd;
+// dq = scale ds k with ds = p (dy vT - delta); delta = <dy, y> of every query and head, written
+typedef struct {
+  Ptr dqkv, delta, dy, y, qkv, mask, stats;
+  double scale;
+  int tokens, heads, head_dim, stride, y_stride, mask_stride;
+} AttentionBwdQ;
+// dk = scale dsT q, dv = pT dy
+typedef struct {
+  Ptr dqkv, delta, dy, qkv, mask, stats;
+  double scale;
+  int tokens, heads, head_dim, stride, y_stride, mask_stride;
+} AttentionBwdKv;
