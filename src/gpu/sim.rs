@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// `SimLaunch` of `cuda/sim/scheduler.cpp`.
+/// `SimLaunch` of `cuda/sim/runner.h`.
 #[repr(C)]
 struct SimLaunch {
     kernel: i32,
