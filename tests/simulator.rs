@@ -165,10 +165,12 @@ fn launches_that_a_card_refuses() {
         );
     }
     for block in [[1025, 1, 1], [1, 0, 1], [1 << 16, 1 << 16, 1], [33, 32, 1], [1, 1, 65]] {
-        assert!(try_it("test_write_f64", [1; 3], block, args).unwrap_err().contains("1 to 1024 threads"));
+        assert!(
+            try_it("test_write_f64", [1; 3], block, args).unwrap_err().contains("block: expected 1 to 1024 threads")
+        );
     }
     let text = try_it("softmax_fwd_f32", [1; 3], [257, 1, 1], &[0; 40]).unwrap_err();
-    assert!(text.contains("expected 1 to 256 threads a block, found 257"), "{text}");
+    assert!(text.contains("block: expected 1 to 256 threads, at most 64 in z, found [257, 1, 1]"), "{text}");
     let text = try_it("test_write_f64", [1; 3], [1; 3], &args[1..]).unwrap_err();
     assert_eq!(text, "test_write_f64: arguments: expected 48 bytes, found 47");
     let text = try_it("test_write_f16", [1; 3], [1; 3], args).unwrap_err();

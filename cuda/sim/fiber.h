@@ -1,10 +1,11 @@
 // Stacks and jumps between them: assembly on x86-64 and aarch64, ucontext elsewhere. AddressSanitizer is told of each jump.
 #pragma once
-#include <stdint.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <mutex>
 #include <vector>
-#if defined(__x86_64__) || defined(__aarch64__)
+#if (defined(__x86_64__) || defined(__aarch64__)) && defined(__ELF__) && !defined(SIM_UCONTEXT)
+#define SIM_JUMP
 extern "C" void sim_jump(void** save, void* load);
 #else
 #include <ucontext.h>
@@ -14,7 +15,7 @@ extern "C" void sim_jump(void** save, void* load);
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-#if defined(__x86_64__)
+#if defined(SIM_JUMP) && defined(__x86_64__)
 asm(R"(
 .text; .globl sim_jump; .type sim_jump, @function
 sim_jump:
@@ -24,7 +25,7 @@ sim_jump:
   ret
 .size sim_jump, .-sim_jump
 )");
-#elif defined(__aarch64__)
+#elif defined(SIM_JUMP)
 asm(R"(
 .text; .globl sim_jump; .type sim_jump, %function
 sim_jump:
@@ -74,7 +75,7 @@ class Stacks {
 // A flow of control: the scheduler's own (no stack of ours) or a worker's.
 struct Fiber {
   char* stack = nullptr;
-#if defined(__x86_64__) || defined(__aarch64__)
+#ifdef SIM_JUMP
   void* at = nullptr;
 #else
   ucontext_t at;
@@ -90,14 +91,16 @@ struct Fiber {
 #ifdef __SANITIZE_ADDRESS__
     __asan_unpoison_memory_region(stack, STACK);  // what an abandoned run left
 #endif
-#if defined(__x86_64__)
-    void** top = (void**)(stack + STACK);
+    // Stacks lie a constant distance apart: without this their ends would share few cache lines' places.
+    [[maybe_unused]] char* start = stack + STACK - (size_t)stack / (PAGE + STACK) % 61 * 256;
+#if defined(SIM_JUMP) && defined(__x86_64__)
+    void** top = (void**)start;
     *--top = nullptr;  // where the return address of `entry` is looked for; aligns the stack as a call does
     *--top = (void*)entry;
     at = top - 6;
     memset(at, 0, 48);
-#elif defined(__aarch64__)
-    at = stack + STACK - 160;
+#elif defined(SIM_JUMP)
+    at = start - 160;
     memset(at, 0, 160);
     ((void**)at)[11] = (void*)entry;
 #else
@@ -112,7 +115,7 @@ inline void jump(Fiber& from, Fiber& to) {
 #ifdef __SANITIZE_ADDRESS__
   __sanitizer_start_switch_fiber(&from.fake, to.bottom, to.size);
 #endif
-#if defined(__x86_64__) || defined(__aarch64__)
+#ifdef SIM_JUMP
   sim_jump(&from.at, to.at);
 #else
   swapcontext(&from.at, &to.at);

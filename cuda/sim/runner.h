@@ -14,13 +14,12 @@
 #include "fiber.h"
 #include "sim.h"
 
-// One launch, as src/gpu/sim.rs describes it.
+// One launch, as src/gpu/sim.rs describes it and has checked it.
 struct SimLaunch {
   int kernel;
   unsigned grid[3], block[3];
   size_t shared, shared_limit;
   const void* args;
-  size_t args_len;
   unsigned os_threads;
   int reverse;
 };
@@ -121,19 +120,24 @@ class Runner {
   bool complete(Thread& thread) {
     Thread* lanes = &threads[(&thread - threads.data()) / 32 * 32];
     const unsigned count = unsigned(std::min<size_t>(32, threads.data() + threads.size() - lanes));
+    auto awaited = [&](unsigned lane) { return thread.mask >> lane & 1 && lanes[lane].state != State::Done; };
+    // From the lane that runs last: the one that has not come is mostly found at once.
+    for (unsigned i = 0; i < count; i++) {
+      const unsigned lane = job.launch.reverse ? i : count - 1 - i;
+      if (awaited(lane) && (lanes[lane].state != State::AtWarp || lanes[lane].mask != thread.mask)) return false;
+    }
     void* records[32] = {};
     bool alike = true;
     for (unsigned lane = 0; lane < count; lane++) {
-      Thread& other = lanes[lane];
-      if (!(thread.mask >> lane & 1) || other.state == State::Done) continue;
-      if (other.state != State::AtWarp || other.mask != thread.mask) return false;
-      alike &= other.work == thread.work && !strcmp(other.what, thread.what);
+      if (!awaited(lane)) continue;
+      const Thread& other = lanes[lane];
+      alike &= other.work == thread.work && (other.what == thread.what || !strcmp(other.what, thread.what));
       records[lane] = other.record;
     }
     if (!alike) fail("lanes of one warp at different functions: %s", waiting().c_str());
     if (thread.work) thread.work(records);
     for (unsigned lane = 0; lane < count; lane++) {
-      if (thread.mask >> lane & 1 && lanes[lane].state == State::AtWarp) lanes[lane].state = State::Ready;
+      if (records[lane]) lanes[lane].state = State::Ready;
     }
     return true;
   }

@@ -24,8 +24,8 @@ void run(Job& job) {
 
 }  // namespace
 
-Kernel::Kernel(const char* name, void (*body)(const void*), size_t args_size, unsigned max_threads)
-    : name(name), body(body), args_size(args_size), max_threads(max_threads), next(kernels) {
+Kernel::Kernel(const char* name, void (*body)(const void*), size_t args_len, unsigned max_threads)
+    : name(name), body(body), args_len(args_len), max_threads(max_threads), next(kernels) {
   kernels = this;
 }
 
@@ -57,30 +57,17 @@ void async_wait(int groups) { Runner::running->async_wait(groups); }
 
 }  // namespace sim
 
-namespace {
-
-const sim::Kernel* kernel_at(int id) {
-  const sim::Kernel* kernel = sim::kernels;
-  while (kernel && id-- > 0) kernel = kernel->next;
-  return kernel;
-}
-
-}  // namespace
-
 extern "C" {
 
-// The kernel's number; -1: there is none of this name, -2: there are several.
-int sim_find(const char* name) {
+// The kernel's number, and what a launch of it has to keep to; -1: there is none of this name, -2: there are several.
+int sim_find(const char* name, size_t* args_len, unsigned* max_threads) {
   int found = -1, id = 0;
   for (const sim::Kernel* kernel = sim::kernels; kernel; kernel = kernel->next, id++) {
-    if (!strcmp(kernel->name, name)) found = found == -1 ? id : -2;
+    if (strcmp(kernel->name, name)) continue;
+    found = found == -1 ? id : -2;
+    *args_len = kernel->args_len, *max_threads = kernel->max_threads;
   }
   return found;
-}
-
-size_t sim_args_size(int id) {
-  const sim::Kernel* kernel = kernel_at(id);
-  return kernel ? kernel->args_size : 0;
 }
 
 // Memory that no kernel may touch, or may again; only AddressSanitizer looks.
@@ -92,27 +79,17 @@ void sim_poison([[maybe_unused]] void* p, [[maybe_unused]] size_t bytes, [[maybe
 
 // 0, or 1 and what went wrong in `error`.
 int sim_launch(const SimLaunch* launch, char* error, size_t error_len) {
-  const sim::Kernel* kernel = kernel_at(launch->kernel);
-  const auto& b = launch->block;
-  const unsigned long long threads = 1ull * b[0] * b[1] * b[2];
-  if (!kernel) return snprintf(error, error_len, "no kernel has the number %d", launch->kernel), 1;
-  if (launch->args_len != kernel->args_size) {
-    return snprintf(error, error_len, "%s: expected %zu bytes of arguments, found %zu", kernel->name, kernel->args_size,
-                    launch->args_len), 1;
-  }
-  if (threads == 0 || threads > kernel->max_threads) {
-    return snprintf(error, error_len, "%s: expected 1 to %u threads a block, found %llu", kernel->name,
-                    kernel->max_threads, threads), 1;
-  }
-  std::vector<uint4> args((launch->args_len + 15) / 16);  // aligned
-  memcpy(args.data(), launch->args, launch->args_len);
+  const sim::Kernel* kernel = sim::kernels;
+  for (int id = launch->kernel; id > 0; id--) kernel = kernel->next;
+  std::vector<uint4> args((kernel->args_len + 15) / 16);  // aligned
+  memcpy(args.data(), launch->args, kernel->args_len);
   sim::Job job(*kernel, *launch, args.data());
   std::vector<std::thread> others;
   for (unsigned i = 1; i < launch->os_threads && i < job.blocks; i++) others.emplace_back(sim::run, std::ref(job));
   sim::run(job);
   for (std::thread& other : others) other.join();
-  if (!job.failed) return 0;
-  return snprintf(error, error_len, "%s", job.error.c_str()), 1;
+  if (job.failed) snprintf(error, error_len, "%s", job.error.c_str());
+  return job.failed;
 }
 
 }

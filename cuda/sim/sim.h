@@ -62,10 +62,10 @@ void check_shared(const void* p, size_t bytes, Where where);
 struct Kernel {
   const char* name;
   void (*body)(const void* args);
-  size_t args_size;
+  size_t args_len;
   unsigned max_threads;
   const Kernel* next;
-  Kernel(const char* name, void (*body)(const void*), size_t args_size, unsigned max_threads);
+  Kernel(const char* name, void (*body)(const void*), size_t args_len, unsigned max_threads);
 };
 
 template <class T> struct Shuffle {
