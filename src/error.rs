@@ -63,12 +63,12 @@ pub enum Error {
     /// A setting is out of range or contradicts another.
     #[error("{what}: expected {expected}, found {found}")]
     Invalid { what: String, expected: String, found: String },
+    /// A device refused or failed at something; `detail` are its words.
+    #[error("{what}: {detail}")]
+    Device { what: String, detail: String },
     /// A NaN or an infinity appeared in a layer or quantity, at a training step or mini-batch counted from 0.
     #[error("step {step}: {layer} is not finite ({value})")]
     NonFinite { step: usize, layer: String, value: f64 },
-    /// A device or its libraries refused `what`; `detail` is their own text.
-    #[error("{what}: {detail}")]
-    Device { what: String, detail: String },
 }
 
 impl Error {
