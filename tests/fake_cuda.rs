@@ -1,5 +1,5 @@
-//! The real driver's calls, against a library that pretends to be NVIDIA's (`fake_cuda/fake.c`): what is called, in which
-//! order, with what, and what errors say. Whether a card computes the same is for a machine that has one.
+//! The real driver's calls, against a library that pretends to be NVIDIA's (`fake_cuda/fake.c`): what is called, in
+//! which order, with what, and what errors say. Whether a card computes the same is for a machine that has one.
 #![cfg(target_os = "linux")]
 
 use espalier::gpu::cuda;
