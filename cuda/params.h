@@ -47,6 +47,36 @@ typedef struct { Ptr y, x; int rows, cols, stride, unused; } LogSoftmaxFwd;
 // dx = dy - e^y sum dy
 typedef struct { Ptr dx, dy, y; int rows, cols, stride, unused; } LogSoftmaxBwd;
 
+// ---- gelu.cu
+
+// y = GELU((x + b) g), b and g by column; absent: 0 and 1. y may be x
+typedef struct { Ptr y, x, b, g; long long count; int stride, unused; } GeluFwd;
+// dx = dt g with dt = dy GELU'((x + b) g)
+typedef struct { Ptr dx, dy, x, b, g; long long count; int stride, unused; } GeluBwd;
+// partials of dg = sum over rows of dt (x + b)
+typedef struct { Ptr partials, dy, x, b, g; int rows, cols, stride, unused; } GeluGate;
+
+// ---- gate.cu
+
+// y[r][c] = x[r][c] g[c / group]
+typedef struct { Ptr y, x, g; long long count; int stride, group; } Gate;
+// y[r][c] = x[r][c] + b[c]
+typedef struct { Ptr y, x, b; long long count; int stride, unused; } AddBias;
+// partials of sum over rows of dy[r][c] x[r][c]
+typedef struct { Ptr partials, dy, x; int rows, cols, stride, unused; } GateColumns;
+// dg[u] (+)= sum over the unit's columns of columns[c]
+typedef struct { Ptr dg, columns; int units, group, accumulate, unused; } GateUnits;
+
+// ---- layernorm.cu
+
+// v = x + s[r / sample_rows] branch, written to sum; y = (v - mean) rstd gamma + beta; stats[r] = mean, rstd. Without a
+// branch v = x and there is no sum; s absent: 1. sum may be x
+typedef struct { Ptr y, sum, stats, x, branch, s, gamma, beta; double eps; int rows, cols, stride, sample_rows; } LayernormFwd;
+// dx = rstd (h - mean(h) - n mean(h n)) + dsum with h = dy gamma, n = (x - mean) rstd; dsum may be absent
+typedef struct { Ptr dx, dy, dsum, x, stats, gamma; int rows, cols, stride, unused; } LayernormBwd;
+// partials of dgamma = sum over rows of dy n
+typedef struct { Ptr partials, dy, x, stats; int rows, cols, stride, unused; } LayernormGamma;
+
 // ---- cross_entropy.cu
 
 // log_p = log softmax(z); loss[r] = -sum_c t log_p

@@ -36,3 +36,8 @@
 __device__ __forceinline__ long long element_index() { return (long long)blockIdx.x * blockDim.x + threadIdx.x; }
 __device__ __forceinline__ int warp_index() { return blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32; }
 __device__ __forceinline__ int lane_index() { return threadIdx.x % 32; }
+
+// The column of element `i` of rows `stride` apart; the short division where it is enough.
+__device__ __forceinline__ int column_of(long long i, int stride) {
+  return i >> 32 ? int(i % stride) : int(unsigned(i) % unsigned(stride));
+}

@@ -289,6 +289,266 @@ const _: () = {
     ["Offset of field: LogSoftmaxBwd::stride"][::std::mem::offset_of!(LogSoftmaxBwd, stride) - 32usize];
     ["Offset of field: LogSoftmaxBwd::unused"][::std::mem::offset_of!(LogSoftmaxBwd, unused) - 36usize];
 };
+#[doc = " y = GELU((x + b) g), b and g by column; absent: 0 and 1. y may be x"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct GeluFwd {
+    pub y: Ptr,
+    pub x: Ptr,
+    pub b: Ptr,
+    pub g: Ptr,
+    pub count: i64,
+    pub stride: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GeluFwd"][::std::mem::size_of::<GeluFwd>() - 48usize];
+    ["Alignment of GeluFwd"][::std::mem::align_of::<GeluFwd>() - 8usize];
+    ["Offset of field: GeluFwd::y"][::std::mem::offset_of!(GeluFwd, y) - 0usize];
+    ["Offset of field: GeluFwd::x"][::std::mem::offset_of!(GeluFwd, x) - 8usize];
+    ["Offset of field: GeluFwd::b"][::std::mem::offset_of!(GeluFwd, b) - 16usize];
+    ["Offset of field: GeluFwd::g"][::std::mem::offset_of!(GeluFwd, g) - 24usize];
+    ["Offset of field: GeluFwd::count"][::std::mem::offset_of!(GeluFwd, count) - 32usize];
+    ["Offset of field: GeluFwd::stride"][::std::mem::offset_of!(GeluFwd, stride) - 40usize];
+    ["Offset of field: GeluFwd::unused"][::std::mem::offset_of!(GeluFwd, unused) - 44usize];
+};
+#[doc = " dx = dt g with dt = dy GELU'((x + b) g)"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct GeluBwd {
+    pub dx: Ptr,
+    pub dy: Ptr,
+    pub x: Ptr,
+    pub b: Ptr,
+    pub g: Ptr,
+    pub count: i64,
+    pub stride: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GeluBwd"][::std::mem::size_of::<GeluBwd>() - 56usize];
+    ["Alignment of GeluBwd"][::std::mem::align_of::<GeluBwd>() - 8usize];
+    ["Offset of field: GeluBwd::dx"][::std::mem::offset_of!(GeluBwd, dx) - 0usize];
+    ["Offset of field: GeluBwd::dy"][::std::mem::offset_of!(GeluBwd, dy) - 8usize];
+    ["Offset of field: GeluBwd::x"][::std::mem::offset_of!(GeluBwd, x) - 16usize];
+    ["Offset of field: GeluBwd::b"][::std::mem::offset_of!(GeluBwd, b) - 24usize];
+    ["Offset of field: GeluBwd::g"][::std::mem::offset_of!(GeluBwd, g) - 32usize];
+    ["Offset of field: GeluBwd::count"][::std::mem::offset_of!(GeluBwd, count) - 40usize];
+    ["Offset of field: GeluBwd::stride"][::std::mem::offset_of!(GeluBwd, stride) - 48usize];
+    ["Offset of field: GeluBwd::unused"][::std::mem::offset_of!(GeluBwd, unused) - 52usize];
+};
+#[doc = " partials of dg = sum over rows of dt (x + b)"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct GeluGate {
+    pub partials: Ptr,
+    pub dy: Ptr,
+    pub x: Ptr,
+    pub b: Ptr,
+    pub g: Ptr,
+    pub rows: i32,
+    pub cols: i32,
+    pub stride: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GeluGate"][::std::mem::size_of::<GeluGate>() - 56usize];
+    ["Alignment of GeluGate"][::std::mem::align_of::<GeluGate>() - 8usize];
+    ["Offset of field: GeluGate::partials"][::std::mem::offset_of!(GeluGate, partials) - 0usize];
+    ["Offset of field: GeluGate::dy"][::std::mem::offset_of!(GeluGate, dy) - 8usize];
+    ["Offset of field: GeluGate::x"][::std::mem::offset_of!(GeluGate, x) - 16usize];
+    ["Offset of field: GeluGate::b"][::std::mem::offset_of!(GeluGate, b) - 24usize];
+    ["Offset of field: GeluGate::g"][::std::mem::offset_of!(GeluGate, g) - 32usize];
+    ["Offset of field: GeluGate::rows"][::std::mem::offset_of!(GeluGate, rows) - 40usize];
+    ["Offset of field: GeluGate::cols"][::std::mem::offset_of!(GeluGate, cols) - 44usize];
+    ["Offset of field: GeluGate::stride"][::std::mem::offset_of!(GeluGate, stride) - 48usize];
+    ["Offset of field: GeluGate::unused"][::std::mem::offset_of!(GeluGate, unused) - 52usize];
+};
+#[doc = " y[r][c] = x[r][c] g[c / group]"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct Gate {
+    pub y: Ptr,
+    pub x: Ptr,
+    pub g: Ptr,
+    pub count: i64,
+    pub stride: i32,
+    pub group: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Gate"][::std::mem::size_of::<Gate>() - 40usize];
+    ["Alignment of Gate"][::std::mem::align_of::<Gate>() - 8usize];
+    ["Offset of field: Gate::y"][::std::mem::offset_of!(Gate, y) - 0usize];
+    ["Offset of field: Gate::x"][::std::mem::offset_of!(Gate, x) - 8usize];
+    ["Offset of field: Gate::g"][::std::mem::offset_of!(Gate, g) - 16usize];
+    ["Offset of field: Gate::count"][::std::mem::offset_of!(Gate, count) - 24usize];
+    ["Offset of field: Gate::stride"][::std::mem::offset_of!(Gate, stride) - 32usize];
+    ["Offset of field: Gate::group"][::std::mem::offset_of!(Gate, group) - 36usize];
+};
+#[doc = " y[r][c] = x[r][c] + b[c]"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct AddBias {
+    pub y: Ptr,
+    pub x: Ptr,
+    pub b: Ptr,
+    pub count: i64,
+    pub stride: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AddBias"][::std::mem::size_of::<AddBias>() - 40usize];
+    ["Alignment of AddBias"][::std::mem::align_of::<AddBias>() - 8usize];
+    ["Offset of field: AddBias::y"][::std::mem::offset_of!(AddBias, y) - 0usize];
+    ["Offset of field: AddBias::x"][::std::mem::offset_of!(AddBias, x) - 8usize];
+    ["Offset of field: AddBias::b"][::std::mem::offset_of!(AddBias, b) - 16usize];
+    ["Offset of field: AddBias::count"][::std::mem::offset_of!(AddBias, count) - 24usize];
+    ["Offset of field: AddBias::stride"][::std::mem::offset_of!(AddBias, stride) - 32usize];
+    ["Offset of field: AddBias::unused"][::std::mem::offset_of!(AddBias, unused) - 36usize];
+};
+#[doc = " partials of sum over rows of dy[r][c] x[r][c]"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct GateColumns {
+    pub partials: Ptr,
+    pub dy: Ptr,
+    pub x: Ptr,
+    pub rows: i32,
+    pub cols: i32,
+    pub stride: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GateColumns"][::std::mem::size_of::<GateColumns>() - 40usize];
+    ["Alignment of GateColumns"][::std::mem::align_of::<GateColumns>() - 8usize];
+    ["Offset of field: GateColumns::partials"][::std::mem::offset_of!(GateColumns, partials) - 0usize];
+    ["Offset of field: GateColumns::dy"][::std::mem::offset_of!(GateColumns, dy) - 8usize];
+    ["Offset of field: GateColumns::x"][::std::mem::offset_of!(GateColumns, x) - 16usize];
+    ["Offset of field: GateColumns::rows"][::std::mem::offset_of!(GateColumns, rows) - 24usize];
+    ["Offset of field: GateColumns::cols"][::std::mem::offset_of!(GateColumns, cols) - 28usize];
+    ["Offset of field: GateColumns::stride"][::std::mem::offset_of!(GateColumns, stride) - 32usize];
+    ["Offset of field: GateColumns::unused"][::std::mem::offset_of!(GateColumns, unused) - 36usize];
+};
+#[doc = " dg[u] (+)= sum over the unit's columns of columns[c]"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct GateUnits {
+    pub dg: Ptr,
+    pub columns: Ptr,
+    pub units: i32,
+    pub group: i32,
+    pub accumulate: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GateUnits"][::std::mem::size_of::<GateUnits>() - 32usize];
+    ["Alignment of GateUnits"][::std::mem::align_of::<GateUnits>() - 8usize];
+    ["Offset of field: GateUnits::dg"][::std::mem::offset_of!(GateUnits, dg) - 0usize];
+    ["Offset of field: GateUnits::columns"][::std::mem::offset_of!(GateUnits, columns) - 8usize];
+    ["Offset of field: GateUnits::units"][::std::mem::offset_of!(GateUnits, units) - 16usize];
+    ["Offset of field: GateUnits::group"][::std::mem::offset_of!(GateUnits, group) - 20usize];
+    ["Offset of field: GateUnits::accumulate"][::std::mem::offset_of!(GateUnits, accumulate) - 24usize];
+    ["Offset of field: GateUnits::unused"][::std::mem::offset_of!(GateUnits, unused) - 28usize];
+};
+#[doc = " v = x + s[r / sample_rows] branch, written to sum; y = (v - mean) rstd gamma + beta; stats[r] = mean, rstd. Without a\n branch v = x and there is no sum; s absent: 1. sum may be x"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct LayernormFwd {
+    pub y: Ptr,
+    pub sum: Ptr,
+    pub stats: Ptr,
+    pub x: Ptr,
+    pub branch: Ptr,
+    pub s: Ptr,
+    pub gamma: Ptr,
+    pub beta: Ptr,
+    pub eps: f64,
+    pub rows: i32,
+    pub cols: i32,
+    pub stride: i32,
+    pub sample_rows: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of LayernormFwd"][::std::mem::size_of::<LayernormFwd>() - 88usize];
+    ["Alignment of LayernormFwd"][::std::mem::align_of::<LayernormFwd>() - 8usize];
+    ["Offset of field: LayernormFwd::y"][::std::mem::offset_of!(LayernormFwd, y) - 0usize];
+    ["Offset of field: LayernormFwd::sum"][::std::mem::offset_of!(LayernormFwd, sum) - 8usize];
+    ["Offset of field: LayernormFwd::stats"][::std::mem::offset_of!(LayernormFwd, stats) - 16usize];
+    ["Offset of field: LayernormFwd::x"][::std::mem::offset_of!(LayernormFwd, x) - 24usize];
+    ["Offset of field: LayernormFwd::branch"][::std::mem::offset_of!(LayernormFwd, branch) - 32usize];
+    ["Offset of field: LayernormFwd::s"][::std::mem::offset_of!(LayernormFwd, s) - 40usize];
+    ["Offset of field: LayernormFwd::gamma"][::std::mem::offset_of!(LayernormFwd, gamma) - 48usize];
+    ["Offset of field: LayernormFwd::beta"][::std::mem::offset_of!(LayernormFwd, beta) - 56usize];
+    ["Offset of field: LayernormFwd::eps"][::std::mem::offset_of!(LayernormFwd, eps) - 64usize];
+    ["Offset of field: LayernormFwd::rows"][::std::mem::offset_of!(LayernormFwd, rows) - 72usize];
+    ["Offset of field: LayernormFwd::cols"][::std::mem::offset_of!(LayernormFwd, cols) - 76usize];
+    ["Offset of field: LayernormFwd::stride"][::std::mem::offset_of!(LayernormFwd, stride) - 80usize];
+    ["Offset of field: LayernormFwd::sample_rows"][::std::mem::offset_of!(LayernormFwd, sample_rows) - 84usize];
+};
+#[doc = " dx = rstd (h - mean(h) - n mean(h n)) + dsum with h = dy gamma, n = (x - mean) rstd; dsum may be absent"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct LayernormBwd {
+    pub dx: Ptr,
+    pub dy: Ptr,
+    pub dsum: Ptr,
+    pub x: Ptr,
+    pub stats: Ptr,
+    pub gamma: Ptr,
+    pub rows: i32,
+    pub cols: i32,
+    pub stride: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of LayernormBwd"][::std::mem::size_of::<LayernormBwd>() - 64usize];
+    ["Alignment of LayernormBwd"][::std::mem::align_of::<LayernormBwd>() - 8usize];
+    ["Offset of field: LayernormBwd::dx"][::std::mem::offset_of!(LayernormBwd, dx) - 0usize];
+    ["Offset of field: LayernormBwd::dy"][::std::mem::offset_of!(LayernormBwd, dy) - 8usize];
+    ["Offset of field: LayernormBwd::dsum"][::std::mem::offset_of!(LayernormBwd, dsum) - 16usize];
+    ["Offset of field: LayernormBwd::x"][::std::mem::offset_of!(LayernormBwd, x) - 24usize];
+    ["Offset of field: LayernormBwd::stats"][::std::mem::offset_of!(LayernormBwd, stats) - 32usize];
+    ["Offset of field: LayernormBwd::gamma"][::std::mem::offset_of!(LayernormBwd, gamma) - 40usize];
+    ["Offset of field: LayernormBwd::rows"][::std::mem::offset_of!(LayernormBwd, rows) - 48usize];
+    ["Offset of field: LayernormBwd::cols"][::std::mem::offset_of!(LayernormBwd, cols) - 52usize];
+    ["Offset of field: LayernormBwd::stride"][::std::mem::offset_of!(LayernormBwd, stride) - 56usize];
+    ["Offset of field: LayernormBwd::unused"][::std::mem::offset_of!(LayernormBwd, unused) - 60usize];
+};
+#[doc = " partials of dgamma = sum over rows of dy n"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct LayernormGamma {
+    pub partials: Ptr,
+    pub dy: Ptr,
+    pub x: Ptr,
+    pub stats: Ptr,
+    pub rows: i32,
+    pub cols: i32,
+    pub stride: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of LayernormGamma"][::std::mem::size_of::<LayernormGamma>() - 48usize];
+    ["Alignment of LayernormGamma"][::std::mem::align_of::<LayernormGamma>() - 8usize];
+    ["Offset of field: LayernormGamma::partials"][::std::mem::offset_of!(LayernormGamma, partials) - 0usize];
+    ["Offset of field: LayernormGamma::dy"][::std::mem::offset_of!(LayernormGamma, dy) - 8usize];
+    ["Offset of field: LayernormGamma::x"][::std::mem::offset_of!(LayernormGamma, x) - 16usize];
+    ["Offset of field: LayernormGamma::stats"][::std::mem::offset_of!(LayernormGamma, stats) - 24usize];
+    ["Offset of field: LayernormGamma::rows"][::std::mem::offset_of!(LayernormGamma, rows) - 32usize];
+    ["Offset of field: LayernormGamma::cols"][::std::mem::offset_of!(LayernormGamma, cols) - 36usize];
+    ["Offset of field: LayernormGamma::stride"][::std::mem::offset_of!(LayernormGamma, stride) - 40usize];
+    ["Offset of field: LayernormGamma::unused"][::std::mem::offset_of!(LayernormGamma, unused) - 44usize];
+};
 #[doc = " log_p = log softmax(z); loss[r] = -sum_c t log_p"]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
@@ -673,6 +933,16 @@ kernel_args!(SoftmaxFwd, "softmax_fwd");
 kernel_args!(SoftmaxBwd, "softmax_bwd");
 kernel_args!(LogSoftmaxFwd, "log_softmax_fwd");
 kernel_args!(LogSoftmaxBwd, "log_softmax_bwd");
+kernel_args!(GeluFwd, "gelu_fwd");
+kernel_args!(GeluBwd, "gelu_bwd");
+kernel_args!(GeluGate, "gelu_gate");
+kernel_args!(Gate, "gate");
+kernel_args!(AddBias, "add_bias");
+kernel_args!(GateColumns, "gate_columns");
+kernel_args!(GateUnits, "gate_units");
+kernel_args!(LayernormFwd, "layernorm_fwd");
+kernel_args!(LayernormBwd, "layernorm_bwd");
+kernel_args!(LayernormGamma, "layernorm_gamma");
 kernel_args!(CrossEntropyFwd, "cross_entropy_fwd");
 kernel_args!(CrossEntropyBwd, "cross_entropy_bwd");
 kernel_args!(KdFwd, "kd_fwd");

@@ -15,14 +15,11 @@ pub fn add(x: Var, b: &Var) -> Result<Var> {
 /// `y[i, …] = x[i, …] + s[i] b[i, …]` for a factor `s` per sample (`[samples]`), 1 when absent.
 pub fn add_scaled(x: Var, b: &Var, s: Option<&Tensor>) -> Result<Var> {
     x.tensor().check_same(OP, b.tensor())?;
-    let samples = x.tensor().dim(0);
-    if let Some(s) = s.filter(|s| s.numel() != samples || s.dtype() != x.dtype()) {
-        return Err(Error::shape(OP, format!("{samples} factors of {:?}", x.dtype()), s.shape()));
-    }
+    check_factors(x.tensor(), s)?;
     let (handle, mut y) = x.split();
     match (y.gpu(), s) {
         (Some(gpu), s) => {
-            let (count, sample) = sizes(&y, samples);
+            let (count, sample) = sizes(&y, y.dim(0));
             let args =
                 params::AddScaled { y: y.address_mut()?, x: b.tensor().address()?, s: address_of(s)?, count, sample };
             gpu.launch(y.dtype(), Grid::elements(y.stored_numel()), &args)?;
@@ -35,6 +32,19 @@ pub fn add_scaled(x: Var, b: &Var, s: Option<&Tensor>) -> Result<Var> {
         back.add_wanted(1, || scale_by_sample(&dy, s.as_ref()))?;
         back.add(0, dy)
     }))
+}
+
+/// An error unless `s`, when there is one, has a factor for each sample of `x`.
+pub(super) fn check_factors(x: &Tensor, s: Option<&Tensor>) -> Result<()> {
+    let Some(s) = s else { return Ok(()) };
+    Error::ensure_shape(x.shape().len() > 1, OP, "samples of one axis and more", x.shape())?;
+    let (samples, dtype) = (x.dim(0), x.dtype());
+    Error::ensure_shape(
+        s.numel() == samples && s.dtype() == dtype,
+        OP,
+        format_args!("{samples} factors of {dtype:?}"),
+        s.shape(),
+    )
 }
 
 /// `y = c x`.

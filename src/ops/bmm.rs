@@ -3,6 +3,7 @@
 //! Gradients: `da = dc bᵀ`, `db = aᵀ dc`; with `b` transposed `da = dc b`, `db = dcᵀ a`.
 
 use super::prelude::*;
+use crate::gpu::{Epilogue, Matrix};
 
 const OP: &str = "bmm";
 
@@ -25,7 +26,14 @@ pub fn bmm(a: &Var, b: &Var, transpose_b: bool) -> Result<Var> {
 fn product(a: &Tensor, transpose_a: bool, b: &Tensor, transpose_b: bool) -> Result<Tensor> {
     let [(ar, ac), (br, bc)] = [a, b].map(|t| (t.dim(1), t.dim(2)));
     let (m, n) = (if transpose_a { ac } else { ar }, if transpose_b { br } else { bc });
-    let mut c = Tensor::empty([a.dim(0), m, n], a.dtype());
+    let mut c = a.new_empty([a.dim(0), m, n])?;
+    if let Some(gpu) = a.gpu() {
+        let [left, right] = [(a, transpose_a), (b, transpose_b)]
+            .map(|(t, transpose)| Matrix::batch(t).map(|t| if transpose { t.t() } else { t }));
+        let to = Matrix::batch_out(&mut c)?;
+        gpu.gemm(a.dtype(), a.dim(0), 1.0, left?, right?, 0.0, to, Epilogue::None)?;
+        return Ok(c);
+    }
     float_dispatch!(OP, a.dtype(), T => {
         let (a, b) = (a.slice::<T>()?, b.slice::<T>()?);
         c.slice_mut::<T>()?.par_chunks_mut((m * n).max(1)).enumerate().for_each(|(i, c)| {

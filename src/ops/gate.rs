@@ -21,10 +21,10 @@ pub fn gate(x: &Var, g: &Var, group: usize) -> Result<Var> {
     let y = times(x.tensor(), g.tensor(), group)?;
     let (xt, gt) = (x.tensor().clone(), g.tensor().clone());
     Ok(record_one(OP, &[x.handle(), g.handle()], y, move |back, dy| {
-        back.slot(
-            1,
-            |dg, accumulate| float_dispatch!(OP, dy.dtype(), T => unit_gradient::<T>(&dy, &xt, group, dg, accumulate)),
-        )?;
+        back.slot(1, |dg, accumulate| match xt.gpu() {
+            Some(gpu) => unit_gradient_on(gpu, [&dy, &xt], group, dg, accumulate),
+            None => float_dispatch!(OP, dy.dtype(), T => unit_gradient::<T>(&dy, &xt, group, dg, accumulate)),
+        })?;
         back.add_wanted(0, || times(&dy, &gt, group))
     }))
 }
@@ -33,27 +33,46 @@ pub fn gate(x: &Var, g: &Var, group: usize) -> Result<Var> {
 pub fn add_bias(x: &Var, b: &Var) -> Result<Var> {
     let cols = x.shape().rows_cols().1;
     expect("add_bias", "bias", b, &[cols], x.dtype())?;
-    let y = float_dispatch!("add_bias", x.dtype(), T => {
-        let (xs, b) = (Mat::<T>::of(x.tensor())?, b.tensor().slice::<T>()?);
-        cpu::new_rows::<T>(x.shape(), cols, |r, y| {
-            y.iter_mut().zip(xs.row(r)).zip(b).for_each(|((y, x), b)| *y = *x + *b);
-        })
-    })?;
+    let y = plus(x.tensor(), b.tensor())?;
     Ok(record_one("add_bias", &[x.handle(), b.handle()], y, move |back, dy| {
-        back.slot(1, |db, accumulate| cpu::sum_rows(&dy, db, accumulate))?;
+        back.slot(1, |db, accumulate| sum_rows(&dy, db, accumulate))?;
         back.add(0, dy)
     }))
 }
 
+/// `x[.., c] + b[c]`.
+fn plus(x: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let Some(gpu) = x.gpu() else {
+        return float_dispatch!("add_bias", x.dtype(), T => {
+            let (xs, b) = (Mat::<T>::of(x)?, b.slice::<T>()?);
+            cpu::new_rows::<T>(x.shape(), b.len(), |r, y| {
+                y.iter_mut().zip(xs.row(r)).zip(b).for_each(|((y, x), b)| *y = *x + *b);
+            })
+        });
+    };
+    let (mut y, count, [stride]) = (x.new_empty(x.shape())?, x.stored_numel(), gpu::sizes([x.stored_width()])?);
+    let (y_address, x, b) = (y.address_mut()?, x.address()?, b.address()?);
+    let args = params::AddBias { y: y_address, x, b, count: count as i64, stride, unused: 0 };
+    gpu.launch(y.dtype(), Grid::elements(count), &args).map(|()| y)
+}
+
+/// `x[.., c] · g[c / group]`.
 fn times(x: &Tensor, g: &Tensor, group: usize) -> Result<Tensor> {
-    float_dispatch!(OP, x.dtype(), T => {
-        let (xs, g) = (Mat::<T>::of(x)?, g.slice::<T>()?);
-        cpu::new_rows::<T>(x.shape(), x.shape().rows_cols().1, |r, y| {
-            for ((y, x), g) in y.chunks_mut(group).zip(xs.row(r).chunks(group)).zip(g) {
-                y.iter_mut().zip(x).for_each(|(y, x)| *y = *x * *g);
-            }
-        })
-    })
+    let Some(gpu) = x.gpu() else {
+        return float_dispatch!(OP, x.dtype(), T => {
+            let (xs, g) = (Mat::<T>::of(x)?, g.slice::<T>()?);
+            cpu::new_rows::<T>(x.shape(), x.shape().rows_cols().1, |r, y| {
+                for ((y, x), g) in y.chunks_mut(group).zip(xs.row(r).chunks(group)).zip(g) {
+                    y.iter_mut().zip(x).for_each(|(y, x)| *y = *x * *g);
+                }
+            })
+        });
+    };
+    let (mut y, count, [stride, group]) =
+        (x.new_empty(x.shape())?, x.stored_numel(), gpu::sizes([x.stored_width(), group])?);
+    let (y_address, x, g) = (y.address_mut()?, x.address()?, g.address()?);
+    let args = params::Gate { y: y_address, x, g, count: count as i64, stride, group };
+    gpu.launch(y.dtype(), Grid::elements(count), &args).map(|()| y)
 }
 
 fn unit_gradient<T: Float>(dy: &Tensor, x: &Tensor, group: usize, dg: &mut Tensor, accumulate: bool) -> Result<()> {
@@ -63,6 +82,27 @@ fn unit_gradient<T: Float>(dy: &Tensor, x: &Tensor, group: usize, dg: &mut Tenso
             *p += reduce::sum(group, |i| dy[i] * x[i]);
         }
     })
+}
+
+/// [`unit_gradient`] on a GPU: by column, then over each unit's columns.
+fn unit_gradient_on(gpu: &Gpu, [dy, x]: [&Tensor; 2], group: usize, dg: &mut Tensor, accumulate: bool) -> Result<()> {
+    let ((rows, cols), dtype) = (x.shape().rows_cols(), x.dtype());
+    let by_column = |out: &mut Tensor, accumulate| {
+        gpu.sum_columns([rows, cols], out, accumulate, |partials, grid| {
+            let [rows, cols, stride] = gpu::sizes([rows, cols, x.stored_width()])?;
+            let (dy, x) = (dy.address()?, x.address()?);
+            gpu.launch(dtype, grid, &params::GateColumns { partials, dy, x, rows, cols, stride, unused: 0 })
+        })
+    };
+    if group == 1 {
+        return by_column(dg, accumulate);
+    }
+    let mut columns = x.new_empty([cols])?;
+    by_column(&mut columns, false)?;
+    let [units, group] = gpu::sizes([cols / group, group])?;
+    let (dg_address, columns, accumulate) = (dg.address_mut()?, columns.address()?, accumulate.into());
+    let args = params::GateUnits { dg: dg_address, columns, units, group, accumulate, unused: 0 };
+    gpu.launch(x.dtype(), Grid::warps(units as usize), &args)
 }
 
 /// Test and benchmark cases.

@@ -5,6 +5,7 @@
 
 use super::prelude::*;
 use super::{add_bias, gate};
+use crate::tape::Back;
 
 const OP: &str = "gelu";
 
@@ -19,36 +20,83 @@ pub fn bias_gelu(x: Var, b: Option<&Var>, g: Option<&Var>) -> Result<Var> {
     expect(OP, "bias", b, &[cols], x.dtype())?;
     expect(OP, "gate", g, &[cols], x.dtype())?;
     let inputs = [x.handle(), Handle::of(b), Handle::of(g)];
-    let (tracked, gated) = ([Some(&x), b, g].into_iter().flatten().any(Var::is_tracked), g.is_some());
-    // An absent vector is one of 0 or 1: the loops then have no branch.
-    let or =
-        |v: Option<&Var>, default| v.map_or_else(|| Tensor::full([cols], x.dtype(), default), |v| v.tensor().clone());
-    let (b, g) = (or(b, 0.0), or(g, 1.0));
-    let mut y = x.into_tensor();
-    let saved = tracked.then(|| y.clone());
-    float_dispatch!(OP, y.dtype(), T => {
-        let (b, g) = (b.slice::<T>()?, g.slice::<T>()?);
-        cpu::each_row::<T>(&mut y, cols, |_, y| {
-            for ((v, b), g) in y.iter_mut().zip(b).zip(g) {
-                let t = (*v + *b) * *g;
-                *v = t * t.normal_cdf_pdf().0;
-            }
+    let tracked = [Some(&x), b, g].into_iter().flatten().any(Var::is_tracked);
+    let vectors = [b, g].map(|v| v.map(|v| v.tensor().clone()));
+    let x = x.into_tensor();
+    let saved = tracked.then(|| x.clone());
+    let y = forward(x, &vectors)?;
+    Ok(record_one(OP, &inputs, y, move |back, dy| {
+        let Some(x) = saved else { return Ok(()) };
+        let dx = match x.gpu() {
+            Some(gpu) => backward_on(gpu, back, dy, &x, &vectors)?,
+            None => float_dispatch!(OP, dy.dtype(), T => backward::<T>(back, dy, &x, &vectors))?,
+        };
+        back.slot(1, |db, accumulate| sum_rows(&dx, db, accumulate))?;
+        back.add(0, dx)
+    }))
+}
+
+/// Bias and gate, vectors of 0 and 1 for absent ones: the loops then have no branch.
+fn with_defaults([b, g]: &[Option<Tensor>; 2], x: &Tensor) -> [Tensor; 2] {
+    let or = |v: &Option<Tensor>, default| {
+        v.clone().unwrap_or_else(|| Tensor::full([x.shape().rows_cols().1], x.dtype(), default))
+    };
+    [or(b, 0.0), or(g, 1.0)]
+}
+
+/// `x -> GELU((x + b) · g)`, in place when `x` is the sole owner of its memory.
+fn forward(x: Tensor, vectors @ [b, g]: &[Option<Tensor>; 2]) -> Result<Tensor> {
+    let Some(gpu) = x.gpu() else {
+        let ([b, g], mut y) = (with_defaults(vectors, &x), x);
+        float_dispatch!(OP, y.dtype(), T => {
+            let (b, g) = (b.slice::<T>()?, g.slice::<T>()?);
+            cpu::each_row::<T>(&mut y, b.len(), |_, y| {
+                for ((v, b), g) in y.iter_mut().zip(b).zip(g) {
+                    let t = (*v + *b) * *g;
+                    *v = t * t.normal_cdf_pdf().0;
+                }
+            })
+        })?;
+        return Ok(y);
+    };
+    let from = x.address()?;
+    let [b, g] = [address_of(b.as_ref())?, address_of(g.as_ref())?];
+    let ([stride], count) = (gpu::sizes([x.stored_width()])?, x.stored_numel());
+    let mut y = if x.is_shared() { x.new_empty(x.shape())? } else { x };
+    let args = params::GeluFwd { y: y.address_mut()?, x: from, b, g, count: count as i64, stride, unused: 0 };
+    gpu.launch(y.dtype(), Grid::elements(count), &args).map(|()| y)
+}
+
+/// `dx` from `dy`, in place; adds the gate's gradient.
+fn backward<T: Float>(back: &mut Back, mut dt: Tensor, x: &Tensor, vectors: &[Option<Tensor>; 2]) -> Result<Tensor> {
+    let [b, g] = with_defaults(vectors, x);
+    into_dt::<T>(&mut dt, x, &b, &g)?;
+    back.slot(2, |dg, accumulate| gate_gradient::<T>(&dt, x, &b, dg, accumulate))?;
+    if vectors[1].is_some() {
+        let g = g.slice::<T>()?;
+        cpu::each_row::<T>(&mut dt, g.len(), |_, dt| dt.iter_mut().zip(g).for_each(|(d, g)| *d *= *g))?;
+    }
+    Ok(dt)
+}
+
+/// [`backward`] on a GPU.
+fn backward_on(gpu: &Gpu, back: &mut Back, dy: Tensor, x: &Tensor, [b, g]: &[Option<Tensor>; 2]) -> Result<Tensor> {
+    let ((rows, cols), count, stride) = (x.shape().rows_cols(), x.stored_numel(), x.stored_width());
+    let [b, g, xa, dya] = [address_of(b.as_ref())?, address_of(g.as_ref())?, x.address()?, dy.address()?];
+    back.slot(2, |dg, accumulate| {
+        gpu.sum_columns([rows, cols], dg, accumulate, |partials, grid| {
+            let [rows, cols, stride] = gpu::sizes([rows, cols, stride])?;
+            gpu.launch(
+                x.dtype(),
+                grid,
+                &params::GeluGate { partials, dy: dya, x: xa, b, g, rows, cols, stride, unused: 0 },
+            )
         })
     })?;
-    Ok(record_one(OP, &inputs, y, move |back, mut dt| {
-        let Some(x) = saved else { return Ok(()) };
-        float_dispatch!(OP, dt.dtype(), T => {
-            into_dt::<T>(&mut dt, &x, &b, &g)?;
-            back.slot(2, |dg, accumulate| gate_gradient::<T>(&dt, &x, &b, dg, accumulate))?;
-            if gated {
-                let g = g.slice::<T>()?;
-                cpu::each_row::<T>(&mut dt, cols, |_, dt| dt.iter_mut().zip(g).for_each(|(d, g)| *d *= *g))?;
-            }
-            Ok(())
-        })?;
-        back.slot(1, |db, accumulate| cpu::sum_rows(&dt, db, accumulate))?;
-        back.add(0, dt)
-    }))
+    let (mut dx, [stride]) = (dy.new_empty(dy.shape())?, gpu::sizes([stride])?);
+    let (dx_address, count_) = (dx.address_mut()?, count as i64);
+    let args = params::GeluBwd { dx: dx_address, dy: dya, x: xa, b, g, count: count_, stride, unused: 0 };
+    gpu.launch(x.dtype(), Grid::elements(count), &args).map(|()| dx)
 }
 
 /// `dy -> dt = dy (Φ(t) + t φ(t))`, in place.

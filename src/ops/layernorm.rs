@@ -6,15 +6,23 @@
 //! Gradients, with `n = (x - mean) rstd` and `h = dy γ`: `dx = rstd (h - mean(h) - n mean(h n))`,
 //! `dγ = sum of dy n`, `dβ = sum of dy`; for the fused form `dx` also takes the gradient at `sum`, and `dbranch = s dx`.
 
-use super::add::{add_scaled, scale_by_sample};
+use super::add::{add_scaled, check_factors, scale_by_sample};
 use super::prelude::*;
 use crate::tape::Back;
 
 const OP: &str = "layernorm";
 
+/// What is normalised: `x`, or `x + s · branch`.
+struct Terms {
+    x: Tensor,
+    branch: Option<Tensor>,
+    s: Option<Tensor>,
+}
+
 /// `LayerNorm(x)` over the last axis with `γ [C]` and `β [C]`.
 pub fn layernorm(x: &Var, gamma: &Var, beta: &Var, eps: f64) -> Result<Var> {
-    let [_, y] = normalize(x.tensor().clone(), [x.handle(), Handle::of(None)], None, [gamma, beta], eps)?;
+    let terms = Terms { x: x.tensor().clone(), branch: None, s: None };
+    let [_, y] = normalize(terms, [x.handle(), Handle::of(None)], [gamma, beta], eps)?;
     Ok(y)
 }
 
@@ -23,30 +31,32 @@ pub fn add_layernorm(
     x: Var, branch: &Var, s: Option<&Tensor>, gamma: &Var, beta: &Var, eps: f64,
 ) -> Result<(Var, Var)> {
     x.tensor().check_same(OP, branch.tensor())?;
+    check_factors(x.tensor(), s)?;
     let (handle, x) = x.split();
-    let sum = add_scaled(Var::constant(x), &branch.detach(), s)?.into_tensor();
-    Ok(normalize(sum, [handle, branch.handle()], s.cloned(), [gamma, beta], eps)?.into())
+    let terms = Terms { x, branch: Some(branch.tensor().clone()), s: s.cloned() };
+    Ok(normalize(terms, [handle, branch.handle()], [gamma, beta], eps)?.into())
 }
 
-/// `(sum, LayerNorm(sum))`, recorded for the two `terms` of the sum, the second of which was multiplied by `s`.
-fn normalize(
-    sum: Tensor, [x, branch]: [Handle; 2], s: Option<Tensor>, [gamma, beta]: [&Var; 2], eps: f64,
-) -> Result<[Var; 2]> {
-    let cols = sum.shape().rows_cols().1;
-    expect(OP, "weight", gamma, &[cols], sum.dtype())?;
-    expect(OP, "bias", beta, &[cols], sum.dtype())?;
+/// `(sum, LayerNorm(sum))`, recorded for both terms.
+fn normalize(terms: Terms, [x, branch]: [Handle; 2], [gamma, beta]: [&Var; 2], eps: f64) -> Result<[Var; 2]> {
+    let cols = terms.x.shape().rows_cols().1;
+    expect(OP, "weight", gamma, &[cols], terms.x.dtype())?;
+    expect(OP, "bias", beta, &[cols], terms.x.dtype())?;
     Error::ensure(eps > 0.0, "LayerNorm eps", "above 0", eps)?;
-    let (y, stats) = float_dispatch!(OP, sum.dtype(), T => forward::<T>(&sum, gamma.tensor(), beta.tensor(), eps))?;
-    let inputs = [x, branch, gamma.handle(), beta.handle()];
+    let (inputs, s) = ([x, branch, gamma.handle(), beta.handle()], terms.s.clone());
+    let [sum, y, stats] = forward(terms, gamma.tensor(), beta.tensor(), eps)?;
     let (saved, gamma) = (sum.clone(), gamma.tensor().clone());
     Ok(record(OP, &inputs, [sum, y], move |back| {
         let mut dsum = back.dy(0);
         if let Some(dy) = back.dy(1) {
-            let mut dx = float_dispatch!(OP, dy.dtype(), T => backward::<T>(back, dy, &saved, &gamma, &stats))?;
-            if let Some(dsum) = dsum {
-                cpu::accumulate(&mut dx, &dsum)?;
-            }
-            dsum = Some(dx);
+            dsum = Some(match dy.gpu() {
+                Some(gpu) => backward_on(gpu, back, [&dy, &saved, &gamma, &stats], dsum)?,
+                None => {
+                    let mut dx = float_dispatch!(OP, dy.dtype(), T => backward::<T>(back, dy, &saved, &gamma, &stats))?;
+                    dsum.map_or(Ok(()), |dsum| cpu::accumulate(&mut dx, &dsum))?;
+                    dx
+                }
+            });
         }
         let Some(dsum) = dsum else { return Ok(()) };
         back.add_wanted(1, || scale_by_sample(&dsum, s.as_ref()))?;
@@ -54,8 +64,41 @@ fn normalize(
     }))
 }
 
+/// `(sum, y, stats)`; on a GPU one launch for all three.
+fn forward(Terms { x, branch, s }: Terms, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result<[Tensor; 3]> {
+    let Some(gpu) = x.gpu() else {
+        let sum = match branch {
+            Some(branch) => add_scaled(Var::constant(x), &Var::constant(branch), s.as_ref())?.into_tensor(),
+            None => x,
+        };
+        let (y, stats) = float_dispatch!(OP, sum.dtype(), T => rows_forward::<T>(&sum, gamma, beta, eps))?;
+        return Ok([sum, y, stats]);
+    };
+    let ((rows, cols), from) = (x.shape().rows_cols(), x.address()?);
+    let sample_rows = (rows / x.dim(0).max(1)).max(1);
+    let (mut y, mut stats) = (x.new_empty(x.shape())?, x.new_empty([rows, 2, 1, 1])?);
+    let mut sum = if branch.is_some() && x.is_shared() { x.new_empty(x.shape())? } else { x };
+    let [rows_, cols, stride, sample_rows] = gpu::sizes([rows, cols, sum.stored_width(), sample_rows])?;
+    let args = params::LayernormFwd {
+        y: y.address_mut()?,
+        sum: if branch.is_some() { sum.address_mut()? } else { 0 },
+        stats: stats.address_mut()?,
+        x: from,
+        branch: address_of(branch.as_ref())?,
+        s: address_of(s.as_ref())?,
+        gamma: gamma.address()?,
+        beta: beta.address()?,
+        eps,
+        rows: rows_,
+        cols,
+        stride,
+        sample_rows,
+    };
+    gpu.launch(y.dtype(), Grid::warps(rows), &args).map(|()| [sum, y, stats])
+}
+
 /// `(y, stats)`, `stats [rows, 2]` holding mean and rstd.
-fn forward<T: Float>(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
+fn rows_forward<T: Float>(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
     let (rows, cols) = x.shape().rows_cols();
     let (xs, gamma, beta) = (Mat::<T>::of(x)?, gamma.slice::<T>()?, beta.slice::<T>()?);
     let (mut stats, mut y) = (Tensor::empty([rows, 2], x.dtype()), Tensor::empty(*x.shape(), x.dtype()));
@@ -97,6 +140,37 @@ fn backward<T: Float>(back: &mut Back, mut dy: Tensor, x: &Tensor, gamma: &Tenso
         }
     })?;
     Ok(dy)
+}
+
+/// The same on a GPU, and `dsum` added.
+fn backward_on(
+    gpu: &Gpu, back: &mut Back, [dy, x, gamma, stats]: [&Tensor; 4], dsum: Option<Tensor>,
+) -> Result<Tensor> {
+    let (rows, cols) = x.shape().rows_cols();
+    let [rows_, cols_, stride] = gpu::sizes([rows, cols, x.stored_width()])?;
+    let [dya, xa, stats] = [dy.address()?, x.address()?, stats.address()?];
+    back.slot(2, |dgamma, accumulate| {
+        gpu.sum_columns([rows, cols], dgamma, accumulate, |partials, grid| {
+            let args =
+                params::LayernormGamma { partials, dy: dya, x: xa, stats, rows: rows_, cols: cols_, stride, unused: 0 };
+            gpu.launch(x.dtype(), grid, &args)
+        })
+    })?;
+    back.slot(3, |dbeta, accumulate| gpu.sum_rows(dy, dbeta, accumulate))?;
+    let mut dx = dy.new_empty(dy.shape())?;
+    let args = params::LayernormBwd {
+        dx: dx.address_mut()?,
+        dy: dya,
+        dsum: address_of(dsum.as_ref())?,
+        x: xa,
+        stats,
+        gamma: gamma.address()?,
+        rows: rows_,
+        cols: cols_,
+        stride,
+        unused: 0,
+    };
+    gpu.launch(x.dtype(), Grid::warps(rows), &args).map(|()| dx)
 }
 
 /// Test and benchmark cases; eps 0.1 keeps rows of one or two columns differentiable.
