@@ -36,6 +36,25 @@ typedef struct { Ptr y, x, s; long long count, sample; } AddScaled;
 // y[i] = s[i / sample] · c · x[i]; s absent: 1
 typedef struct { Ptr y, x, s; double c; long long count, sample; } Scale;
 
+// ---- adamw.cu: the tensors of several updates at once, `count` elements each
+
+typedef struct { Ptr param, m, v, grad; double weight_decay, lr_scale; long long count; } AdamwTensor;
+// the numbers of the step are those at `state`; nothing happens when its grad_scale is not finite
+typedef struct { AdamwTensor at[48]; Ptr state; double beta1, beta2, eps; } Adamw;
+// average = decay · average + (1 - decay) · param
+typedef struct { Ptr average, param; double decay; long long count; } Ema;
+typedef struct { Ptr x; long long count, first; } NormTensor;
+// partials[first + k] = sum of the squares of the k-th NORM_CHUNK elements of a tensor
+typedef struct { NormTensor at[96]; Ptr partials; } SquareSums;
+// at `state`: grad_norm = sqrt(sum of partials), grad_scale = min(1, max_norm / (grad_norm + 1e-6)), 1 when max_norm is 0,
+// not finite when the norm or the loss is not
+typedef struct { Ptr state, partials, loss; double max_norm; long long count; } ClipScale;
+
+// ---- drop_path.cu
+
+// out[i] = floor(keep + u_i) / keep, u_i the first uniform of (seed, step, site, i); the step is that at `state`, if given
+typedef struct { Ptr out, state; unsigned long long seed, step, site; double keep; int count, unused; } DropPath;
+
 // ---- softmax.cu
 
 // y = softmax(x) over the keys whose mask is not 0; mask_stride 0: one mask for all rows

@@ -195,6 +195,143 @@ const _: () = {
     ["Offset of field: Scale::count"][::std::mem::offset_of!(Scale, count) - 32usize];
     ["Offset of field: Scale::sample"][::std::mem::offset_of!(Scale, sample) - 40usize];
 };
+#[doc = " ---- adamw.cu: the tensors of several updates at once, `count` elements each"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct AdamwTensor {
+    pub param: Ptr,
+    pub m: Ptr,
+    pub v: Ptr,
+    pub grad: Ptr,
+    pub weight_decay: f64,
+    pub lr_scale: f64,
+    pub count: i64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AdamwTensor"][::std::mem::size_of::<AdamwTensor>() - 56usize];
+    ["Alignment of AdamwTensor"][::std::mem::align_of::<AdamwTensor>() - 8usize];
+    ["Offset of field: AdamwTensor::param"][::std::mem::offset_of!(AdamwTensor, param) - 0usize];
+    ["Offset of field: AdamwTensor::m"][::std::mem::offset_of!(AdamwTensor, m) - 8usize];
+    ["Offset of field: AdamwTensor::v"][::std::mem::offset_of!(AdamwTensor, v) - 16usize];
+    ["Offset of field: AdamwTensor::grad"][::std::mem::offset_of!(AdamwTensor, grad) - 24usize];
+    ["Offset of field: AdamwTensor::weight_decay"][::std::mem::offset_of!(AdamwTensor, weight_decay) - 32usize];
+    ["Offset of field: AdamwTensor::lr_scale"][::std::mem::offset_of!(AdamwTensor, lr_scale) - 40usize];
+    ["Offset of field: AdamwTensor::count"][::std::mem::offset_of!(AdamwTensor, count) - 48usize];
+};
+#[doc = " the numbers of the step are those at `state`; nothing happens when its grad_scale is not finite"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct Adamw {
+    pub at: [AdamwTensor; 48usize],
+    pub state: Ptr,
+    pub beta1: f64,
+    pub beta2: f64,
+    pub eps: f64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Adamw"][::std::mem::size_of::<Adamw>() - 2720usize];
+    ["Alignment of Adamw"][::std::mem::align_of::<Adamw>() - 8usize];
+    ["Offset of field: Adamw::at"][::std::mem::offset_of!(Adamw, at) - 0usize];
+    ["Offset of field: Adamw::state"][::std::mem::offset_of!(Adamw, state) - 2688usize];
+    ["Offset of field: Adamw::beta1"][::std::mem::offset_of!(Adamw, beta1) - 2696usize];
+    ["Offset of field: Adamw::beta2"][::std::mem::offset_of!(Adamw, beta2) - 2704usize];
+    ["Offset of field: Adamw::eps"][::std::mem::offset_of!(Adamw, eps) - 2712usize];
+};
+#[doc = " average = decay · average + (1 - decay) · param"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct Ema {
+    pub average: Ptr,
+    pub param: Ptr,
+    pub decay: f64,
+    pub count: i64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Ema"][::std::mem::size_of::<Ema>() - 32usize];
+    ["Alignment of Ema"][::std::mem::align_of::<Ema>() - 8usize];
+    ["Offset of field: Ema::average"][::std::mem::offset_of!(Ema, average) - 0usize];
+    ["Offset of field: Ema::param"][::std::mem::offset_of!(Ema, param) - 8usize];
+    ["Offset of field: Ema::decay"][::std::mem::offset_of!(Ema, decay) - 16usize];
+    ["Offset of field: Ema::count"][::std::mem::offset_of!(Ema, count) - 24usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct NormTensor {
+    pub x: Ptr,
+    pub count: i64,
+    pub first: i64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of NormTensor"][::std::mem::size_of::<NormTensor>() - 24usize];
+    ["Alignment of NormTensor"][::std::mem::align_of::<NormTensor>() - 8usize];
+    ["Offset of field: NormTensor::x"][::std::mem::offset_of!(NormTensor, x) - 0usize];
+    ["Offset of field: NormTensor::count"][::std::mem::offset_of!(NormTensor, count) - 8usize];
+    ["Offset of field: NormTensor::first"][::std::mem::offset_of!(NormTensor, first) - 16usize];
+};
+#[doc = " partials[first + k] = sum of the squares of the k-th NORM_CHUNK elements of a tensor"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct SquareSums {
+    pub at: [NormTensor; 96usize],
+    pub partials: Ptr,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SquareSums"][::std::mem::size_of::<SquareSums>() - 2312usize];
+    ["Alignment of SquareSums"][::std::mem::align_of::<SquareSums>() - 8usize];
+    ["Offset of field: SquareSums::at"][::std::mem::offset_of!(SquareSums, at) - 0usize];
+    ["Offset of field: SquareSums::partials"][::std::mem::offset_of!(SquareSums, partials) - 2304usize];
+};
+#[doc = " at `state`: grad_norm = sqrt(sum of partials), grad_scale = min(1, max_norm / (grad_norm + 1e-6)), 1 when max_norm is 0,\n not finite when the norm or the loss is not"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct ClipScale {
+    pub state: Ptr,
+    pub partials: Ptr,
+    pub loss: Ptr,
+    pub max_norm: f64,
+    pub count: i64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ClipScale"][::std::mem::size_of::<ClipScale>() - 40usize];
+    ["Alignment of ClipScale"][::std::mem::align_of::<ClipScale>() - 8usize];
+    ["Offset of field: ClipScale::state"][::std::mem::offset_of!(ClipScale, state) - 0usize];
+    ["Offset of field: ClipScale::partials"][::std::mem::offset_of!(ClipScale, partials) - 8usize];
+    ["Offset of field: ClipScale::loss"][::std::mem::offset_of!(ClipScale, loss) - 16usize];
+    ["Offset of field: ClipScale::max_norm"][::std::mem::offset_of!(ClipScale, max_norm) - 24usize];
+    ["Offset of field: ClipScale::count"][::std::mem::offset_of!(ClipScale, count) - 32usize];
+};
+#[doc = " out[i] = floor(keep + u_i) / keep, u_i the first uniform of (seed, step, site, i); the step is that at `state`, if given"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct DropPath {
+    pub out: Ptr,
+    pub state: Ptr,
+    pub seed: u64,
+    pub step: u64,
+    pub site: u64,
+    pub keep: f64,
+    pub count: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of DropPath"][::std::mem::size_of::<DropPath>() - 56usize];
+    ["Alignment of DropPath"][::std::mem::align_of::<DropPath>() - 8usize];
+    ["Offset of field: DropPath::out"][::std::mem::offset_of!(DropPath, out) - 0usize];
+    ["Offset of field: DropPath::state"][::std::mem::offset_of!(DropPath, state) - 8usize];
+    ["Offset of field: DropPath::seed"][::std::mem::offset_of!(DropPath, seed) - 16usize];
+    ["Offset of field: DropPath::step"][::std::mem::offset_of!(DropPath, step) - 24usize];
+    ["Offset of field: DropPath::site"][::std::mem::offset_of!(DropPath, site) - 32usize];
+    ["Offset of field: DropPath::keep"][::std::mem::offset_of!(DropPath, keep) - 40usize];
+    ["Offset of field: DropPath::count"][::std::mem::offset_of!(DropPath, count) - 48usize];
+    ["Offset of field: DropPath::unused"][::std::mem::offset_of!(DropPath, unused) - 52usize];
+};
 #[doc = " y = softmax(x) over the keys whose mask is not 0; mask_stride 0: one mask for all rows"]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
@@ -929,6 +1066,11 @@ kernel_args!(AddPartials, "add_partials");
 kernel_args!(Total, "total");
 kernel_args!(AddScaled, "add_scaled");
 kernel_args!(Scale, "scale");
+kernel_args!(Adamw, "adamw");
+kernel_args!(Ema, "ema");
+kernel_args!(SquareSums, "square_sums");
+kernel_args!(ClipScale, "clip_scale");
+kernel_args!(DropPath, "drop_path");
 kernel_args!(SoftmaxFwd, "softmax_fwd");
 kernel_args!(SoftmaxBwd, "softmax_bwd");
 kernel_args!(LogSoftmaxFwd, "log_softmax_fwd");

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 fn optimizer(case: &Case, at: &str, weight_decay: f64, params: &Params) -> Outcome<AdamW> {
     let [b1, b2] = case.f64s_at(&format!("{at}/betas"))?[..] else { return Err("betas are not two".into()) };
     let eps = case.f64_at(&format!("{at}/eps"))?;
-    Ok(AdamW { betas: (b1, b2), eps, weight_decay, ..AdamW::new(params) })
+    Ok(AdamW { betas: (b1, b2), eps, weight_decay, ..AdamW::new(params)? })
 }
 
 /// The names of the parameters that decay, or of those that do not.
