@@ -146,3 +146,25 @@ typedef struct { Ptr out, x; long long count; int channels, height, width, patch
 typedef struct { Ptr out, x; long long count; int channels, height, width, patch, stride, unused; } Fold;
 // y[b][first + k] = x[b][k] + pos[first + k] for k < taken; shared: x[0] for every image
 typedef struct { Ptr y, x, pos; long long count; int tokens, first, taken, shared, stride, unused; } EmbedTokens;
+
+// ---- attention.cu
+
+// y = softmax(scale q kT) v of every head over the keys whose mask is not 0; stats = row maximum, 1 / sum. Each of y, map
+// (the probabilities) and stats may be absent. `rows`: queries of a block, 32, 16 or 8
+typedef struct {
+  Ptr y, map, stats, qkv, mask;
+  double scale;
+  int tokens, heads, head_dim, stride, y_stride, mask_stride, rows, unused;
+} AttentionFwd;
+// dq = scale ds k with ds = p (dy vT - delta); delta = <dy, y> of every query and head, written
+typedef struct {
+  Ptr dqkv, delta, dy, y, qkv, mask, stats;
+  double scale;
+  int tokens, heads, head_dim, stride, y_stride, mask_stride;
+} AttentionBwdQ;
+// dk = scale dsT q, dv = pT dy
+typedef struct {
+  Ptr dqkv, delta, dy, qkv, mask, stats;
+  double scale;
+  int tokens, heads, head_dim, stride, y_stride, mask_stride;
+} AttentionBwdKv;

@@ -1058,6 +1058,118 @@ const _: () = {
     ["Offset of field: EmbedTokens::stride"][::std::mem::offset_of!(EmbedTokens, stride) - 48usize];
     ["Offset of field: EmbedTokens::unused"][::std::mem::offset_of!(EmbedTokens, unused) - 52usize];
 };
+#[doc = " y = softmax(scale q kT) v of every head over the keys whose mask is not 0; stats = row maximum, 1 / sum. Each of y, map\n (the probabilities) and stats may be absent. `rows`: queries of a block, 32, 16 or 8"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct AttentionFwd {
+    pub y: Ptr,
+    pub map: Ptr,
+    pub stats: Ptr,
+    pub qkv: Ptr,
+    pub mask: Ptr,
+    pub scale: f64,
+    pub tokens: i32,
+    pub heads: i32,
+    pub head_dim: i32,
+    pub stride: i32,
+    pub y_stride: i32,
+    pub mask_stride: i32,
+    pub rows: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AttentionFwd"][::std::mem::size_of::<AttentionFwd>() - 80usize];
+    ["Alignment of AttentionFwd"][::std::mem::align_of::<AttentionFwd>() - 8usize];
+    ["Offset of field: AttentionFwd::y"][::std::mem::offset_of!(AttentionFwd, y) - 0usize];
+    ["Offset of field: AttentionFwd::map"][::std::mem::offset_of!(AttentionFwd, map) - 8usize];
+    ["Offset of field: AttentionFwd::stats"][::std::mem::offset_of!(AttentionFwd, stats) - 16usize];
+    ["Offset of field: AttentionFwd::qkv"][::std::mem::offset_of!(AttentionFwd, qkv) - 24usize];
+    ["Offset of field: AttentionFwd::mask"][::std::mem::offset_of!(AttentionFwd, mask) - 32usize];
+    ["Offset of field: AttentionFwd::scale"][::std::mem::offset_of!(AttentionFwd, scale) - 40usize];
+    ["Offset of field: AttentionFwd::tokens"][::std::mem::offset_of!(AttentionFwd, tokens) - 48usize];
+    ["Offset of field: AttentionFwd::heads"][::std::mem::offset_of!(AttentionFwd, heads) - 52usize];
+    ["Offset of field: AttentionFwd::head_dim"][::std::mem::offset_of!(AttentionFwd, head_dim) - 56usize];
+    ["Offset of field: AttentionFwd::stride"][::std::mem::offset_of!(AttentionFwd, stride) - 60usize];
+    ["Offset of field: AttentionFwd::y_stride"][::std::mem::offset_of!(AttentionFwd, y_stride) - 64usize];
+    ["Offset of field: AttentionFwd::mask_stride"][::std::mem::offset_of!(AttentionFwd, mask_stride) - 68usize];
+    ["Offset of field: AttentionFwd::rows"][::std::mem::offset_of!(AttentionFwd, rows) - 72usize];
+    ["Offset of field: AttentionFwd::unused"][::std::mem::offset_of!(AttentionFwd, unused) - 76usize];
+};
+#[doc = " dq = scale ds k with ds = p (dy vT - delta); delta = <dy, y> of every query and head, written"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct AttentionBwdQ {
+    pub dqkv: Ptr,
+    pub delta: Ptr,
+    pub dy: Ptr,
+    pub y: Ptr,
+    pub qkv: Ptr,
+    pub mask: Ptr,
+    pub stats: Ptr,
+    pub scale: f64,
+    pub tokens: i32,
+    pub heads: i32,
+    pub head_dim: i32,
+    pub stride: i32,
+    pub y_stride: i32,
+    pub mask_stride: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AttentionBwdQ"][::std::mem::size_of::<AttentionBwdQ>() - 88usize];
+    ["Alignment of AttentionBwdQ"][::std::mem::align_of::<AttentionBwdQ>() - 8usize];
+    ["Offset of field: AttentionBwdQ::dqkv"][::std::mem::offset_of!(AttentionBwdQ, dqkv) - 0usize];
+    ["Offset of field: AttentionBwdQ::delta"][::std::mem::offset_of!(AttentionBwdQ, delta) - 8usize];
+    ["Offset of field: AttentionBwdQ::dy"][::std::mem::offset_of!(AttentionBwdQ, dy) - 16usize];
+    ["Offset of field: AttentionBwdQ::y"][::std::mem::offset_of!(AttentionBwdQ, y) - 24usize];
+    ["Offset of field: AttentionBwdQ::qkv"][::std::mem::offset_of!(AttentionBwdQ, qkv) - 32usize];
+    ["Offset of field: AttentionBwdQ::mask"][::std::mem::offset_of!(AttentionBwdQ, mask) - 40usize];
+    ["Offset of field: AttentionBwdQ::stats"][::std::mem::offset_of!(AttentionBwdQ, stats) - 48usize];
+    ["Offset of field: AttentionBwdQ::scale"][::std::mem::offset_of!(AttentionBwdQ, scale) - 56usize];
+    ["Offset of field: AttentionBwdQ::tokens"][::std::mem::offset_of!(AttentionBwdQ, tokens) - 64usize];
+    ["Offset of field: AttentionBwdQ::heads"][::std::mem::offset_of!(AttentionBwdQ, heads) - 68usize];
+    ["Offset of field: AttentionBwdQ::head_dim"][::std::mem::offset_of!(AttentionBwdQ, head_dim) - 72usize];
+    ["Offset of field: AttentionBwdQ::stride"][::std::mem::offset_of!(AttentionBwdQ, stride) - 76usize];
+    ["Offset of field: AttentionBwdQ::y_stride"][::std::mem::offset_of!(AttentionBwdQ, y_stride) - 80usize];
+    ["Offset of field: AttentionBwdQ::mask_stride"][::std::mem::offset_of!(AttentionBwdQ, mask_stride) - 84usize];
+};
+#[doc = " dk = scale dsT q, dv = pT dy"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct AttentionBwdKv {
+    pub dqkv: Ptr,
+    pub delta: Ptr,
+    pub dy: Ptr,
+    pub qkv: Ptr,
+    pub mask: Ptr,
+    pub stats: Ptr,
+    pub scale: f64,
+    pub tokens: i32,
+    pub heads: i32,
+    pub head_dim: i32,
+    pub stride: i32,
+    pub y_stride: i32,
+    pub mask_stride: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AttentionBwdKv"][::std::mem::size_of::<AttentionBwdKv>() - 80usize];
+    ["Alignment of AttentionBwdKv"][::std::mem::align_of::<AttentionBwdKv>() - 8usize];
+    ["Offset of field: AttentionBwdKv::dqkv"][::std::mem::offset_of!(AttentionBwdKv, dqkv) - 0usize];
+    ["Offset of field: AttentionBwdKv::delta"][::std::mem::offset_of!(AttentionBwdKv, delta) - 8usize];
+    ["Offset of field: AttentionBwdKv::dy"][::std::mem::offset_of!(AttentionBwdKv, dy) - 16usize];
+    ["Offset of field: AttentionBwdKv::qkv"][::std::mem::offset_of!(AttentionBwdKv, qkv) - 24usize];
+    ["Offset of field: AttentionBwdKv::mask"][::std::mem::offset_of!(AttentionBwdKv, mask) - 32usize];
+    ["Offset of field: AttentionBwdKv::stats"][::std::mem::offset_of!(AttentionBwdKv, stats) - 40usize];
+    ["Offset of field: AttentionBwdKv::scale"][::std::mem::offset_of!(AttentionBwdKv, scale) - 48usize];
+    ["Offset of field: AttentionBwdKv::tokens"][::std::mem::offset_of!(AttentionBwdKv, tokens) - 56usize];
+    ["Offset of field: AttentionBwdKv::heads"][::std::mem::offset_of!(AttentionBwdKv, heads) - 60usize];
+    ["Offset of field: AttentionBwdKv::head_dim"][::std::mem::offset_of!(AttentionBwdKv, head_dim) - 64usize];
+    ["Offset of field: AttentionBwdKv::stride"][::std::mem::offset_of!(AttentionBwdKv, stride) - 68usize];
+    ["Offset of field: AttentionBwdKv::y_stride"][::std::mem::offset_of!(AttentionBwdKv, y_stride) - 72usize];
+    ["Offset of field: AttentionBwdKv::mask_stride"][::std::mem::offset_of!(AttentionBwdKv, mask_stride) - 76usize];
+};
 kernel_args!(Fill, "fill");
 kernel_args!(Accumulate, "accumulate");
 kernel_args!(Repitch, "repitch");
@@ -1100,3 +1212,6 @@ kernel_args!(CollectColumns, "collect_columns");
 kernel_args!(Unfold, "unfold");
 kernel_args!(Fold, "fold");
 kernel_args!(EmbedTokens, "embed_tokens");
+kernel_args!(AttentionFwd, "attention_fwd");
+kernel_args!(AttentionBwdQ, "attention_bwd_q");
+kernel_args!(AttentionBwdKv, "attention_bwd_kv");

@@ -7,6 +7,7 @@
 
 use super::prelude::*;
 use super::softmax::{softmax_row, softmax_row_gradient};
+use crate::tensor::ALIGN;
 
 const OP: &str = "attention";
 
@@ -40,6 +41,18 @@ impl Size {
         T::of((self.head_dim as f64).powf(-0.5))
     }
 
+    /// On a GPU a block for each image and head and each `rows` tokens.
+    fn grid(self, rows: usize, shared: usize) -> Grid {
+        Grid::blocks([self.batch * self.heads, self.tokens.div_ceil(rows), 1]).threads(BLOCK).shared(shared)
+    }
+
+    /// As kernels take them: tokens, heads, head width, the stored widths of y, mask and qkv.
+    fn of_kernels(self, mask: Option<&Tensor>, qkv: &Tensor) -> Result<[i32; 6]> {
+        let y_stride = (self.heads * self.head_dim).next_multiple_of(ALIGN);
+        let mask_stride = mask.map_or(0, Tensor::stored_width);
+        gpu::sizes([self.tokens, self.heads, self.head_dim, y_stride, mask_stride, qkv.stored_width()])
+    }
+
     /// `[B, heads, parts, N, head_dim] -> [B, N, parts · heads · head_dim]`.
     fn pack<T: Float>(self, by_head: &Tensor, parts: usize) -> Result<Tensor> {
         let Self { batch, tokens: n, heads, head_dim: d } = self;
@@ -62,10 +75,23 @@ pub fn attention(qkv: &Var, heads: usize, head_dim: usize, key_mask: Option<&Ten
     if let Some(mask) = key_mask.filter(|m| m.numel() != batch * n || m.dtype() != dtype) {
         return Err(Error::shape(OP, format!("key mask [{batch}, {n}] {dtype:?}"), mask.shape()));
     }
-    let o = float_dispatch!(OP, dtype, T => forward::<T>(size, qkv.tensor(), key_mask))?;
-    let (saved, mask) = (qkv.tensor().clone(), key_mask.cloned());
+    // On a GPU rows of the mask have to lie as rows of [batch, tokens] do.
+    let mask = key_mask.map(|mask| mask.reshape([batch, n])).transpose()?;
+    let saved = qkv.tensor().clone();
+    let Some(gpu) = qkv.tensor().gpu() else {
+        let o = float_dispatch!(OP, dtype, T => forward::<T>(size, &saved, mask.as_ref()))?;
+        return Ok(record_one(OP, &[qkv.handle()], o, move |back, dy| {
+            back.add(0, float_dispatch!(OP, dtype, T => backward::<T>(size, &saved, mask.as_ref(), &dy))?)
+        }));
+    };
+    let mut o = saved.new_empty([batch, n, heads * head_dim])?;
+    let mut stats = saved.new_empty([batch, heads, n, 2])?; // maximum and scale of every query's softmax
+    let into = Outputs { y: o.address_mut()?, stats: stats.address_mut()?, map: 0 };
+    forward_on(gpu, size, &saved, mask.as_ref(), into)?;
+    let y = qkv.is_tracked().then(|| o.clone());
     Ok(record_one(OP, &[qkv.handle()], o, move |back, dy| {
-        back.add(0, float_dispatch!(OP, dtype, T => backward::<T>(size, &saved, mask.as_ref(), &dy))?)
+        let Some(y) = y else { return Ok(()) };
+        back.add(0, backward_on(gpu, size, [&saved, &y, &stats], mask.as_ref(), &dy)?)
     }))
 }
 
@@ -73,6 +99,11 @@ pub fn attention(qkv: &Var, heads: usize, head_dim: usize, key_mask: Option<&Ten
 pub fn attention_map(qkv: &Tensor, heads: usize, head_dim: usize) -> Result<Tensor> {
     let size = Size::of(qkv, heads, head_dim)?;
     let n = size.tokens;
+    if let Some(gpu) = qkv.gpu() {
+        let mut map = qkv.new_empty([size.batch, heads, n, n])?;
+        let into = Outputs { map: map.address_mut()?, ..Outputs::default() };
+        return forward_on(gpu, size, qkv, None, into).map(|()| map);
+    }
     float_dispatch!(OP, qkv.dtype(), T => {
         let qkv = qkv.slice::<T>()?;
         cpu::new_rows::<T>([size.batch, heads, n, n], n * n, |task, p| map(size, qkv, None, task, p))
@@ -127,6 +158,95 @@ fn backward<T: Float>(size: Size, qkv: &Tensor, mask: Option<&Tensor>, dy: &Tens
         },
     );
     size.pack::<T>(&by_head, 3)
+}
+
+/// Addresses that the forward kernel writes to, 0 for what is not wanted.
+#[derive(Default)]
+struct Outputs {
+    y: u64,
+    stats: u64,
+    map: u64,
+}
+
+/// Threads of a block, and the tile of `cuda/attention.cu`: columns, and elements from row to row.
+const BLOCK: u32 = 128;
+const TILE: usize = 64;
+const PITCH: usize = TILE + 4;
+
+/// The forward pass on a GPU. As many queries a block as its shared memory has room for the scores of.
+fn forward_on(gpu: &Gpu, size: Size, qkv: &Tensor, mask: Option<&Tensor>, into: Outputs) -> Result<()> {
+    let (n, dtype) = (size.tokens, qkv.dtype());
+    let shared = |rows: usize| ((rows + TILE) * PITCH + rows * (n.next_multiple_of(4) + 1)) * dtype.size();
+    let choices: &[usize] = if dtype == DType::F32 { &[32, 16, 8] } else { &[8] };
+    let room = gpu.limits().shared;
+    let Some(&rows) = choices.iter().find(|rows| shared(**rows) <= room) else {
+        let expected = format!("tokens whose scores fit {room} bytes of shared memory, eight rows at a time");
+        return Err(Error::shape(OP, expected, qkv.shape()));
+    };
+    let [tokens, heads, head_dim, y_stride, mask_stride, stride] = size.of_kernels(mask, qkv)?;
+    let args = params::AttentionFwd {
+        y: into.y,
+        map: into.map,
+        stats: into.stats,
+        qkv: qkv.address()?,
+        mask: address_of(mask)?,
+        scale: size.scale(),
+        tokens,
+        heads,
+        head_dim,
+        stride,
+        y_stride,
+        mask_stride,
+        rows: rows as i32,
+        unused: 0,
+    };
+    gpu.launch(dtype, size.grid(rows, shared(rows)), &args)
+}
+
+/// `dqkv` on a GPU: the gradients of the queries, then those of keys and values.
+fn backward_on(
+    gpu: &Gpu, size: Size, [qkv, y, stats]: [&Tensor; 3], mask: Option<&Tensor>, dy: &Tensor,
+) -> Result<Tensor> {
+    let dtype = qkv.dtype();
+    let rows = if dtype == DType::F32 { 32 } else { 8 };
+    let grid = |tiles: usize| size.grid(rows, (2 * TILE + (1 + tiles) * rows) * PITCH * dtype.size());
+    let mut dqkv = qkv.new_empty(qkv.shape())?;
+    let mut delta = qkv.new_empty([size.batch, size.heads, size.tokens, 1])?;
+    let [tokens, heads, head_dim, y_stride, mask_stride, stride] = size.of_kernels(mask, qkv)?;
+    let of_queries = params::AttentionBwdQ {
+        dqkv: dqkv.address_mut()?,
+        delta: delta.address_mut()?,
+        dy: dy.address()?,
+        y: y.address()?,
+        qkv: qkv.address()?,
+        mask: address_of(mask)?,
+        stats: stats.address()?,
+        scale: size.scale(),
+        tokens,
+        heads,
+        head_dim,
+        stride,
+        y_stride,
+        mask_stride,
+    };
+    gpu.launch(dtype, grid(2), &of_queries)?;
+    let params::AttentionBwdQ { dqkv: to, delta, dy, qkv, mask, stats, scale, .. } = of_queries;
+    let of_keys = params::AttentionBwdKv {
+        dqkv: to,
+        delta,
+        dy,
+        qkv,
+        mask,
+        stats,
+        scale,
+        tokens,
+        heads,
+        head_dim,
+        stride,
+        y_stride,
+        mask_stride,
+    };
+    gpu.launch(dtype, grid(3), &of_keys).map(|()| dqkv)
 }
 
 /// The same by plain ops, one head at a time, for tests.

@@ -79,7 +79,7 @@ pub fn train_steps(case: &Case) -> Outcome<Produced> {
     for (n, lr) in case.f64s_at("/lr_per_step")?.into_iter().enumerate() {
         let x = images.rows(n, n + 1)?.reshape(&images.shape()[1..])?;
         let labels = labels.get(n * batch..(n + 1) * batch).ok_or("too few labels")?;
-        let target = ops::one_hot(labels, model.arch().num_classes, smoothing, x.dtype())?;
+        let target = ops::one_hot(labels, model.arch().num_classes, smoothing, x.dtype())?.to_device(x.device())?;
         let (loss, _, grads) = forward_backward(&model, Mode::eval(), x, &target)?;
         losses.push(loss.tensor().item()?);
         norms.push(step(&mut optimizer, model.params_mut(), &grads, lr, clip(case))?);

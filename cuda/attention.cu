@@ -1,0 +1,264 @@
+// Attention. A block takes one head of one image (x) and a tile of its rows (y); 128 threads are 16 side by side by 8. Tiles
+// of q, k, v and dy with 64 columns of the head lie in shared memory, rows PITCH apart, zeros behind the ends.
+//   a bᵀ: a thread computes R rows by 4 columns (16 apart): 4 + R reads of four elements give 16 R multiply-adds.
+//   w v:  the same with R rows by 4 neighbouring columns.
+// Forward: 8R queries; the scores of all keys stay in shared memory, tile after tile of keys; a warp then takes the softmax
+// of a row; then the product with v, 64 columns of the head at a time. Row maximum and scale are saved for training.
+// Backward: the probabilities of a tile are computed again, p = exp(s - maximum) · scale, then ds = p (dp - delta) with
+// delta = <dy, y> of the query. Two kernels without atomics: dq by tiles of queries (it also writes delta), dk and dv by
+// tiles of keys with everything transposed. A wider head than 64 repeats the scores for every 64 columns of the result.
+// A query without any living key has scale 0: its result and its gradients are 0.
+#define KERNEL_THREADS 128
+#define KERNEL_BLOCKS 4
+#include "common/device.cuh"
+#include "common/reduce.cuh"
+#include "common/vec.cuh"
+
+constexpr int TILE = 64;         // keys, or queries, on the long side of a tile; columns of the head at a time
+constexpr int PITCH = TILE + 4;  // rows begin four banks apart
+constexpr int SIDE = 16;         // threads side by side; TILE / SIDE = 4 columns each
+
+template <class A> struct Quad {
+  A at[4];
+};
+
+template <class A> __device__ __forceinline__ Quad<A> load_quad(const A* p) {
+  Quad<A> quad;
+  for (int k = 0; k < 4; k += Vec<A>::COUNT) {
+    const Vec<A> v = load_vec(p + k);
+    for (int i = 0; i < Vec<A>::COUNT; i++) quad.at[k + i] = v.at[i];
+  }
+  return quad;
+}
+
+// A head's columns in memory, a row for each token.
+template <class T> struct Panel {
+  T* at;
+  int tokens, columns, stride;
+};
+
+// Part `part` (of qkv: 0 q, 1 k, 2 v) of this block's image and head.
+template <class T, class Args> __device__ __forceinline__ Panel<T> panel(const Args& p, Ptr base, int stride, int part) {
+  const int image = blockIdx.x / p.heads, head = blockIdx.x % p.heads;
+  T* at = (T*)base + (size_t)image * p.tokens * stride + ((size_t)part * p.heads + head) * p.head_dim;
+  return {at, p.tokens, p.head_dim, stride};
+}
+
+// Whether key `key` of this block's image is attended to.
+template <class T, class Args> __device__ __forceinline__ bool living(const Args& p, int key) {
+  if (key >= p.tokens) return false;
+  return !p.mask || ((const T*)p.mask)[(size_t)(blockIdx.x / p.heads) * p.mask_stride + key] != T(0);
+}
+
+// tile[r][c] = from[first + r][column + c] for r < rows, c < TILE; 0 outside
+template <class T, class A>
+__device__ __forceinline__ void load_tile(A* tile, int rows, const Panel<const T>& from, int first, int column) {
+  const int c = threadIdx.x % TILE;
+  for (int r = threadIdx.x / TILE; r < rows; r += blockDim.x / TILE) {
+    const bool inside = first + r < from.tokens && column + c < from.columns;
+    tile[r * PITCH + c] = inside ? A(from.at[(size_t)(first + r) * from.stride + column + c]) : A(0);
+  }
+}
+
+// s[i][j] += <row R ty + i of a, row tx + 16 j of b> over `depth` columns
+template <int R, class A> __device__ __forceinline__ void add_dots(A (&s)[R][4], const A* a, const A* b, int depth) {
+  a += threadIdx.x / SIDE * R * PITCH, b += threadIdx.x % SIDE * PITCH;
+  for (int d = 0; d < depth; d += 4) {
+    Quad<A> x[R], y[4];
+    for (int i = 0; i < R; i++) x[i] = load_quad(a + i * PITCH + d);
+    for (int j = 0; j < 4; j++) y[j] = load_quad(b + j * SIDE * PITCH + d);
+    for (int k = 0; k < 4; k++)
+      for (int i = 0; i < R; i++)
+        for (int j = 0; j < 4; j++) s[i][j] += x[i].at[k] * y[j].at[k];
+  }
+}
+
+// o[i][j] += sum over k < depth of w[R ty + i][k] v[k][4 tx + j]
+template <int R, class A>
+__device__ __forceinline__ void add_products(A (&o)[R][4], const A* w, int pitch, const A* v, int depth) {
+  w += (size_t)(threadIdx.x / SIDE * R) * pitch, v += threadIdx.x % SIDE * 4;
+  for (int k = 0; k < depth; k += 4) {
+    Quad<A> x[R];
+    for (int i = 0; i < R; i++) x[i] = load_quad(w + (size_t)i * pitch + k);
+    for (int m = 0; m < 4; m++) {
+      const Quad<A> y = load_quad(v + (k + m) * PITCH);
+      for (int i = 0; i < R; i++)
+        for (int j = 0; j < 4; j++) o[i][j] += x[i].at[m] * y.at[j];
+    }
+  }
+}
+
+// to[first + R ty + i][column + 4 tx + j] = o[i][j] scale(R ty + i)
+template <int R, class T, class A, class F>
+__device__ __forceinline__ void store(const Panel<T>& to, int first, int column, const A (&o)[R][4], F scale) {
+  for (int i = 0; i < R; i++) {
+    const int row = threadIdx.x / SIDE * R + i, c = column + threadIdx.x % SIDE * 4;
+    if (first + row >= to.tokens) continue;
+    for (int j = 0; j < 4; j++) {
+      if (c + j < to.columns) to.at[(size_t)(first + row) * to.stride + c + j] = T(o[i][j] * scale(row));
+    }
+  }
+}
+
+// The softmax of one row of scores by a warp, not yet divided by the sum; the sum's inverse, or 0 without a living key.
+template <class A> __device__ __forceinline__ A exponentials(A* scores, int tokens, int pitch, A& top) {
+  top = -Limits<A>::infinity();
+  for (int c = lane_index(); c < tokens; c += 32) top = max_nan(top, scores[c]);
+  top = warp_max(top);
+  const bool dead = top == -Limits<A>::infinity();
+  A sum = 0;
+  for (int c = lane_index(); c < pitch; c += 32) {
+    const A e = dead || c >= tokens ? A(0) : exp_(scores[c] - top);
+    scores[c] = e, sum += e;
+  }
+  sum = warp_sum(sum);
+  return dead ? A(0) : A(1) / sum;
+}
+
+template <class T, class A, int R> __device__ __forceinline__ void attend(const AttentionFwd& p) {
+  constexpr int ROWS = 8 * R;
+  const int first = blockIdx.y * ROWS, pitch = (p.tokens + 3) / 4 * 4;
+  const Panel<const T> q = panel<const T>(p, p.qkv, p.stride, 0), k = panel<const T>(p, p.qkv, p.stride, 1),
+                       v = panel<const T>(p, p.qkv, p.stride, 2);
+  SHARED_DYN(A, memory);
+  A *queries = memory, *tile = queries + ROWS * PITCH, *scores = tile + TILE * PITCH, *scales = scores + (size_t)ROWS * pitch;
+  for (int key = 0; key < p.tokens; key += TILE) {
+    A s[R][4] = {};
+    for (int d = 0; d < p.head_dim; d += TILE) {
+      __syncthreads();
+      if (key == 0 || p.head_dim > TILE) load_tile<T>(queries, ROWS, q, first, d);
+      load_tile<T>(tile, TILE, k, key, d);
+      __syncthreads();
+      add_dots(s, queries, tile, min_(TILE, p.head_dim - d));
+    }
+    for (int j = 0; j < 4; j++) {
+      const int c = key + threadIdx.x % SIDE + j * SIDE;
+      const bool alive = living<T>(p, c);
+      for (int i = 0; i < R; i++) {
+        A* row = scores + (size_t)(threadIdx.x / SIDE * R + i) * pitch;
+        if (c < p.tokens) row[c] = alive ? s[i][j] * A(p.scale) : -Limits<A>::infinity();
+      }
+    }
+  }
+  __syncthreads();
+  for (int r = threadIdx.x / 32; r < ROWS; r += blockDim.x / 32) {
+    A *row = scores + (size_t)r * pitch, top;
+    const A scale = exponentials(row, p.tokens, pitch, top);
+    if (lane_index() == 0) scales[r] = scale;
+    if (first + r >= p.tokens) continue;
+    const size_t query = (size_t)blockIdx.x * p.tokens + first + r;
+    if (p.stats && lane_index() == 0) {
+      ((T*)p.stats)[2 * query] = T(scale == A(0) ? A(0) : top);
+      ((T*)p.stats)[2 * query + 1] = T(scale);
+    }
+    if (!p.map) continue;
+    for (int c = lane_index(); c < p.tokens; c += 32) ((T*)p.map)[query * p.tokens + c] = T(row[c] * scale);
+  }
+  if (!p.y) return;
+  for (int d = 0; d < p.head_dim; d += TILE) {
+    A o[R][4] = {};
+    for (int key = 0; key < p.tokens; key += TILE) {
+      __syncthreads();
+      load_tile<T>(tile, TILE, v, key, d);
+      __syncthreads();
+      add_products(o, scores + key, pitch, tile, min_(TILE, p.tokens - key));
+    }
+    store(panel<T>(p, p.y, p.y_stride, 0), first, d, o, [&](int row) { return scales[row]; });
+  }
+}
+
+KERNEL(attention_fwd, AttentionFwd) {
+  if constexpr (sizeof(A) == 4) {
+    if (p.rows == 32) return attend<T, A, 4>(p);
+    if (p.rows == 16) return attend<T, A, 2>(p);
+  }
+  attend<T, A, 1>(p);
+}
+
+// What the forward pass saved of a query, and delta; zeros behind the last one.
+template <class A> struct Saved {
+  A top, scale, delta;
+};
+
+template <class T, class A, class Args> __device__ __forceinline__ Saved<A> saved_of(const Args& p, int query) {
+  if (query >= p.tokens) return {A(0), A(0), A(0)};
+  const size_t at = (size_t)blockIdx.x * p.tokens + query;
+  const T* stats = (const T*)p.stats + 2 * at;
+  return {A(stats[0]), A(stats[1]), A(((const T*)p.delta)[at])};
+}
+
+// The gradients of a tile of queries (dq), or of keys (dk and dv): rows are tokens of that kind, columns of the other.
+//   p = probability, dp = <dy, v>, ds = p (dp - delta);  dq = c ds k,  or  dk = c dsᵀ q, dv = pᵀ dy
+template <class T, class A, bool OF_KEYS, class Args> __device__ __forceinline__ void gradient(const Args& p) {
+  constexpr int R = sizeof(A) == 4 ? 4 : 1;  // in double precision one, so that the tiles fit the smallest card
+  constexpr int ROWS = 8 * R;
+  const int first = blockIdx.y * ROWS, y0 = threadIdx.x / SIDE * R, x0 = threadIdx.x % SIDE;
+  const Panel<const T> q = panel<const T>(p, p.qkv, p.stride, 0), k = panel<const T>(p, p.qkv, p.stride, 1),
+                       v = panel<const T>(p, p.qkv, p.stride, 2), dy = panel<const T>(p, p.dy, p.y_stride, 0);
+  const Panel<const T>&row = OF_KEYS ? k : q, &row_value = OF_KEYS ? v : dy, &col = OF_KEYS ? q : k, &col_value = OF_KEYS ? dy : v;
+  SHARED_DYN(A, memory);
+  A *rows = memory, *row_values = rows + ROWS * PITCH, *cols = row_values + ROWS * PITCH, *col_values = cols + TILE * PITCH;
+  A *ds = col_values + TILE * PITCH, *prob = ds + ROWS * PITCH;  // prob: of keys only
+  for (int column = 0; column < p.head_dim; column += TILE) {
+    A d_row[R][4] = {}, d_value[R][4] = {};
+    for (int other = 0; other < p.tokens; other += TILE) {
+      A s[R][4] = {}, dp[R][4] = {};
+      for (int d = 0; d < p.head_dim; d += TILE) {
+        __syncthreads();
+        if (other == 0 || p.head_dim > TILE) load_tile<T>(rows, ROWS, row, first, d), load_tile<T>(row_values, ROWS, row_value, first, d);
+        load_tile<T>(cols, TILE, col, other, d), load_tile<T>(col_values, TILE, col_value, other, d);
+        __syncthreads();
+        add_dots(s, rows, cols, min_(TILE, p.head_dim - d));
+        add_dots(dp, row_values, col_values, min_(TILE, p.head_dim - d));
+      }
+      Saved<A> saved[OF_KEYS ? 4 : R];
+      bool alive[OF_KEYS ? R : 4];
+      for (int i = 0; i < R; i++) {
+        if (OF_KEYS) alive[i] = living<T>(p, first + y0 + i);
+        else saved[i] = saved_of<T, A>(p, first + y0 + i);
+      }
+      for (int j = 0; j < 4; j++) {
+        if (OF_KEYS) saved[j] = saved_of<T, A>(p, other + x0 + j * SIDE);
+        else alive[j] = living<T>(p, other + x0 + j * SIDE);
+      }
+      for (int i = 0; i < R; i++) {
+        for (int j = 0; j < 4; j++) {
+          const Saved<A>& query = saved[OF_KEYS ? j : i];
+          const bool counts = alive[OF_KEYS ? i : j] && query.scale != A(0);
+          const A e = counts ? exp_(s[i][j] * A(p.scale) - query.top) * query.scale : A(0);
+          const int at = (y0 + i) * PITCH + x0 + j * SIDE;
+          ds[at] = counts ? e * (dp[i][j] - query.delta) : A(0);
+          if (OF_KEYS) prob[at] = e;
+        }
+      }
+      if (p.head_dim > TILE) {  // other columns of the head were loaded last
+        __syncthreads();
+        load_tile<T>(cols, TILE, col, other, column);
+        if (OF_KEYS) load_tile<T>(col_values, TILE, col_value, other, column);
+      }
+      __syncthreads();
+      add_products(d_row, ds, PITCH, cols, min_(TILE, p.tokens - other));
+      if (OF_KEYS) add_products(d_value, prob, PITCH, col_values, min_(TILE, p.tokens - other));
+    }
+    store(panel<T>(p, p.dqkv, p.stride, OF_KEYS ? 1 : 0), first, column, d_row, [&](int) { return A(p.scale); });
+    if (OF_KEYS) store(panel<T>(p, p.dqkv, p.stride, 2), first, column, d_value, [](int) { return A(1); });
+  }
+}
+
+KERNEL(attention_bwd_q, AttentionBwdQ) {
+  const Panel<const T> dy = panel<const T>(p, p.dy, p.y_stride, 0), y = panel<const T>(p, p.y, p.y_stride, 0);
+  const int rows = sizeof(A) == 4 ? 32 : 8;
+  for (int r = threadIdx.x / 32; r < rows; r += blockDim.x / 32) {
+    const int query = blockIdx.y * rows + r;
+    if (query >= p.tokens) continue;
+    A sum = 0;
+    for (int c = lane_index(); c < p.head_dim; c += 32) {
+      sum += A(dy.at[(size_t)query * dy.stride + c]) * A(y.at[(size_t)query * y.stride + c]);
+    }
+    sum = warp_sum(sum);
+    if (lane_index() == 0) ((T*)p.delta)[(size_t)blockIdx.x * p.tokens + query] = T(sum);
+  }
+  gradient<T, A, false>(p);
+}
+
+KERNEL(attention_bwd_kv, AttentionBwdKv) { gradient<T, A, true>(p); }
