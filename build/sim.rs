@@ -31,7 +31,8 @@ pub fn build() {
         let stem = source.file_stem().unwrap().to_str().unwrap();
         units.push((source.clone(), out.join(stem).with_extension("o")));
     }
-    let stale: Vec<_> = units.iter().filter(|(source, object)| modified(object) <= headers.max(modified(source))).collect();
+    let stale: Vec<_> =
+        units.iter().filter(|(source, object)| modified(object) <= headers.max(modified(source))).collect();
     let tool = compiler.get_compiler();
     let jobs = var("NUM_JOBS").ok().and_then(|jobs| jobs.parse().ok()).unwrap_or(1);
     thread::scope(|scope| {
@@ -43,7 +44,10 @@ pub fn build() {
         }
     });
     // The kernels register themselves, so nothing names their objects: the linker has to take all of them.
-    compiler.objects(units.iter().map(|(_, object)| object)).link_lib_modifier("+whole-archive").compile("espalier_sim");
+    compiler
+        .objects(units.iter().map(|(_, object)| object))
+        .link_lib_modifier("+whole-archive")
+        .compile("espalier_sim");
     for library in [("address", "asan"), ("undefined", "ubsan")] {
         if sanitize.split(',').any(|name| name == library.0) {
             println!("cargo:rustc-link-lib=dylib={}", library.1);

@@ -36,6 +36,25 @@ typedef struct { Ptr y, x, s; long long count, sample; } AddScaled;
 // y[i] = s[i / sample] · c · x[i]; s absent: 1
 typedef struct { Ptr y, x, s; double c; long long count, sample; } Scale;
 
+// ---- adamw.cu: the tensors of several updates at once, `count` elements each
+
+typedef struct { Ptr param, m, v, grad; double weight_decay, lr_scale; long long count; } AdamwTensor;
+// the numbers of the step are those at `state`; nothing happens when its grad_scale is not finite
+typedef struct { AdamwTensor at[48]; Ptr state; double beta1, beta2, eps; } Adamw;
+// average = decay · average + (1 - decay) · param
+typedef struct { Ptr average, param; double decay; long long count; } Ema;
+typedef struct { Ptr x; long long count, first; } NormTensor;
+// partials[first + k] = sum of the squares of the k-th NORM_CHUNK elements of a tensor
+typedef struct { NormTensor at[96]; Ptr partials; } SquareSums;
+// at `state`: grad_norm = sqrt(sum of partials), grad_scale = min(1, max_norm / (grad_norm + 1e-6)), 1 when max_norm is 0,
+// not finite when the norm or the loss is not
+typedef struct { Ptr state, partials, loss; double max_norm; long long count; } ClipScale;
+
+// ---- drop_path.cu
+
+// out[i] = floor(keep + u_i) / keep, u_i the first uniform of (seed, step, site, i); the step is that at `state`, if given
+typedef struct { Ptr out, state; unsigned long long seed, step, site; double keep; int count, unused; } DropPath;
+
 // ---- softmax.cu
 
 // y = softmax(x) over the keys whose mask is not 0; mask_stride 0: one mask for all rows
@@ -76,6 +95,57 @@ typedef struct { Ptr y, sum, stats, x, branch, s, gamma, beta; double eps; int r
 typedef struct { Ptr dx, dy, dsum, x, stats, gamma; int rows, cols, stride, unused; } LayernormBwd;
 // partials of dgamma = sum over rows of dy n
 typedef struct { Ptr partials, dy, x, stats; int rows, cols, stride, unused; } LayernormGamma;
+
+// ---- cross_entropy.cu
+
+// log_p = log softmax(z); loss[r] = -sum_c t log_p
+typedef struct { Ptr log_p, loss, z, t; int rows, cols, stride, unused; } CrossEntropyFwd;
+// dz = dloss · scale · (e^dz sum_c t - t), where dz holds log p
+typedef struct { Ptr dz, t, dloss; double scale; int rows, cols, stride, unused; } CrossEntropyBwd;
+
+// ---- kd.cu
+
+// p = softmax(student / tau), q = softmax(teacher / tau): gap = p - q; sum[r] = sum_c q (log q - log p)
+typedef struct { Ptr gap, sum, student, teacher; double inverse_tau; int rows, cols, stride, unused; } KdFwd;
+
+// ---- mse.cu
+
+// gap = a - b; partials[k] = sum of gap^2 over the k-th CHUNK elements
+typedef struct { Ptr gap, partials, a, b; long long count; } MseFwd;
+// gap = sigmoid(z) - t; partials[k] = sum of max(z, 0) - z t + log(1 + e^-|z|) over the k-th CHUNK elements
+typedef struct { Ptr gap, partials, z, t; long long count; int cols, stride; } BceFwd;
+
+// ---- dot.cu
+
+// partials[k] = sum of a b over the k-th CHUNK elements
+typedef struct { Ptr partials, a, b; long long count; } DotPartials;
+// length[r] = max(|x|, floor); y = x / length
+typedef struct { Ptr y, length, x; double floor; int rows, cols, stride, unused; } L2NormalizeFwd;
+// dx = (dy - y <dy, y>) / length; without the second term where the length is the floor
+typedef struct { Ptr dx, dy, y, length; double floor; int rows, cols, stride, unused; } L2NormalizeBwd;
+
+// ---- score.cu
+
+// sum += (gate · grad)^2
+typedef struct { Ptr sum, gate, grad; long long count; } TaylorAccumulate;
+
+// ---- select.cu
+
+// y[b][k] = x[b][first + k] for k < taken, rows of stride elements
+typedef struct { Ptr y, x; long long count; int tokens, first, taken, stride; } SliceTokens;
+// y[b][first + k] = x[b][k] for k < taken, 0 for other tokens
+typedef struct { Ptr y, x; long long count; int tokens, first, taken, stride; } PlaceTokens;
+// y[r][c] = sum over k from sources[c] to before sources[c + 1] of x[r][sources[k]]
+typedef struct { Ptr y, x, sources; int rows, cols, stride, x_stride; } CollectColumns;
+
+// ---- patch_embed.cu
+
+// out[patch][channel, row, column] = the pixel of x [B, channels, height, width]; count: elements of the patches
+typedef struct { Ptr out, x; long long count; int channels, height, width, patch, stride, unused; } Unfold;
+// the reverse: every pixel of out from the patches x; count: pixels
+typedef struct { Ptr out, x; long long count; int channels, height, width, patch, stride, unused; } Fold;
+// y[b][first + k] = x[b][k] + pos[first + k] for k < taken; shared: x[0] for every image
+typedef struct { Ptr y, x, pos; long long count; int tokens, first, taken, shared, stride, unused; } EmbedTokens;
 
 // ---- attention.cu
 

@@ -42,11 +42,7 @@ KERNEL(log_softmax_fwd, LogSoftmaxFwd) {
   if (row >= p.rows) return;
   const T* x = (const T*)p.x + (size_t)row * p.stride;
   T* y = (T*)p.y + (size_t)row * p.stride;
-  A top = -Limits<A>::infinity(), sum = 0;
-  for (int c = lane; c < p.cols; c += 32) top = max_nan(top, A(x[c]));
-  top = warp_max(top);
-  for (int c = lane; c < p.cols; c += 32) sum += exp_(A(x[c]) - top);
-  const A log_sum = top + log_(warp_sum(sum));
+  const A log_sum = warp_log_sum_exp<A>(p.cols, [=](int c) { return A(x[c]); });
   for (int c = lane; c < p.cols; c += 32) y[c] = T(A(x[c]) - log_sum);
 }
 

@@ -68,7 +68,7 @@ fn fit(train: &Set, test: &Set, hidden: Option<usize>) -> Result<f64> {
     }
     params.insert("w2", random("w2", [10, hidden.unwrap_or(PIXELS)])?);
     params.insert("b2", Tensor::zeros([10], DType::F32));
-    let mut optimizer = AdamW { weight_decay: 0.01, ..AdamW::new(&params) };
+    let mut optimizer = AdamW { weight_decay: 0.01, ..AdamW::new(&params)? };
     for epoch in 0..EPOCHS {
         let order = Philox { seed: 0, step: epoch }.permutation("order", train.labels.len());
         for batch in order.chunks(BATCH) {

@@ -94,8 +94,8 @@ impl Error {
     }
 
     /// An [`Error::Device`].
-    pub fn device(what: impl Into<String>, detail: impl Display) -> Error {
-        Error::Device { what: what.into(), detail: detail.to_string() }
+    pub fn device(what: impl Display, detail: impl Display) -> Error {
+        Error::Device { what: what.to_string(), detail: detail.to_string() }
     }
 
     /// An error of [`Error::invalid`] unless `holds`; only then are the texts made, so pass `format_args!`.

@@ -10,7 +10,7 @@
 //! uniform         = (word >> 8) · 2⁻²⁴                                  in [0, 1)
 //! ```
 
-use crate::{Error, Result};
+use crate::{Error, Result, gpu::StepState};
 use std::collections::HashMap;
 
 /// Philox4x32 with 10 rounds: a bijection of the 128-bit `counter` for each `key`. One round: (c0, c1, c2, c3) ←
@@ -55,6 +55,50 @@ pub trait Noise {
         }
         Ok(())
     }
+
+    /// What a device needs to make the draws itself; `None` for recorded ones.
+    fn computed(&self) -> Option<Computed> {
+        None
+    }
+}
+
+/// A computed source as a device sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Computed {
+    /// The run's seed.
+    pub seed: u64,
+    /// The step.
+    pub step: Step,
+}
+
+/// The step of [`Computed`] draws.
+#[derive(Debug, Clone, Copy)]
+pub enum Step {
+    /// Its number.
+    Number(u64),
+    /// Where a [`StepState`] holds it in device memory.
+    At(u64),
+}
+
+/// Draws that only a device makes, of the step that stands in its [`StepState`]: for training steps that are captured once
+/// and replayed.
+#[derive(Debug, Clone, Copy)]
+pub struct OnDevice<'a> {
+    /// The run's seed.
+    pub seed: u64,
+    /// Where the step stands.
+    pub state: &'a StepState,
+}
+
+impl Noise for OnDevice<'_> {
+    /// Always an error: the host does not know the step.
+    fn uniform(&self, site: &str, _: u64, _: &mut [f32]) -> Result<()> {
+        Err(Error::invalid(format!("draws {site:?}"), "a kernel that makes them", "the host"))
+    }
+
+    fn computed(&self) -> Option<Computed> {
+        Some(Computed { seed: self.seed, step: Step::At(self.state.address()) })
+    }
 }
 
 /// Draws computed by Philox4x32-10 (equation in the [module](self)).
@@ -89,6 +133,10 @@ impl Noise for Philox {
         let mut stream = self.stream(site, sample);
         out.fill_with(|| stream.next_f32());
         Ok(())
+    }
+
+    fn computed(&self) -> Option<Computed> {
+        Some(Computed { seed: self.seed, step: Step::Number(self.step) })
     }
 }
 

@@ -131,7 +131,33 @@ fn doctor_describes_the_machine() {
     let rows = json_lines(&espalier(&["doctor", "--json"]));
     assert_eq!(rows[0]["version"], env!("CARGO_PKG_VERSION"));
     assert!(rows[0]["gemm_gflops"].as_f64().unwrap() > 0.0);
-    assert!(rows[0]["devices"][1]["why"].as_str().unwrap().contains("CUDA"));
+    let cuda = &rows[0]["devices"][1];
+    assert_eq!(cuda["name"], "cuda");
+    // Either a card, or why there is none.
+    assert!(cuda["why"].is_null() == cuda["in_use"].as_bool().unwrap() && cuda["card"].is_string() == cuda["in_use"]);
+    assert!(cuda["embedded"].is_array() && (cuda["nvrtc"].is_null() || cuda["nvrtc"].is_string()), "{cuda}");
+    let text = stdout(&espalier(&["doctor"]));
+    assert!(text.contains("cuda kernels") && (cuda["in_use"] == true || text.contains("not in use")), "{text}");
+}
+
+/// A driver that is there but is none: the reason is told, nothing panics.
+#[test]
+#[cfg(target_os = "linux")]
+fn doctor_survives_a_broken_driver() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("libcuda.so"), b"").unwrap();
+    // A real library without any of the driver's functions, where the machine has one.
+    let other = ["/lib/x86_64-linux-gnu/libm.so.6", "/lib64/libm.so.6", "/lib/aarch64-linux-gnu/libm.so.6"];
+    if let Some(other) = other.into_iter().find(|path| std::path::Path::new(path).exists()) {
+        std::fs::copy(other, folder.path().join("libcuda.so")).unwrap();
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_espalier"));
+    let output = command.args(["doctor", "--json"]).env("LD_LIBRARY_PATH", folder.path()).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !errors.contains("panicked"), "{errors}");
+    let row = json_lines(&output).remove(0);
+    let why = row["devices"][1]["why"].as_str().unwrap();
+    assert!(row["devices"][1]["in_use"] == false && why.contains("libcuda") && why.contains("install"), "{why}");
 }
 
 #[test]

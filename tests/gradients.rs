@@ -1,17 +1,18 @@
-//! Every op's gradient against central differences in `f64`, through the tape closure that `f32` uses.
+//! Every op's gradient against central differences in `f64`, through the tape closure that `f32` uses; the same for the CUDA
+//! sources, run by the simulator.
 //!
 //! `h = 1e-6 max(1, |x|)`, loss `<r, y>` for a fixed `r`, and `max|a - n| / max(1, max|n|) <= 1e-7` per tensor.
 
 mod common;
 
-use common::{cast, cotangent, for_all_cases, gradient_bound, run};
+use common::{Extent, FULL, cast, cotangent, for_all_cases, gradient_bound, moved, run_on};
 use espalier::ops::case::{Gradient, Instance};
 use espalier::tape::checkpoint;
-use espalier::{DType, Tape, Tensor, Var, ops};
+use espalier::{DType, Device, Tape, Tensor, Var, ops};
 
-/// `<r, f(x)>` summed in `f64` over all outputs.
-fn loss(instance: &Instance, inputs: &[Tensor]) -> f64 {
-    let vars: Vec<Var> = inputs.iter().cloned().map(Var::constant).collect();
+/// `<r, f(x)>` on `device`, summed in `f64` over all outputs.
+fn loss(instance: &Instance, inputs: &[Tensor], device: Device) -> f64 {
+    let vars: Vec<Var> = moved(inputs, device).expect("device").into_iter().map(Var::constant).collect();
     let outputs = (instance.run)(&vars).expect("forward");
     let inner = |(k, y): (usize, &Var)| -> f64 {
         let r = cotangent(y.tensor(), k).to_f64s().unwrap();
@@ -20,12 +21,12 @@ fn loss(instance: &Instance, inputs: &[Tensor]) -> f64 {
     outputs.iter().enumerate().map(inner).sum()
 }
 
-fn numeric(instance: &Instance, inputs: &[Tensor], k: usize) -> Vec<f64> {
+fn numeric(instance: &Instance, inputs: &[Tensor], k: usize, device: Device) -> Vec<f64> {
     let values = inputs[k].to_f64s().unwrap();
     let mut shifted = inputs.to_vec();
     let mut at = |i: usize, value: f64| {
         shifted[k].slice_mut::<f64>().expect("f64")[i] = value;
-        let l = loss(instance, &shifted);
+        let l = loss(instance, &shifted, device);
         shifted[k].slice_mut::<f64>().expect("f64")[i] = values[i];
         l
     };
@@ -37,20 +38,20 @@ fn numeric(instance: &Instance, inputs: &[Tensor], k: usize) -> Vec<f64> {
         .collect()
 }
 
-#[test]
-fn analytic_gradients_equal_central_differences() {
+fn gradients_equal_differences(device: Device, extent: Extent) {
     let checked = for_all_cases(
+        extent,
         |case| gradient_bound(case).is_some(),
         |case, instance| {
             let bound = gradient_bound(case).expect("filtered");
-            let (_, grads) = run(&instance, false, DType::F64).map_err(|e| e.to_string())?;
+            let (_, grads) = run_on(&instance, false, DType::F64, device).map_err(|e| e.to_string())?;
             let inputs = cast(&instance.inputs, DType::F64);
             for (k, (input, wanted)) in instance.inputs.iter().enumerate() {
                 if !wanted {
                     continue;
                 }
-                let n = numeric(&instance, &inputs, k);
-                let a = grads[k].as_ref().map_or(vec![0.0; n.len()], Tensor::to_f64s);
+                let n = numeric(&instance, &inputs, k, device);
+                let a = grads[k].as_ref().map_or(vec![0.0; n.len()], |a| a.to_f64s().unwrap());
                 let scale = n.iter().fold(1.0f64, |m, v| m.max(v.abs()));
                 let worst = a.iter().zip(&n).map(|(a, n)| (a - n).abs()).fold(0.0, f64::max) / scale;
                 if worst.is_nan() || worst > bound {
@@ -60,8 +61,20 @@ fn analytic_gradients_equal_central_differences() {
             Ok(())
         },
     );
-    println!("{checked} cases, {} shapes each", common::SHAPES);
+    println!("{device}: {checked} cases, {} shapes each", extent.shapes);
     assert!(checked >= 20);
+}
+
+#[test]
+fn analytic_gradients_equal_central_differences() {
+    gradients_equal_differences(Device::Cpu, FULL);
+}
+
+/// Here the differences are of what the CUDA sources compute, in double.
+#[cfg(feature = "sim")]
+#[test]
+fn analytic_gradients_of_cuda_kernels_equal_central_differences() {
+    gradients_equal_differences(Device::CudaSim, Extent { shapes: 12, elements: 300 });
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! The `f32` kernels against the `f64` instances of the same code, fused ops against plain ones, and thread counts.
+//! The `f32` kernels against the `f64` instances of the same code, fused ops against plain ones, thread counts; and the CUDA
+//! kernels, run by the simulator, against those of the processor.
 
 mod common;
 
-use common::{distance, for_all_cases, gradient_bound, run};
+use common::{FULL, distance, for_all_cases, gradient_bound, run};
 use espalier::ops::case::{Case, Draw};
 use espalier::{DType, Tensor};
 
@@ -29,9 +30,16 @@ fn some(tensors: Vec<Tensor>) -> Vec<Option<Tensor>> {
     tensors.into_iter().map(Some).collect()
 }
 
+/// Whether a case has a reference of plain ops.
+fn is_fused(case: &Case) -> bool {
+    let instance = (case.draw)(&mut Draw::random(vec![2, 3, 4, 5], 1));
+    instance.reference.is_some()
+}
+
 #[test]
 fn f32_kernels_agree_with_f64_forward_and_backward() {
     let checked = for_all_cases(
+        FULL,
         |_| true,
         |_, instance| {
             let (y32, g32) = run(&instance, false, DType::F32).map_err(|e| e.to_string())?;
@@ -45,11 +53,7 @@ fn f32_kernels_agree_with_f64_forward_and_backward() {
 
 #[test]
 fn fused_ops_agree_with_plain_ones_forward_and_backward() {
-    let fused = |case: &Case| {
-        let instance = (case.draw)(&mut Draw::random(vec![2, 3, 4, 5], 1));
-        instance.reference.is_some()
-    };
-    let checked = for_all_cases(fused, |_, instance| {
+    let checked = for_all_cases(FULL, is_fused, |_, instance| {
         let (y, g) = run(&instance, false, DType::F64).map_err(|e| e.to_string())?;
         let (plain_y, plain_g) = run(&instance, true, DType::F64).map_err(|e| e.to_string())?;
         close("output", &some(y), &some(plain_y), 1e-12)?;
@@ -85,5 +89,141 @@ fn every_case_has_a_cost_and_every_op_a_gradient_case_or_a_reason() {
             let reasoned = gradient_bound(case).is_some() || op.name == "adamw" || op.name == "score";
             assert!(reasoned, "{} has no gradient case", case.name);
         }
+    }
+}
+
+#[cfg(feature = "sim")]
+mod simulated {
+    use super::*;
+    use common::{Extent, Results, cast, cotangent, moved, odd_widths, run_on, through_tape};
+    use espalier::gpu::{self, sim::Order};
+    use espalier::ops::case::Instance;
+    use espalier::{Device, Result};
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+
+    const EXTENT: Extent = Extent { shapes: 24, elements: 1500 };
+    /// `max|CUDA - CPU| / max|CPU|` in `f64`.
+    const F64_TOLERANCE: f64 = 1e-11;
+
+    /// Cases whose work a graph cannot record, and why.
+    const NOT_CAPTURED: [(&str, &str); 1] =
+        [("select/columns", "every call uploads the list of columns; only hooks of searches pick columns")];
+
+    /// The simulator, which all tests share, for one test: its order is a setting, and one capture at a time can be.
+    fn alone() -> MutexGuard<'static, ()> {
+        static SIM: Mutex<()> = Mutex::new(());
+        SIM.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All that a run gave, with the names of its parts.
+    fn parts((outputs, grads): &Results) -> Vec<(String, Tensor)> {
+        let outputs = outputs.iter().enumerate().map(|(k, y)| (format!("output {k}"), y.clone()));
+        let grads = grads.iter().enumerate().filter_map(|(k, g)| Some((format!("gradient {k}"), g.clone()?)));
+        outputs.chain(grads).collect()
+    }
+
+    /// Stored bytes of every part: of equal length and value when everything is equal, zeros behind the rows among it.
+    fn stored(results: &Results) -> Result<Vec<(String, Vec<u8>)>> {
+        parts(results).into_iter().map(|(name, t)| Ok((name, t.stored_bytes()?))).collect()
+    }
+
+    /// An error unless the bytes behind every row are zeros.
+    fn padding_is_zero(results: &Results) -> Result<(), String> {
+        for (name, t) in parts(results) {
+            let (width, size) = (t.stored_width().max(1), t.dtype().size());
+            let cols = t.shape().rows_cols().1 * size;
+            let bytes = t.stored_bytes().map_err(|e| e.to_string())?;
+            if bytes.chunks(width * size).any(|row| row[cols..].iter().any(|byte| *byte != 0)) {
+                return Err(format!("{name} {:?} has something else than zeros behind its rows", t.shape()));
+            }
+        }
+        Ok(())
+    }
+
+    /// A run on the simulator in one order of warps and blocks, with the guard zones looked at.
+    fn simulate(instance: &Instance, reference: bool, dtype: DType, order: Order) -> Result<Results> {
+        gpu::simulator()?.set_order(order);
+        let results = run_on(instance, reference, dtype, Device::CudaSim)?;
+        gpu::simulator()?.check_guards().map(|()| results)
+    }
+
+    /// The CUDA kernels give what the processor's give, and the same bits in another run in another order.
+    fn agrees(instance: &Instance) -> Result<(), String> {
+        for (dtype, tolerance) in [(DType::F32, F32_TOLERANCE), (DType::F64, F64_TOLERANCE)] {
+            let (y, g) = run(instance, false, dtype).map_err(|e| e.to_string())?;
+            let simulate = |order| simulate(instance, false, dtype, order).map_err(|e| e.to_string());
+            let (forward, reverse) = (simulate(Order::Forward)?, simulate(Order::Reverse)?);
+            close(&format!("{dtype:?} output"), &some(forward.0.clone()), &some(y), tolerance)?;
+            close(&format!("{dtype:?} gradient"), &forward.1, &g, tolerance)?;
+            padding_is_zero(&forward)?;
+            let bits = |results| stored(results).map_err(|e| e.to_string());
+            for ((name, a), (_, b)) in bits(&forward)?.into_iter().zip(bits(&reverse)?) {
+                if a != b {
+                    return Err(format!("{dtype:?} {name} has other bits when warps run in reverse order"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn cuda_kernels_agree_with_the_processors_in_any_order() {
+        let _sim = alone();
+        let checked = for_all_cases(EXTENT, |_| true, |_, instance| agrees(&instance));
+        assert!(checked >= 24);
+    }
+
+    #[test]
+    fn cuda_kernels_agree_at_odd_widths() {
+        let _sim = alone();
+        let mut failures = Vec::new();
+        for case in espalier::ops::all().iter().flat_map(|op| (op.cases)()) {
+            let instances = odd_widths(&case, 10_000);
+            assert!(instances.len() >= 4, "{} is checked at {} odd widths only", case.name, instances.len());
+            for instance in instances {
+                let shapes: Vec<_> = instance.inputs.iter().map(|(t, _)| *t.shape()).collect();
+                failures.extend(agrees(&instance).err().map(|e| format!("{} {shapes:?}: {e}", case.name)));
+            }
+        }
+        assert!(failures.is_empty(), "{}", failures.join("\n"));
+    }
+
+    #[test]
+    fn fused_cuda_ops_agree_with_plain_ones() {
+        let _sim = alone();
+        let checked = for_all_cases(EXTENT, is_fused, |_, instance| {
+            let simulate = |plain| simulate(&instance, plain, DType::F64, Order::Forward).map_err(|e| e.to_string());
+            let ((y, g), (plain_y, plain_g)) = (simulate(false)?, simulate(true)?);
+            close("output", &some(y), &some(plain_y), F64_TOLERANCE)?;
+            close("gradient", &g, &plain_g, F64_TOLERANCE)
+        });
+        assert!(checked >= 5);
+    }
+
+    /// Forward and backward recorded as a graph, which no read-back would survive, and replayed twice.
+    fn replayed(instance: &Instance) -> Result<[Results; 2]> {
+        let gpu = gpu::sim()?;
+        let inputs = moved(&cast(&instance.inputs, DType::F32), Device::CudaSim)?;
+        let run = |seed: &dyn Fn(&Tensor, usize) -> Tensor| through_tape(instance, &instance.run, &inputs, seed);
+        let eager = run(&cotangent)?;
+        let seeds: Vec<Tensor> = eager.0.iter().enumerate().map(|(k, y)| cotangent(y, k)).collect();
+        let (graph, recorded) = gpu.capture(|| run(&|_, k| seeds[k].clone()))?;
+        graph.replay()?;
+        graph.replay()?;
+        Ok([eager, recorded])
+    }
+
+    #[test]
+    fn every_op_can_be_captured_and_replayed() {
+        let _sim = alone();
+        let extent = Extent { shapes: 8, ..EXTENT };
+        let captured = |case: &Case| NOT_CAPTURED.iter().all(|(name, _)| *name != case.name);
+        let checked = for_all_cases(extent, captured, |_, instance| {
+            let bits = |results: &Results| stored(results).map_err(|e| e.to_string());
+            let [eager, recorded] = replayed(&instance).map_err(|e| e.to_string())?;
+            let same = bits(&eager)? == bits(&recorded)?;
+            if same { Ok(()) } else { Err("a replay gives other bits".into()) }
+        });
+        assert!(checked >= 24);
     }
 }

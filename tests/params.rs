@@ -22,8 +22,8 @@ const WORDS: [(&str, &str); 5] = [
     ("cust_core :: ", "cust_core::"),
 ];
 
-/// Structs that a kernel reads from memory.
-const NO_KERNELS: [&str; 1] = ["StepNumbers"];
+/// Structs that a kernel reads from memory, or as part of another.
+const NO_KERNELS: [&str; 3] = ["StepNumbers", "AdamwTensor", "NormTensor"];
 
 #[derive(Debug)]
 struct Derives;

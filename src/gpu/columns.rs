@@ -1,10 +1,13 @@
-//! Sums over rows, in two launches: partial sums of a constant number of rows, then their sum in index order.
+//! Sums over rows and over all elements, in two launches: partial sums of a constant number of rows or elements, then the
+//! sum of those in an order of their own.
 
 use super::{Gpu, Grid, THREADS, params, sizes};
 use crate::{Result, Tensor};
 
 /// Rows of one partial sum, as in `cuda/common/columns.cuh`.
 const COLUMN_ROWS: usize = 64;
+/// Elements of one partial sum, as in `cuda/common/chunks.cuh`.
+const CHUNK: usize = 4096;
 
 impl Gpu {
     /// `out[c] (+)= sum over rows of …` for `c < cols`, where `partial(address, grid)` launches the kernel that writes the
@@ -33,6 +36,17 @@ impl Gpu {
             let args = params::SumColumns { partials, x: x.address()?, rows, cols, stride: cols, unused: 0 };
             self.launch(x.dtype(), grid, &args)
         })
+    }
+
+    /// `scale` times the sum over `x`'s elements in memory of …, a scalar on the device, where `partial(address, count,
+    /// grid)` launches the kernel that writes the partial sums of those `count` elements.
+    pub fn sum_chunks(
+        &self, x: &Tensor, scale: f64, partial: impl FnOnce(u64, i64, Grid) -> Result<()>,
+    ) -> Result<Tensor> {
+        let chunks = x.stored_numel().div_ceil(CHUNK);
+        let mut partials = x.new_empty([chunks, 1, 1, 1])?;
+        partial(partials.address_mut()?, x.stored_numel() as i64, Grid::blocks([chunks, 1, 1]))?;
+        self.total(&partials, scale)
     }
 
     /// `scale` times the sum of all elements of `x`, whose rows have no zeros behind them: a scalar on the device.

@@ -183,7 +183,8 @@ impl Plan {
         for (handle, (shape, _)) in layouts.iter_mut().zip([b, a, c]) {
             *handle = lt.layout(data, shape.cols as u64, shape.rows as u64, shape.stride as i64)?;
             if key.batch > 1 {
-                let count = i32::try_from(key.batch).map_err(|_| Error::shape("gemm", "a batch below 2^31", key.batch))?;
+                let count =
+                    i32::try_from(key.batch).map_err(|_| Error::shape("gemm", "a batch below 2^31", key.batch))?;
                 let attribute = LayoutAttribute::CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT;
                 lt.set_layout(*handle, attribute, &count.to_ne_bytes())?;
                 let attribute = LayoutAttribute::CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET;

@@ -80,9 +80,16 @@ impl SimLt {
         let batch = number(set.get(&LayoutAttribute::CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT), 1)?;
         let offset = number(set.get(&LayoutAttribute::CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET), 0)?;
         let double = dtype == DataType::CUDA_R_64F;
-        let view = View { rows, cols, ld, batch: batch as usize, offset: offset as usize, address: operand.address, double };
-        let valid = batch > 0 && offset >= 0 && ld >= rows && rows > 0 && cols > 0 && operand.address.is_multiple_of(16);
-        Error::ensure(valid, "cublasLt layout", "ld >= rows > 0, cols > 0, 16-byte addresses", format_args!("{rows} x {cols}, ld {ld}"))?;
+        let view =
+            View { rows, cols, ld, batch: batch as usize, offset: offset as usize, address: operand.address, double };
+        let valid =
+            batch > 0 && offset >= 0 && ld >= rows && rows > 0 && cols > 0 && operand.address.is_multiple_of(16);
+        Error::ensure(
+            valid,
+            "cublasLt layout",
+            "ld >= rows > 0, cols > 0, 16-byte addresses",
+            format_args!("{rows} x {cols}, ld {ld}"),
+        )?;
         let elements = (view.batch - 1) * view.offset + (cols - 1) * ld + rows;
         self.memory.inside("cublasLtMatmul", operand.address, elements * if double { 8 } else { 4 }).map(|()| view)
     }
@@ -95,7 +102,8 @@ impl SimLt {
         let expected = if double { ComputeType::CUBLAS_COMPUTE_64F } else { ComputeType::CUBLAS_COMPUTE_32F };
         let [a, b, c, d] = [product.a, product.b, product.c, product.d].map(|operand| self.view(operand));
         let (a, b, c, d) = (a?, b?, c?, d?);
-        let one_type = compute == expected && [a, b, c, d].iter().all(|view| view.double == double && view.batch == a.batch);
+        let one_type =
+            compute == expected && [a, b, c, d].iter().all(|view| view.double == double && view.batch == a.batch);
         Error::ensure(one_type, "cublasLt operands", "one element type and batch", format_args!("{compute:?}"))?;
         let flag = |attribute| number(set.get(&attribute), 0);
         let transposed = [
@@ -110,10 +118,16 @@ impl SimLt {
         if let Some(address) = bias {
             self.memory.inside("cublasLtMatmul bias", address, d.rows * if double { 8 } else { 4 })?;
         }
-        let side = |view: View, transposed: bool| if transposed { (view.cols, view.rows) } else { (view.rows, view.cols) };
+        let side =
+            |view: View, transposed: bool| if transposed { (view.cols, view.rows) } else { (view.rows, view.cols) };
         let ((m, k), (k2, n)) = (side(a, transposed[0]), side(b, transposed[1]));
         let fits = k == k2 && (m, n) == (d.rows, d.cols) && (c.rows, c.cols, c.ld) == (d.rows, d.cols, d.ld);
-        Error::ensure(fits, "cublasLt operands", format_args!("{} x {} of {k}", d.rows, d.cols), format_args!("{m} x {n} of {k2}"))?;
+        Error::ensure(
+            fits,
+            "cublasLt operands",
+            format_args!("{} x {} of {k}", d.rows, d.cols),
+            format_args!("{m} x {n} of {k2}"),
+        )?;
         let scalar = |bytes: &[u8]| match (double, bytes.len()) {
             (true, 8) => Ok(f64::from_ne_bytes(std::array::from_fn(|i| bytes[i]))),
             (false, 4) => Ok(f32::from_ne_bytes(std::array::from_fn(|i| bytes[i])).into()),
@@ -138,7 +152,8 @@ impl Meaning {
             }
             gemm(alpha, b, a, beta, d, self.d.ld);
             let Some(bias) = self.bias else { continue };
-            let bias = View { rows: self.d.rows, cols: 1, ld: self.d.rows, batch: 1, offset: 0, address: bias, ..self.d };
+            let bias =
+                View { rows: self.d.rows, cols: 1, ld: self.d.rows, batch: 1, offset: 0, address: bias, ..self.d };
             let bias = bias.slice::<T>(0);
             d.chunks_mut(self.d.ld).for_each(|row| row.iter_mut().zip(bias).for_each(|(d, b)| *d += *b));
         }
@@ -202,7 +217,11 @@ impl Lt for SimLt {
         Error::ensure(product.algo[..4] == chosen, "cublasLt algorithm", "the one chosen for the operands", "another")?;
         let (meaning, double) = (self.meaning(product)?, self.meaning(product)?.d.double);
         self.stream.submit("cublasLtMatmul", move || {
-            if double { meaning.run::<f64>() } else { meaning.run::<f32>() }
+            if double {
+                meaning.run::<f64>()
+            } else {
+                meaning.run::<f32>()
+            }
             Ok(())
         })
     }

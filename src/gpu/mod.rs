@@ -5,13 +5,17 @@
 
 pub mod args;
 mod columns;
+pub mod cublaslt;
+pub mod cuda;
 pub mod driver;
 pub mod gemm;
 mod graph;
+pub mod libraries;
 pub mod lt;
 #[cfg(feature = "sim")]
 mod lt_sim;
 mod memory;
+pub mod modules;
 pub mod params;
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -160,7 +164,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// The machine's GPU, or why it is not in use.
 pub fn cuda() -> Result<&'static Gpu> {
     static CUDA: LazyLock<Result<Gpu, String>> =
-        LazyLock::new(|| Err("not merged".into()));
+        LazyLock::new(|| cuda::open().map(|driver| Gpu::new(Device::Cuda, Box::leak(Box::new(driver)))));
     CUDA.as_ref().map_err(|why| Error::device("cuda", why))
 }
 

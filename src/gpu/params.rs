@@ -195,6 +195,143 @@ const _: () = {
     ["Offset of field: Scale::count"][::std::mem::offset_of!(Scale, count) - 32usize];
     ["Offset of field: Scale::sample"][::std::mem::offset_of!(Scale, sample) - 40usize];
 };
+#[doc = " ---- adamw.cu: the tensors of several updates at once, `count` elements each"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct AdamwTensor {
+    pub param: Ptr,
+    pub m: Ptr,
+    pub v: Ptr,
+    pub grad: Ptr,
+    pub weight_decay: f64,
+    pub lr_scale: f64,
+    pub count: i64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AdamwTensor"][::std::mem::size_of::<AdamwTensor>() - 56usize];
+    ["Alignment of AdamwTensor"][::std::mem::align_of::<AdamwTensor>() - 8usize];
+    ["Offset of field: AdamwTensor::param"][::std::mem::offset_of!(AdamwTensor, param) - 0usize];
+    ["Offset of field: AdamwTensor::m"][::std::mem::offset_of!(AdamwTensor, m) - 8usize];
+    ["Offset of field: AdamwTensor::v"][::std::mem::offset_of!(AdamwTensor, v) - 16usize];
+    ["Offset of field: AdamwTensor::grad"][::std::mem::offset_of!(AdamwTensor, grad) - 24usize];
+    ["Offset of field: AdamwTensor::weight_decay"][::std::mem::offset_of!(AdamwTensor, weight_decay) - 32usize];
+    ["Offset of field: AdamwTensor::lr_scale"][::std::mem::offset_of!(AdamwTensor, lr_scale) - 40usize];
+    ["Offset of field: AdamwTensor::count"][::std::mem::offset_of!(AdamwTensor, count) - 48usize];
+};
+#[doc = " the numbers of the step are those at `state`; nothing happens when its grad_scale is not finite"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct Adamw {
+    pub at: [AdamwTensor; 48usize],
+    pub state: Ptr,
+    pub beta1: f64,
+    pub beta2: f64,
+    pub eps: f64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Adamw"][::std::mem::size_of::<Adamw>() - 2720usize];
+    ["Alignment of Adamw"][::std::mem::align_of::<Adamw>() - 8usize];
+    ["Offset of field: Adamw::at"][::std::mem::offset_of!(Adamw, at) - 0usize];
+    ["Offset of field: Adamw::state"][::std::mem::offset_of!(Adamw, state) - 2688usize];
+    ["Offset of field: Adamw::beta1"][::std::mem::offset_of!(Adamw, beta1) - 2696usize];
+    ["Offset of field: Adamw::beta2"][::std::mem::offset_of!(Adamw, beta2) - 2704usize];
+    ["Offset of field: Adamw::eps"][::std::mem::offset_of!(Adamw, eps) - 2712usize];
+};
+#[doc = " average = decay · average + (1 - decay) · param"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct Ema {
+    pub average: Ptr,
+    pub param: Ptr,
+    pub decay: f64,
+    pub count: i64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Ema"][::std::mem::size_of::<Ema>() - 32usize];
+    ["Alignment of Ema"][::std::mem::align_of::<Ema>() - 8usize];
+    ["Offset of field: Ema::average"][::std::mem::offset_of!(Ema, average) - 0usize];
+    ["Offset of field: Ema::param"][::std::mem::offset_of!(Ema, param) - 8usize];
+    ["Offset of field: Ema::decay"][::std::mem::offset_of!(Ema, decay) - 16usize];
+    ["Offset of field: Ema::count"][::std::mem::offset_of!(Ema, count) - 24usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct NormTensor {
+    pub x: Ptr,
+    pub count: i64,
+    pub first: i64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of NormTensor"][::std::mem::size_of::<NormTensor>() - 24usize];
+    ["Alignment of NormTensor"][::std::mem::align_of::<NormTensor>() - 8usize];
+    ["Offset of field: NormTensor::x"][::std::mem::offset_of!(NormTensor, x) - 0usize];
+    ["Offset of field: NormTensor::count"][::std::mem::offset_of!(NormTensor, count) - 8usize];
+    ["Offset of field: NormTensor::first"][::std::mem::offset_of!(NormTensor, first) - 16usize];
+};
+#[doc = " partials[first + k] = sum of the squares of the k-th NORM_CHUNK elements of a tensor"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct SquareSums {
+    pub at: [NormTensor; 96usize],
+    pub partials: Ptr,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SquareSums"][::std::mem::size_of::<SquareSums>() - 2312usize];
+    ["Alignment of SquareSums"][::std::mem::align_of::<SquareSums>() - 8usize];
+    ["Offset of field: SquareSums::at"][::std::mem::offset_of!(SquareSums, at) - 0usize];
+    ["Offset of field: SquareSums::partials"][::std::mem::offset_of!(SquareSums, partials) - 2304usize];
+};
+#[doc = " at `state`: grad_norm = sqrt(sum of partials), grad_scale = min(1, max_norm / (grad_norm + 1e-6)), 1 when max_norm is 0,\n not finite when the norm or the loss is not"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct ClipScale {
+    pub state: Ptr,
+    pub partials: Ptr,
+    pub loss: Ptr,
+    pub max_norm: f64,
+    pub count: i64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ClipScale"][::std::mem::size_of::<ClipScale>() - 40usize];
+    ["Alignment of ClipScale"][::std::mem::align_of::<ClipScale>() - 8usize];
+    ["Offset of field: ClipScale::state"][::std::mem::offset_of!(ClipScale, state) - 0usize];
+    ["Offset of field: ClipScale::partials"][::std::mem::offset_of!(ClipScale, partials) - 8usize];
+    ["Offset of field: ClipScale::loss"][::std::mem::offset_of!(ClipScale, loss) - 16usize];
+    ["Offset of field: ClipScale::max_norm"][::std::mem::offset_of!(ClipScale, max_norm) - 24usize];
+    ["Offset of field: ClipScale::count"][::std::mem::offset_of!(ClipScale, count) - 32usize];
+};
+#[doc = " out[i] = floor(keep + u_i) / keep, u_i the first uniform of (seed, step, site, i); the step is that at `state`, if given"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct DropPath {
+    pub out: Ptr,
+    pub state: Ptr,
+    pub seed: u64,
+    pub step: u64,
+    pub site: u64,
+    pub keep: f64,
+    pub count: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of DropPath"][::std::mem::size_of::<DropPath>() - 56usize];
+    ["Alignment of DropPath"][::std::mem::align_of::<DropPath>() - 8usize];
+    ["Offset of field: DropPath::out"][::std::mem::offset_of!(DropPath, out) - 0usize];
+    ["Offset of field: DropPath::state"][::std::mem::offset_of!(DropPath, state) - 8usize];
+    ["Offset of field: DropPath::seed"][::std::mem::offset_of!(DropPath, seed) - 16usize];
+    ["Offset of field: DropPath::step"][::std::mem::offset_of!(DropPath, step) - 24usize];
+    ["Offset of field: DropPath::site"][::std::mem::offset_of!(DropPath, site) - 32usize];
+    ["Offset of field: DropPath::keep"][::std::mem::offset_of!(DropPath, keep) - 40usize];
+    ["Offset of field: DropPath::count"][::std::mem::offset_of!(DropPath, count) - 48usize];
+    ["Offset of field: DropPath::unused"][::std::mem::offset_of!(DropPath, unused) - 52usize];
+};
 #[doc = " y = softmax(x) over the keys whose mask is not 0; mask_stride 0: one mask for all rows"]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
@@ -549,6 +686,378 @@ const _: () = {
     ["Offset of field: LayernormGamma::stride"][::std::mem::offset_of!(LayernormGamma, stride) - 40usize];
     ["Offset of field: LayernormGamma::unused"][::std::mem::offset_of!(LayernormGamma, unused) - 44usize];
 };
+#[doc = " log_p = log softmax(z); loss[r] = -sum_c t log_p"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct CrossEntropyFwd {
+    pub log_p: Ptr,
+    pub loss: Ptr,
+    pub z: Ptr,
+    pub t: Ptr,
+    pub rows: i32,
+    pub cols: i32,
+    pub stride: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of CrossEntropyFwd"][::std::mem::size_of::<CrossEntropyFwd>() - 48usize];
+    ["Alignment of CrossEntropyFwd"][::std::mem::align_of::<CrossEntropyFwd>() - 8usize];
+    ["Offset of field: CrossEntropyFwd::log_p"][::std::mem::offset_of!(CrossEntropyFwd, log_p) - 0usize];
+    ["Offset of field: CrossEntropyFwd::loss"][::std::mem::offset_of!(CrossEntropyFwd, loss) - 8usize];
+    ["Offset of field: CrossEntropyFwd::z"][::std::mem::offset_of!(CrossEntropyFwd, z) - 16usize];
+    ["Offset of field: CrossEntropyFwd::t"][::std::mem::offset_of!(CrossEntropyFwd, t) - 24usize];
+    ["Offset of field: CrossEntropyFwd::rows"][::std::mem::offset_of!(CrossEntropyFwd, rows) - 32usize];
+    ["Offset of field: CrossEntropyFwd::cols"][::std::mem::offset_of!(CrossEntropyFwd, cols) - 36usize];
+    ["Offset of field: CrossEntropyFwd::stride"][::std::mem::offset_of!(CrossEntropyFwd, stride) - 40usize];
+    ["Offset of field: CrossEntropyFwd::unused"][::std::mem::offset_of!(CrossEntropyFwd, unused) - 44usize];
+};
+#[doc = " dz = dloss · scale · (e^dz sum_c t - t), where dz holds log p"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct CrossEntropyBwd {
+    pub dz: Ptr,
+    pub t: Ptr,
+    pub dloss: Ptr,
+    pub scale: f64,
+    pub rows: i32,
+    pub cols: i32,
+    pub stride: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of CrossEntropyBwd"][::std::mem::size_of::<CrossEntropyBwd>() - 48usize];
+    ["Alignment of CrossEntropyBwd"][::std::mem::align_of::<CrossEntropyBwd>() - 8usize];
+    ["Offset of field: CrossEntropyBwd::dz"][::std::mem::offset_of!(CrossEntropyBwd, dz) - 0usize];
+    ["Offset of field: CrossEntropyBwd::t"][::std::mem::offset_of!(CrossEntropyBwd, t) - 8usize];
+    ["Offset of field: CrossEntropyBwd::dloss"][::std::mem::offset_of!(CrossEntropyBwd, dloss) - 16usize];
+    ["Offset of field: CrossEntropyBwd::scale"][::std::mem::offset_of!(CrossEntropyBwd, scale) - 24usize];
+    ["Offset of field: CrossEntropyBwd::rows"][::std::mem::offset_of!(CrossEntropyBwd, rows) - 32usize];
+    ["Offset of field: CrossEntropyBwd::cols"][::std::mem::offset_of!(CrossEntropyBwd, cols) - 36usize];
+    ["Offset of field: CrossEntropyBwd::stride"][::std::mem::offset_of!(CrossEntropyBwd, stride) - 40usize];
+    ["Offset of field: CrossEntropyBwd::unused"][::std::mem::offset_of!(CrossEntropyBwd, unused) - 44usize];
+};
+#[doc = " p = softmax(student / tau), q = softmax(teacher / tau): gap = p - q; sum[r] = sum_c q (log q - log p)"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct KdFwd {
+    pub gap: Ptr,
+    pub sum: Ptr,
+    pub student: Ptr,
+    pub teacher: Ptr,
+    pub inverse_tau: f64,
+    pub rows: i32,
+    pub cols: i32,
+    pub stride: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of KdFwd"][::std::mem::size_of::<KdFwd>() - 56usize];
+    ["Alignment of KdFwd"][::std::mem::align_of::<KdFwd>() - 8usize];
+    ["Offset of field: KdFwd::gap"][::std::mem::offset_of!(KdFwd, gap) - 0usize];
+    ["Offset of field: KdFwd::sum"][::std::mem::offset_of!(KdFwd, sum) - 8usize];
+    ["Offset of field: KdFwd::student"][::std::mem::offset_of!(KdFwd, student) - 16usize];
+    ["Offset of field: KdFwd::teacher"][::std::mem::offset_of!(KdFwd, teacher) - 24usize];
+    ["Offset of field: KdFwd::inverse_tau"][::std::mem::offset_of!(KdFwd, inverse_tau) - 32usize];
+    ["Offset of field: KdFwd::rows"][::std::mem::offset_of!(KdFwd, rows) - 40usize];
+    ["Offset of field: KdFwd::cols"][::std::mem::offset_of!(KdFwd, cols) - 44usize];
+    ["Offset of field: KdFwd::stride"][::std::mem::offset_of!(KdFwd, stride) - 48usize];
+    ["Offset of field: KdFwd::unused"][::std::mem::offset_of!(KdFwd, unused) - 52usize];
+};
+#[doc = " gap = a - b; partials[k] = sum of gap^2 over the k-th CHUNK elements"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct MseFwd {
+    pub gap: Ptr,
+    pub partials: Ptr,
+    pub a: Ptr,
+    pub b: Ptr,
+    pub count: i64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of MseFwd"][::std::mem::size_of::<MseFwd>() - 40usize];
+    ["Alignment of MseFwd"][::std::mem::align_of::<MseFwd>() - 8usize];
+    ["Offset of field: MseFwd::gap"][::std::mem::offset_of!(MseFwd, gap) - 0usize];
+    ["Offset of field: MseFwd::partials"][::std::mem::offset_of!(MseFwd, partials) - 8usize];
+    ["Offset of field: MseFwd::a"][::std::mem::offset_of!(MseFwd, a) - 16usize];
+    ["Offset of field: MseFwd::b"][::std::mem::offset_of!(MseFwd, b) - 24usize];
+    ["Offset of field: MseFwd::count"][::std::mem::offset_of!(MseFwd, count) - 32usize];
+};
+#[doc = " gap = sigmoid(z) - t; partials[k] = sum of max(z, 0) - z t + log(1 + e^-|z|) over the k-th CHUNK elements"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct BceFwd {
+    pub gap: Ptr,
+    pub partials: Ptr,
+    pub z: Ptr,
+    pub t: Ptr,
+    pub count: i64,
+    pub cols: i32,
+    pub stride: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of BceFwd"][::std::mem::size_of::<BceFwd>() - 48usize];
+    ["Alignment of BceFwd"][::std::mem::align_of::<BceFwd>() - 8usize];
+    ["Offset of field: BceFwd::gap"][::std::mem::offset_of!(BceFwd, gap) - 0usize];
+    ["Offset of field: BceFwd::partials"][::std::mem::offset_of!(BceFwd, partials) - 8usize];
+    ["Offset of field: BceFwd::z"][::std::mem::offset_of!(BceFwd, z) - 16usize];
+    ["Offset of field: BceFwd::t"][::std::mem::offset_of!(BceFwd, t) - 24usize];
+    ["Offset of field: BceFwd::count"][::std::mem::offset_of!(BceFwd, count) - 32usize];
+    ["Offset of field: BceFwd::cols"][::std::mem::offset_of!(BceFwd, cols) - 40usize];
+    ["Offset of field: BceFwd::stride"][::std::mem::offset_of!(BceFwd, stride) - 44usize];
+};
+#[doc = " partials[k] = sum of a b over the k-th CHUNK elements"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct DotPartials {
+    pub partials: Ptr,
+    pub a: Ptr,
+    pub b: Ptr,
+    pub count: i64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of DotPartials"][::std::mem::size_of::<DotPartials>() - 32usize];
+    ["Alignment of DotPartials"][::std::mem::align_of::<DotPartials>() - 8usize];
+    ["Offset of field: DotPartials::partials"][::std::mem::offset_of!(DotPartials, partials) - 0usize];
+    ["Offset of field: DotPartials::a"][::std::mem::offset_of!(DotPartials, a) - 8usize];
+    ["Offset of field: DotPartials::b"][::std::mem::offset_of!(DotPartials, b) - 16usize];
+    ["Offset of field: DotPartials::count"][::std::mem::offset_of!(DotPartials, count) - 24usize];
+};
+#[doc = " length[r] = max(|x|, floor); y = x / length"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct L2NormalizeFwd {
+    pub y: Ptr,
+    pub length: Ptr,
+    pub x: Ptr,
+    pub floor: f64,
+    pub rows: i32,
+    pub cols: i32,
+    pub stride: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of L2NormalizeFwd"][::std::mem::size_of::<L2NormalizeFwd>() - 48usize];
+    ["Alignment of L2NormalizeFwd"][::std::mem::align_of::<L2NormalizeFwd>() - 8usize];
+    ["Offset of field: L2NormalizeFwd::y"][::std::mem::offset_of!(L2NormalizeFwd, y) - 0usize];
+    ["Offset of field: L2NormalizeFwd::length"][::std::mem::offset_of!(L2NormalizeFwd, length) - 8usize];
+    ["Offset of field: L2NormalizeFwd::x"][::std::mem::offset_of!(L2NormalizeFwd, x) - 16usize];
+    ["Offset of field: L2NormalizeFwd::floor"][::std::mem::offset_of!(L2NormalizeFwd, floor) - 24usize];
+    ["Offset of field: L2NormalizeFwd::rows"][::std::mem::offset_of!(L2NormalizeFwd, rows) - 32usize];
+    ["Offset of field: L2NormalizeFwd::cols"][::std::mem::offset_of!(L2NormalizeFwd, cols) - 36usize];
+    ["Offset of field: L2NormalizeFwd::stride"][::std::mem::offset_of!(L2NormalizeFwd, stride) - 40usize];
+    ["Offset of field: L2NormalizeFwd::unused"][::std::mem::offset_of!(L2NormalizeFwd, unused) - 44usize];
+};
+#[doc = " dx = (dy - y <dy, y>) / length; without the second term where the length is the floor"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct L2NormalizeBwd {
+    pub dx: Ptr,
+    pub dy: Ptr,
+    pub y: Ptr,
+    pub length: Ptr,
+    pub floor: f64,
+    pub rows: i32,
+    pub cols: i32,
+    pub stride: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of L2NormalizeBwd"][::std::mem::size_of::<L2NormalizeBwd>() - 56usize];
+    ["Alignment of L2NormalizeBwd"][::std::mem::align_of::<L2NormalizeBwd>() - 8usize];
+    ["Offset of field: L2NormalizeBwd::dx"][::std::mem::offset_of!(L2NormalizeBwd, dx) - 0usize];
+    ["Offset of field: L2NormalizeBwd::dy"][::std::mem::offset_of!(L2NormalizeBwd, dy) - 8usize];
+    ["Offset of field: L2NormalizeBwd::y"][::std::mem::offset_of!(L2NormalizeBwd, y) - 16usize];
+    ["Offset of field: L2NormalizeBwd::length"][::std::mem::offset_of!(L2NormalizeBwd, length) - 24usize];
+    ["Offset of field: L2NormalizeBwd::floor"][::std::mem::offset_of!(L2NormalizeBwd, floor) - 32usize];
+    ["Offset of field: L2NormalizeBwd::rows"][::std::mem::offset_of!(L2NormalizeBwd, rows) - 40usize];
+    ["Offset of field: L2NormalizeBwd::cols"][::std::mem::offset_of!(L2NormalizeBwd, cols) - 44usize];
+    ["Offset of field: L2NormalizeBwd::stride"][::std::mem::offset_of!(L2NormalizeBwd, stride) - 48usize];
+    ["Offset of field: L2NormalizeBwd::unused"][::std::mem::offset_of!(L2NormalizeBwd, unused) - 52usize];
+};
+#[doc = " sum += (gate · grad)^2"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct TaylorAccumulate {
+    pub sum: Ptr,
+    pub gate: Ptr,
+    pub grad: Ptr,
+    pub count: i64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of TaylorAccumulate"][::std::mem::size_of::<TaylorAccumulate>() - 32usize];
+    ["Alignment of TaylorAccumulate"][::std::mem::align_of::<TaylorAccumulate>() - 8usize];
+    ["Offset of field: TaylorAccumulate::sum"][::std::mem::offset_of!(TaylorAccumulate, sum) - 0usize];
+    ["Offset of field: TaylorAccumulate::gate"][::std::mem::offset_of!(TaylorAccumulate, gate) - 8usize];
+    ["Offset of field: TaylorAccumulate::grad"][::std::mem::offset_of!(TaylorAccumulate, grad) - 16usize];
+    ["Offset of field: TaylorAccumulate::count"][::std::mem::offset_of!(TaylorAccumulate, count) - 24usize];
+};
+#[doc = " y[b][k] = x[b][first + k] for k < taken, rows of stride elements"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct SliceTokens {
+    pub y: Ptr,
+    pub x: Ptr,
+    pub count: i64,
+    pub tokens: i32,
+    pub first: i32,
+    pub taken: i32,
+    pub stride: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SliceTokens"][::std::mem::size_of::<SliceTokens>() - 40usize];
+    ["Alignment of SliceTokens"][::std::mem::align_of::<SliceTokens>() - 8usize];
+    ["Offset of field: SliceTokens::y"][::std::mem::offset_of!(SliceTokens, y) - 0usize];
+    ["Offset of field: SliceTokens::x"][::std::mem::offset_of!(SliceTokens, x) - 8usize];
+    ["Offset of field: SliceTokens::count"][::std::mem::offset_of!(SliceTokens, count) - 16usize];
+    ["Offset of field: SliceTokens::tokens"][::std::mem::offset_of!(SliceTokens, tokens) - 24usize];
+    ["Offset of field: SliceTokens::first"][::std::mem::offset_of!(SliceTokens, first) - 28usize];
+    ["Offset of field: SliceTokens::taken"][::std::mem::offset_of!(SliceTokens, taken) - 32usize];
+    ["Offset of field: SliceTokens::stride"][::std::mem::offset_of!(SliceTokens, stride) - 36usize];
+};
+#[doc = " y[b][first + k] = x[b][k] for k < taken, 0 for other tokens"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct PlaceTokens {
+    pub y: Ptr,
+    pub x: Ptr,
+    pub count: i64,
+    pub tokens: i32,
+    pub first: i32,
+    pub taken: i32,
+    pub stride: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of PlaceTokens"][::std::mem::size_of::<PlaceTokens>() - 40usize];
+    ["Alignment of PlaceTokens"][::std::mem::align_of::<PlaceTokens>() - 8usize];
+    ["Offset of field: PlaceTokens::y"][::std::mem::offset_of!(PlaceTokens, y) - 0usize];
+    ["Offset of field: PlaceTokens::x"][::std::mem::offset_of!(PlaceTokens, x) - 8usize];
+    ["Offset of field: PlaceTokens::count"][::std::mem::offset_of!(PlaceTokens, count) - 16usize];
+    ["Offset of field: PlaceTokens::tokens"][::std::mem::offset_of!(PlaceTokens, tokens) - 24usize];
+    ["Offset of field: PlaceTokens::first"][::std::mem::offset_of!(PlaceTokens, first) - 28usize];
+    ["Offset of field: PlaceTokens::taken"][::std::mem::offset_of!(PlaceTokens, taken) - 32usize];
+    ["Offset of field: PlaceTokens::stride"][::std::mem::offset_of!(PlaceTokens, stride) - 36usize];
+};
+#[doc = " y[r][c] = sum over k from sources[c] to before sources[c + 1] of x[r][sources[k]]"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct CollectColumns {
+    pub y: Ptr,
+    pub x: Ptr,
+    pub sources: Ptr,
+    pub rows: i32,
+    pub cols: i32,
+    pub stride: i32,
+    pub x_stride: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of CollectColumns"][::std::mem::size_of::<CollectColumns>() - 40usize];
+    ["Alignment of CollectColumns"][::std::mem::align_of::<CollectColumns>() - 8usize];
+    ["Offset of field: CollectColumns::y"][::std::mem::offset_of!(CollectColumns, y) - 0usize];
+    ["Offset of field: CollectColumns::x"][::std::mem::offset_of!(CollectColumns, x) - 8usize];
+    ["Offset of field: CollectColumns::sources"][::std::mem::offset_of!(CollectColumns, sources) - 16usize];
+    ["Offset of field: CollectColumns::rows"][::std::mem::offset_of!(CollectColumns, rows) - 24usize];
+    ["Offset of field: CollectColumns::cols"][::std::mem::offset_of!(CollectColumns, cols) - 28usize];
+    ["Offset of field: CollectColumns::stride"][::std::mem::offset_of!(CollectColumns, stride) - 32usize];
+    ["Offset of field: CollectColumns::x_stride"][::std::mem::offset_of!(CollectColumns, x_stride) - 36usize];
+};
+#[doc = " out[patch][channel, row, column] = the pixel of x [B, channels, height, width]; count: elements of the patches"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct Unfold {
+    pub out: Ptr,
+    pub x: Ptr,
+    pub count: i64,
+    pub channels: i32,
+    pub height: i32,
+    pub width: i32,
+    pub patch: i32,
+    pub stride: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Unfold"][::std::mem::size_of::<Unfold>() - 48usize];
+    ["Alignment of Unfold"][::std::mem::align_of::<Unfold>() - 8usize];
+    ["Offset of field: Unfold::out"][::std::mem::offset_of!(Unfold, out) - 0usize];
+    ["Offset of field: Unfold::x"][::std::mem::offset_of!(Unfold, x) - 8usize];
+    ["Offset of field: Unfold::count"][::std::mem::offset_of!(Unfold, count) - 16usize];
+    ["Offset of field: Unfold::channels"][::std::mem::offset_of!(Unfold, channels) - 24usize];
+    ["Offset of field: Unfold::height"][::std::mem::offset_of!(Unfold, height) - 28usize];
+    ["Offset of field: Unfold::width"][::std::mem::offset_of!(Unfold, width) - 32usize];
+    ["Offset of field: Unfold::patch"][::std::mem::offset_of!(Unfold, patch) - 36usize];
+    ["Offset of field: Unfold::stride"][::std::mem::offset_of!(Unfold, stride) - 40usize];
+    ["Offset of field: Unfold::unused"][::std::mem::offset_of!(Unfold, unused) - 44usize];
+};
+#[doc = " the reverse: every pixel of out from the patches x; count: pixels"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct Fold {
+    pub out: Ptr,
+    pub x: Ptr,
+    pub count: i64,
+    pub channels: i32,
+    pub height: i32,
+    pub width: i32,
+    pub patch: i32,
+    pub stride: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Fold"][::std::mem::size_of::<Fold>() - 48usize];
+    ["Alignment of Fold"][::std::mem::align_of::<Fold>() - 8usize];
+    ["Offset of field: Fold::out"][::std::mem::offset_of!(Fold, out) - 0usize];
+    ["Offset of field: Fold::x"][::std::mem::offset_of!(Fold, x) - 8usize];
+    ["Offset of field: Fold::count"][::std::mem::offset_of!(Fold, count) - 16usize];
+    ["Offset of field: Fold::channels"][::std::mem::offset_of!(Fold, channels) - 24usize];
+    ["Offset of field: Fold::height"][::std::mem::offset_of!(Fold, height) - 28usize];
+    ["Offset of field: Fold::width"][::std::mem::offset_of!(Fold, width) - 32usize];
+    ["Offset of field: Fold::patch"][::std::mem::offset_of!(Fold, patch) - 36usize];
+    ["Offset of field: Fold::stride"][::std::mem::offset_of!(Fold, stride) - 40usize];
+    ["Offset of field: Fold::unused"][::std::mem::offset_of!(Fold, unused) - 44usize];
+};
+#[doc = " y[b][first + k] = x[b][k] + pos[first + k] for k < taken; shared: x[0] for every image"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct EmbedTokens {
+    pub y: Ptr,
+    pub x: Ptr,
+    pub pos: Ptr,
+    pub count: i64,
+    pub tokens: i32,
+    pub first: i32,
+    pub taken: i32,
+    pub shared: i32,
+    pub stride: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of EmbedTokens"][::std::mem::size_of::<EmbedTokens>() - 56usize];
+    ["Alignment of EmbedTokens"][::std::mem::align_of::<EmbedTokens>() - 8usize];
+    ["Offset of field: EmbedTokens::y"][::std::mem::offset_of!(EmbedTokens, y) - 0usize];
+    ["Offset of field: EmbedTokens::x"][::std::mem::offset_of!(EmbedTokens, x) - 8usize];
+    ["Offset of field: EmbedTokens::pos"][::std::mem::offset_of!(EmbedTokens, pos) - 16usize];
+    ["Offset of field: EmbedTokens::count"][::std::mem::offset_of!(EmbedTokens, count) - 24usize];
+    ["Offset of field: EmbedTokens::tokens"][::std::mem::offset_of!(EmbedTokens, tokens) - 32usize];
+    ["Offset of field: EmbedTokens::first"][::std::mem::offset_of!(EmbedTokens, first) - 36usize];
+    ["Offset of field: EmbedTokens::taken"][::std::mem::offset_of!(EmbedTokens, taken) - 40usize];
+    ["Offset of field: EmbedTokens::shared"][::std::mem::offset_of!(EmbedTokens, shared) - 44usize];
+    ["Offset of field: EmbedTokens::stride"][::std::mem::offset_of!(EmbedTokens, stride) - 48usize];
+    ["Offset of field: EmbedTokens::unused"][::std::mem::offset_of!(EmbedTokens, unused) - 52usize];
+};
 #[doc = " y = softmax(scale q kT) v of every head over the keys whose mask is not 0; stats = row maximum, 1 / sum. Each of y, map\n (the probabilities) and stats may be absent. `rows`: queries of a block, 32, 16 or 8"]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
@@ -669,6 +1178,11 @@ kernel_args!(AddPartials, "add_partials");
 kernel_args!(Total, "total");
 kernel_args!(AddScaled, "add_scaled");
 kernel_args!(Scale, "scale");
+kernel_args!(Adamw, "adamw");
+kernel_args!(Ema, "ema");
+kernel_args!(SquareSums, "square_sums");
+kernel_args!(ClipScale, "clip_scale");
+kernel_args!(DropPath, "drop_path");
 kernel_args!(SoftmaxFwd, "softmax_fwd");
 kernel_args!(SoftmaxBwd, "softmax_bwd");
 kernel_args!(LogSoftmaxFwd, "log_softmax_fwd");
@@ -683,6 +1197,21 @@ kernel_args!(GateUnits, "gate_units");
 kernel_args!(LayernormFwd, "layernorm_fwd");
 kernel_args!(LayernormBwd, "layernorm_bwd");
 kernel_args!(LayernormGamma, "layernorm_gamma");
+kernel_args!(CrossEntropyFwd, "cross_entropy_fwd");
+kernel_args!(CrossEntropyBwd, "cross_entropy_bwd");
+kernel_args!(KdFwd, "kd_fwd");
+kernel_args!(MseFwd, "mse_fwd");
+kernel_args!(BceFwd, "bce_fwd");
+kernel_args!(DotPartials, "dot_partials");
+kernel_args!(L2NormalizeFwd, "l2_normalize_fwd");
+kernel_args!(L2NormalizeBwd, "l2_normalize_bwd");
+kernel_args!(TaylorAccumulate, "taylor_accumulate");
+kernel_args!(SliceTokens, "slice_tokens");
+kernel_args!(PlaceTokens, "place_tokens");
+kernel_args!(CollectColumns, "collect_columns");
+kernel_args!(Unfold, "unfold");
+kernel_args!(Fold, "fold");
+kernel_args!(EmbedTokens, "embed_tokens");
 kernel_args!(AttentionFwd, "attention_fwd");
 kernel_args!(AttentionBwdQ, "attention_bwd_q");
 kernel_args!(AttentionBwdKv, "attention_bwd_kv");

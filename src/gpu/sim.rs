@@ -212,11 +212,21 @@ impl Call {
         let size = unsafe { sim_args_size(kernel) };
         let what = format_args!("{}: arguments", launch.kernel);
         Error::ensure(launch.args.len() == size, what, format_args!("{size} bytes"), launch.args.len())?;
-        Ok(Call { name: launch.kernel.into(), kernel, grid, block, shared, shared_limit, args: launch.args.into(), reverse })
+        Ok(Call {
+            name: launch.kernel.into(),
+            kernel,
+            grid,
+            block,
+            shared,
+            shared_limit,
+            args: launch.args.into(),
+            reverse,
+        })
     }
 
     fn run(&self) -> Result<()> {
-        let [blocks, threads] = [self.grid, self.block].map(|shape| shape.iter().map(|&n| n as usize).product::<usize>());
+        let [blocks, threads] =
+            [self.grid, self.block].map(|shape| shape.iter().map(|&n| n as usize).product::<usize>());
         let os_threads = rayon::current_num_threads().min(if blocks * threads < 1 << 20 { 2 } else { usize::MAX });
         let launch = SimLaunch {
             kernel: self.kernel,

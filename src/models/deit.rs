@@ -81,7 +81,7 @@ pub fn block(arch: &Architecture, pass: &Pass, i: usize, stream: &mut Stream, to
     for (branch, norm) in [("attn", "norm1"), ("mlp", "norm2")] {
         let x = stream.norm(pass, &format!("blocks.{i}.{norm}"), arch.ln_eps)?;
         let out = if branch == "attn" { attention(arch, pass, i, &x)? } else { mlp(pass, i, &x)? };
-        let factors = pass.drop_path(&format!("blocks.{i}.{branch}.drop_path"), rate, out.tensor())?;
+        let factors = ops::drop_path(pass.mode.noise, &format!("blocks.{i}.{branch}.drop_path"), rate, out.tensor())?;
         stream.push(pass, out, factors)?;
     }
     Ok(())

@@ -69,20 +69,4 @@ impl<'a> Pass<'a> {
         let y = ops::layernorm(&x_?, &weight?, &bias?, eps)?;
         ops::scatter_columns(&y, living, x.shape().rows_cols().1)
     }
-
-    /// Drop-path factors `keep / (1 - rate)` per sample, `keep = floor((1 - rate) + u)`; `None` when the rate is 0.
-    pub fn drop_path(&self, site: &str, rate: f64, like: &Tensor) -> Result<Option<Tensor>> {
-        if rate == 0.0 {
-            return Ok(None);
-        }
-        let keep_prob = 1.0 - rate;
-        let factor = |sample: usize| {
-            let mut u = [0f32];
-            self.mode.noise.uniform(site, sample as u64, &mut u)?;
-            Ok(f64::from((keep_prob as f32 + u[0]).floor()) / keep_prob)
-        };
-        let factors: Vec<f64> = (0..like.dim(0)).map(factor).collect::<Result<_>>()?;
-        let factors = Tensor::from_slice([like.dim(0)], &factors)?.to_dtype(like.dtype())?;
-        factors.to_device(like.device()).map(Some)
-    }
 }

@@ -19,7 +19,7 @@ pub fn add_scaled(x: Var, b: &Var, s: Option<&Tensor>) -> Result<Var> {
     let (handle, mut y) = x.split();
     match (y.gpu(), s) {
         (Some(gpu), s) => {
-            let (count, sample) = sizes(&y);
+            let (count, sample) = sizes(&y, y.dim(0));
             let args =
                 params::AddScaled { y: y.address_mut()?, x: b.tensor().address()?, s: address_of(s)?, count, sample };
             gpu.launch(y.dtype(), Grid::elements(y.stored_numel()), &args)?;
@@ -56,7 +56,7 @@ pub fn scale(x: &Var, c: f64) -> Result<Var> {
 /// `c x`, without recording.
 pub(super) fn times(x: &Tensor, c: f64) -> Result<Tensor> {
     if let Some(gpu) = x.gpu() {
-        return multiple(gpu, x, c, None);
+        return multiple(gpu, x, c, None, 1);
     }
     let mut y = Tensor::empty(*x.shape(), x.dtype());
     float_dispatch!("scale", x.dtype(), T => {
@@ -66,24 +66,32 @@ pub(super) fn times(x: &Tensor, c: f64) -> Result<Tensor> {
     Ok(y)
 }
 
-/// `s · c x` on a GPU.
-fn multiple(gpu: &Gpu, x: &Tensor, c: f64, s: Option<&Tensor>) -> Result<Tensor> {
-    let (mut y, (count, sample)) = (x.new_empty(x.shape())?, sizes(x));
+/// `s · c / over · x` for a scalar `s`, which a GPU reads where it is, without recording: how a loss passes its gradient on.
+pub(super) fn times_scalar(x: &Tensor, s: &Tensor, c: f64, over: f64) -> Result<Tensor> {
+    match x.gpu() {
+        Some(gpu) => multiple(gpu, x, c / over, Some(s), 1),
+        None => times(x, s.item()? * c / over),
+    }
+}
+
+/// `s · c x` on a GPU, one factor for each of `samples` equal parts of `x`.
+fn multiple(gpu: &Gpu, x: &Tensor, c: f64, s: Option<&Tensor>, samples: usize) -> Result<Tensor> {
+    let (mut y, (count, sample)) = (x.new_empty(x.shape())?, sizes(x, samples));
     let args = params::Scale { y: y.address_mut()?, x: x.address()?, s: address_of(s)?, c, count, sample };
     gpu.launch(x.dtype(), Grid::elements(x.stored_numel()), &args).map(|()| y)
 }
 
 /// Elements in memory, in all and of one sample (at least 1).
-fn sizes(x: &Tensor) -> (i64, i64) {
+fn sizes(x: &Tensor, samples: usize) -> (i64, i64) {
     let count = x.stored_numel();
-    (count as i64, (count / x.dim(0).max(1)).max(1) as i64)
+    (count as i64, (count / samples.max(1)).max(1) as i64)
 }
 
 /// `s · dy`, one factor per sample, without recording.
 pub(super) fn scale_by_sample(dy: &Tensor, s: Option<&Tensor>) -> Result<Tensor> {
     let Some(s) = s else { return Ok(dy.clone()) };
     if let Some(gpu) = dy.gpu() {
-        return multiple(gpu, dy, 1.0, Some(s));
+        return multiple(gpu, dy, 1.0, Some(s), dy.dim(0));
     }
     float_dispatch!(OP, dy.dtype(), T => {
         let ((rows, len), s) = (samples::<T>(dy)?, s.slice::<T>()?);

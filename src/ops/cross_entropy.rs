@@ -12,27 +12,51 @@ const OP: &str = "cross_entropy";
 /// The loss `[]` for logits `z [B, K]` and targets `t [B, K]`.
 pub fn cross_entropy(z: &Var, target: &Tensor) -> Result<Var> {
     z.tensor().check_same(OP, target)?;
-    let (rows, cols) = z.shape().rows_cols();
-    let mut log_p = log_softmax_rows(z.tensor())?;
-    let total = float_dispatch!(OP, z.dtype(), T => total_loss::<T>(&log_p, target))?;
-    let loss = Tensor::full([], z.dtype(), total / rows.max(1) as f64);
+    let (log_p, loss) = forward(z.tensor(), target)?;
     let target = target.clone();
-    Ok(record_one(OP, &[z.handle()], loss, move |back, dy| {
-        let factor = dy.item()? / rows.max(1) as f64;
-        float_dispatch!(OP, dy.dtype(), T => {
-            let (factor, t) = (T::of(factor), Mat::<T>::of(&target)?);
+    Ok(record_one(OP, &[z.handle()], loss, move |back, dy| back.add(0, gradient(log_p, &target, &dy)?)))
+}
+
+/// `log softmax(z)` and the loss.
+fn forward(z: &Tensor, target: &Tensor) -> Result<(Tensor, Tensor)> {
+    let (rows, cols) = z.shape().rows_cols();
+    let Some(gpu) = z.gpu() else {
+        let log_p = log_softmax_rows(z)?;
+        let total = float_dispatch!(OP, z.dtype(), T => total_loss::<T>(&log_p, target))?;
+        return Ok((log_p, Tensor::full([], z.dtype(), total / rows.max(1) as f64)));
+    };
+    let (mut log_p, mut losses) = (z.new_empty(z.shape())?, z.new_empty([rows, 1, 1, 1])?);
+    let [rows_, cols, stride] = gpu::sizes([rows, cols, z.stored_width()])?;
+    let (log_p_address, loss) = (log_p.address_mut()?, losses.address_mut()?);
+    let (z, t) = (z.address()?, target.address()?);
+    let args = params::CrossEntropyFwd { log_p: log_p_address, loss, z, t, rows: rows_, cols, stride, unused: 0 };
+    gpu.launch(log_p.dtype(), Grid::warps(rows), &args)?;
+    Ok((log_p, gpu.total(&losses, 1.0 / rows.max(1) as f64)?))
+}
+
+/// `log p -> dloss / B · (p sum_k t_k - t)`.
+fn gradient(mut log_p: Tensor, target: &Tensor, dloss: &Tensor) -> Result<Tensor> {
+    let (rows, cols) = log_p.shape().rows_cols();
+    let Some(gpu) = log_p.gpu() else {
+        let factor = dloss.item()? / rows.max(1) as f64;
+        float_dispatch!(OP, log_p.dtype(), T => {
+            let (factor, t) = (T::of(factor), Mat::<T>::of(target)?);
             cpu::each_row::<T>(&mut log_p, cols, |r, dz| {
                 let t = t.row(r);
                 let total = reduce::sum(cols, |i| t[i]);
                 dz.iter_mut().zip(t).for_each(|(d, t)| *d = factor * (d.exp_() * total - *t));
             })
         })?;
-        back.add(0, log_p)
-    }))
+        return Ok(log_p);
+    };
+    let [rows_, cols, stride] = gpu::sizes([rows, cols, log_p.stored_width()])?;
+    let (dz, t, dloss, scale) = (log_p.address_mut()?, target.address()?, dloss.address()?, 1.0 / rows.max(1) as f64);
+    let args = params::CrossEntropyBwd { dz, t, dloss, scale, rows: rows_, cols, stride, unused: 0 };
+    gpu.launch(log_p.dtype(), Grid::warps(rows), &args).map(|()| log_p)
 }
 
 /// Targets `[B, K]` with `on` at the label and `off` elsewhere: plain labels are `(1, 0)`, smoothing by `e` is
-/// `(1 - e + e / K, e / K)`.
+/// `(1 - e + e / K, e / K)`. In main memory.
 pub fn one_hot(labels: &[usize], classes: usize, smoothing: f64, dtype: DType) -> Result<Tensor> {
     if let Some(bad) = labels.iter().find(|label| **label >= classes) {
         return Err(Error::shape(OP, format!("labels below {classes}"), bad));

@@ -4,7 +4,7 @@
 //! `M = B` ([`Reduction::PerSample`], the textbook mean) or `M = B · K` ([`Reduction::PerElement`], DeiT's code).
 //! Gradient at the student: `τ / M · (p - q)`; none at the teacher.
 
-use super::add::times;
+use super::add::{times, times_scalar};
 use super::prelude::*;
 use super::softmax::log_softmax_rows;
 
@@ -30,9 +30,25 @@ pub fn kd(student: &Var, teacher: &Tensor, tau: f64, reduction: Reduction) -> Re
         Reduction::PerElement => rows * cols,
     };
     let scale = tau * tau / count.max(1) as f64;
-    let log_softmax = |logits: &Tensor| log_softmax_rows(&times(logits, 1.0 / tau)?);
+    let (gap, loss) = forward(student.tensor(), teacher, 1.0 / tau, scale)?;
+    Ok(record_one(OP, &[student.handle()], loss, move |back, dy| back.add(0, times_scalar(&gap, &dy, scale, tau)?)))
+}
+
+/// `p - q`, and `scale` times the sum of `q (log q - log p)`.
+fn forward(student: &Tensor, teacher: &Tensor, inverse_tau: f64, scale: f64) -> Result<(Tensor, Tensor)> {
+    let (rows, cols) = student.shape().rows_cols();
+    if let Some(gpu) = student.gpu() {
+        let (mut gap, mut sums) = (student.new_empty(student.shape())?, student.new_empty([rows, 1, 1, 1])?);
+        let [rows_, cols, stride] = gpu::sizes([rows, cols, student.stored_width()])?;
+        let (out, sum, dtype, unused) = (gap.address_mut()?, sums.address_mut()?, gap.dtype(), 0);
+        let (student, teacher) = (student.address()?, teacher.address()?);
+        let args = params::KdFwd { gap: out, sum, student, teacher, inverse_tau, rows: rows_, cols, stride, unused };
+        gpu.launch(dtype, Grid::warps(rows), &args)?;
+        return Ok((gap, gpu.total(&sums, scale)?));
+    }
+    let log_softmax = |logits: &Tensor| log_softmax_rows(&times(logits, inverse_tau)?);
     // From log p to p - q, and the row sums of q (log q - log p).
-    let (mut gap, log_q) = (log_softmax(student.tensor())?, log_softmax(teacher)?);
+    let (mut gap, log_q) = (log_softmax(student)?, log_softmax(teacher)?);
     let mut sums = Tensor::zeros([rows, 1], student.dtype());
     float_dispatch!(OP, student.dtype(), T => {
         let log_q = Mat::<T>::of(&log_q)?;
@@ -45,7 +61,7 @@ pub fn kd(student: &Var, teacher: &Tensor, tau: f64, reduction: Reduction) -> Re
         })
     })?;
     let loss = Tensor::full([], student.dtype(), scale * sums.to_f64s()?.iter().sum::<f64>());
-    Ok(record_one(OP, &[student.handle()], loss, move |back, dy| back.add(0, times(&gap, dy.item()? * scale / tau)?)))
+    Ok((gap, loss))
 }
 
 /// Test and benchmark cases.

@@ -11,6 +11,7 @@ pub mod bmm;
 pub mod case;
 pub mod cross_entropy;
 pub mod dot;
+pub mod drop_path;
 pub mod gate;
 pub mod gelu;
 pub mod kd;
@@ -64,8 +65,9 @@ ops! {
     kd: Reduction, kd;
     mse: bce_with_logits, mse;
     dot: dot, l2_normalize;
+    drop_path: drop_path;
     score: taylor_accumulate;
-    adamw: AdamwStep, AdamwTensor, adamw, ema, global_norm;
+    adamw: AdamwTensor, Numbers, adamw, clip_scale, ema, global_norm;
 }
 
 /// An error of `op` unless `v`, when there is one, has exactly this shape and dtype.

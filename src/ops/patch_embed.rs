@@ -6,20 +6,22 @@
 
 use super::linear;
 use super::prelude::*;
+use super::select::slice_tokens;
+use crate::Shape;
 
 const OP: &str = "patch_embed";
 
 /// Patches of `[B, C, H, W]` as rows: the grid and the patch.
 #[derive(Clone, Copy)]
-struct Grid {
+struct Patches {
     channels: usize,
     height: usize,
     width: usize,
     patch: usize,
 }
 
-impl Grid {
-    fn patches(self) -> usize {
+impl Patches {
+    fn count(self) -> usize {
         (self.height / self.patch) * (self.width / self.patch)
     }
 
@@ -27,9 +29,14 @@ impl Grid {
         self.channels * self.patch * self.patch
     }
 
+    /// What the kernels need, with rows `stride` elements apart.
+    fn sizes(self, stride: usize) -> Result<[i32; 5]> {
+        gpu::sizes([self.channels, self.height, self.width, self.patch, stride])
+    }
+
     /// Where run `run` (one row of one channel) of patch `index` starts in the batch.
     fn start(self, index: usize, run: usize) -> usize {
-        let (image, at) = (index / self.patches(), index % self.patches());
+        let (image, at) = (index / self.count(), index % self.count());
         let across = self.width / self.patch;
         let (channel, row) = (run / self.patch, run % self.patch);
         let y = at / across * self.patch + row;
@@ -43,34 +50,54 @@ pub fn patch_embed(x: &Var, w: &Var, b: &Var) -> Result<Var> {
     let fits = xs.len() == 4 && ws.len() == 4 && xs[1] == ws[1] && ws[2] == ws[3] && ws[2] > 0;
     let fits = fits && xs[2] % ws[2] == 0 && xs[3] % ws[3] == 0;
     Error::ensure_shape(fits, OP, "images [B, C, H, W] cut evenly by a weight [D, C, P, P]", (xs, ws))?;
-    let grid = Grid { channels: xs[1], height: xs[2], width: xs[3], patch: ws[2] };
+    let grid = Patches { channels: xs[1], height: xs[2], width: xs[3], patch: ws[2] };
     linear(&unfold(x, grid)?, &w.reshape([ws[0], grid.row_len()])?, Some(b))
 }
 
 /// `[B, C, H, W] -> [B, patches, C · P · P]`.
-fn unfold(x: &Var, grid: Grid) -> Result<Var> {
-    let (shape, row, run) = (*x.shape(), grid.row_len(), grid.patch);
-    let out = float_dispatch!(OP, x.dtype(), T => {
-        let pixels = x.tensor().slice::<T>()?;
-        cpu::new_rows::<T>([shape[0], grid.patches(), row], row, |index, out| {
+fn unfold(x: &Var, grid: Patches) -> Result<Var> {
+    let (shape, patches) = (*x.shape(), gather_patches(x.tensor(), grid)?);
+    Ok(record_one("unfold", &[x.handle()], patches, move |back, dy| back.add(0, put_patches(&dy, shape, grid)?)))
+}
+
+fn gather_patches(x: &Tensor, grid: Patches) -> Result<Tensor> {
+    let (shape, row, run) = (x.shape(), grid.row_len(), grid.patch);
+    if let Some(gpu) = x.gpu() {
+        let mut patches = x.new_empty([shape[0], grid.count(), row])?;
+        let (out, x, count, stride) = (patches.address_mut()?, x.address()?, patches.numel(), patches.stored_width());
+        let [channels, height, width, patch, stride] = grid.sizes(stride)?;
+        let args = params::Unfold { out, x, count: count as i64, channels, height, width, patch, stride, unused: 0 };
+        return gpu.launch(patches.dtype(), Grid::elements(count), &args).map(|()| patches);
+    }
+    float_dispatch!(OP, x.dtype(), T => {
+        let pixels = x.slice::<T>()?;
+        cpu::new_rows::<T>([shape[0], grid.count(), row], row, |index, out| {
             for (k, out) in out.chunks_mut(run).enumerate() {
                 out.copy_from_slice(&pixels[grid.start(index, k)..][..run]);
             }
         })
-    })?;
-    Ok(record_one("unfold", &[x.handle()], out, move |back, dy| {
-        let mut dx = Tensor::empty(shape, dy.dtype());
-        float_dispatch!(OP, dy.dtype(), T => {
-            let dx = dx.slice_mut::<T>()?;
-            for (index, row) in dy.slice::<T>()?.chunks(row.max(1)).enumerate() {
-                for (k, from) in row.chunks(run).enumerate() {
-                    dx[grid.start(index, k)..][..run].copy_from_slice(from);
-                }
+    })
+}
+
+/// The gradient: every pixel from its patch.
+fn put_patches(dy: &Tensor, shape: Shape, grid: Patches) -> Result<Tensor> {
+    let mut dx = dy.new_empty(shape)?;
+    if let Some(gpu) = dy.gpu() {
+        let (out, x, count) = (dx.address_mut()?, dy.address()?, dx.numel());
+        let [channels, height, width, patch, stride] = grid.sizes(dy.stored_width())?;
+        let args = params::Fold { out, x, count: count as i64, channels, height, width, patch, stride, unused: 0 };
+        return gpu.launch(dx.dtype(), Grid::elements(count), &args).map(|()| dx);
+    }
+    float_dispatch!(OP, dy.dtype(), T => {
+        let dx = dx.slice_mut::<T>()?;
+        for (index, row) in dy.slice::<T>()?.chunks(grid.row_len().max(1)).enumerate() {
+            for (k, from) in row.chunks(grid.patch).enumerate() {
+                dx[grid.start(index, k)..][..grid.patch].copy_from_slice(from);
             }
-            Ok(())
-        })?;
-        back.add(0, dx)
-    }))
+        }
+        Ok(())
+    })?;
+    Ok(dx)
 }
 
 /// `[first tokens; patches] + pos`: `first` are `[1, 1, D]` each, `patches [B, n, D]`, `pos [1, first + n, D]`.
@@ -78,36 +105,65 @@ pub fn embed_tokens(patches: &Var, first: &[&Var], pos: &Var) -> Result<Var> {
     const OP: &str = "embed_tokens";
     let (shape, dtype) = (*patches.shape(), patches.dtype());
     Error::ensure_shape(shape.len() == 3, OP, "patches [batch, patches, width]", shape)?;
-    let (batch, n, width, extra) = (shape[0], shape[1], shape[2], first.len());
+    let (n, width, extra) = (shape[1], shape[2], first.len());
     let tokens = extra + n;
     for token in first {
         expect(OP, "token", *token, &[1, 1, width], dtype)?;
     }
     expect(OP, "pos_embed", pos, &[1, tokens, width], dtype)?;
-    let out = float_dispatch!(OP, dtype, T => {
-        let (own, pos) = (Mat::<T>::new(patches.tensor().slice()?, batch, n * width), pos.tensor().slice::<T>()?);
-        let first = first.iter().map(|token| token.tensor().slice::<T>()).collect::<Result<Vec<_>>>()?.concat();
-        cpu::new_rows::<T>([batch, tokens, width], tokens * width, |image, out| {
-            let values = first.iter().chain(own.row(image));
-            out.iter_mut().zip(values).zip(pos).for_each(|((o, x), p)| *o = *x + *p);
-        })
-    })?;
+    let values: Vec<&Tensor> = first.iter().map(|token| token.tensor()).collect();
+    let out = put_together(patches.tensor(), &values, pos.tensor())?;
     let inputs: Vec<Handle> = [patches, pos].iter().chain(first).map(|v| v.handle()).collect();
     Ok(record_one(OP, &inputs, out, move |back, dy| {
-        let mut dpos = Tensor::empty([tokens, width], dtype);
-        cpu::sum_rows(&dy, &mut dpos, false)?;
+        let mut dpos = dy.new_empty([tokens, width])?;
+        sum_rows(&dy, &mut dpos, false)?;
         for k in 0..extra {
             back.add(2 + k, dpos.rows(k, k + 1)?.reshape([1, 1, width])?)?;
         }
         back.add(1, dpos.reshape([1, tokens, width])?)?;
-        back.add(
-            0,
-            float_dispatch!(OP, dtype, T => {
-                let g = Mat::<T>::new(dy.slice()?, batch, tokens * width);
-                cpu::new_rows::<T>(shape, n * width, |image, dx| dx.copy_from_slice(&g.row(image)[extra * width..]))
-            })?,
-        )
+        back.add_wanted(0, || patches_gradient(&dy, shape, extra))
     }))
+}
+
+/// [`embed_tokens`] without recording. On a GPU a launch for each first token, which all images share, and the patches.
+fn put_together(patches: &Tensor, first: &[&Tensor], pos: &Tensor) -> Result<Tensor> {
+    let [batch, n, width] = [0, 1, 2].map(|axis| patches.dim(axis));
+    let tokens = first.len() + n;
+    if let Some(gpu) = patches.gpu() {
+        let mut y = patches.new_empty([batch, tokens, width])?;
+        let stride = y.stored_width();
+        let ones = first.iter().enumerate().map(|(k, token)| (*token, k, 1, 1));
+        for (x, first, taken, shared) in ones.chain([(patches, first.len(), n, 0)]) {
+            let count = batch * taken * stride;
+            let (y, x, pos) = (y.address_mut()?, x.address()?, pos.address()?);
+            let [tokens, first, taken, stride] = gpu::sizes([tokens, first, taken, stride])?;
+            let count_ = count as i64;
+            let args =
+                params::EmbedTokens { y, x, pos, count: count_, tokens, first, taken, shared, stride, unused: 0 };
+            gpu.launch(patches.dtype(), Grid::elements(count), &args)?;
+        }
+        return Ok(y);
+    }
+    float_dispatch!(OP, patches.dtype(), T => {
+        let (own, pos) = (Mat::<T>::new(patches.slice()?, batch, n * width), pos.slice::<T>()?);
+        let first = first.iter().map(|token| token.slice::<T>()).collect::<Result<Vec<_>>>()?.concat();
+        cpu::new_rows::<T>([batch, tokens, width], tokens * width, |image, out| {
+            let values = first.iter().chain(own.row(image));
+            out.iter_mut().zip(values).zip(pos).for_each(|((o, x), p)| *o = *x + *p);
+        })
+    })
+}
+
+/// The gradient of the patches `[B, n, D]`, which stand behind `extra` first tokens.
+fn patches_gradient(dy: &Tensor, shape: Shape, extra: usize) -> Result<Tensor> {
+    let (batch, n, width) = (shape[0], shape[1], shape[2]);
+    if let Some(gpu) = dy.gpu() {
+        return slice_tokens(gpu, dy, extra, &shape, n);
+    }
+    float_dispatch!(OP, dy.dtype(), T => {
+        let g = Mat::<T>::new(dy.slice()?, batch, (extra + n) * width);
+        cpu::new_rows::<T>(shape, n * width, |image, dx| dx.copy_from_slice(&g.row(image)[extra * width..]))
+    })
 }
 
 /// Test and benchmark cases.

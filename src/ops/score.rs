@@ -10,6 +10,11 @@ const OP: &str = "score";
 pub fn taylor_accumulate(sum: &mut Tensor, gate: &Tensor, grad: &Tensor) -> Result<()> {
     sum.check_same(OP, gate)?;
     sum.check_same(OP, grad)?;
+    if let Some(gpu) = sum.gpu() {
+        let (address, gate, grad, count) = (sum.address_mut()?, gate.address()?, grad.address()?, sum.stored_numel());
+        let args = params::TaylorAccumulate { sum: address, gate, grad, count: count as i64 };
+        return gpu.launch(sum.dtype(), Grid::elements(count), &args);
+    }
     let mut product = gate.clone();
     float_dispatch!(OP, sum.dtype(), T => {
         cpu::zip_mut::<T>(&mut product, grad, |w, g| *w *= g)?;

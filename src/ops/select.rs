@@ -1,8 +1,10 @@
 //! Picking tokens and columns: `y[i] = x[i, token]`, `y[.., j] = x[.., columns[j]]`, and the reverse of the latter.
 //!
-//! Gradients put each number back where it came from; a column picked twice receives the sum.
+//! Gradients put each number back where it came from; a column picked twice receives the sum. On a GPU every call with
+//! columns uploads their list, so it cannot be part of a captured graph: picking columns is for hooks of searches.
 
 use super::prelude::*;
+use crate::Shape;
 
 const OP: &str = "select";
 
@@ -15,21 +17,47 @@ pub fn select_token(x: &Var, index: usize) -> Result<Var> {
         format_args!("[batch, more than {index} tokens, width]"),
         shape,
     )?;
+    let y = token(x.tensor(), index)?;
+    Ok(record_one("select_token", &[x.handle()], y, move |back, dy| back.add(0, token_gradient(&dy, shape, index)?)))
+}
+
+fn token(x: &Tensor, index: usize) -> Result<Tensor> {
+    let [batch, tokens, width] = [0, 1, 2].map(|axis| x.dim(axis));
+    if let Some(gpu) = x.gpu() {
+        return slice_tokens(gpu, x, index, &[batch, width], 1);
+    }
+    float_dispatch!(OP, x.dtype(), T => {
+        let xs = Mat::<T>::of(x)?;
+        cpu::new_rows::<T>([batch, width], width, |i, y| y.copy_from_slice(xs.row(i * tokens + index)))
+    })
+}
+
+fn token_gradient(dy: &Tensor, shape: Shape, index: usize) -> Result<Tensor> {
     let (tokens, width) = (shape[1], shape[2]);
-    let y = float_dispatch!(OP, x.dtype(), T => {
-        let xs = Mat::<T>::of(x.tensor())?;
-        cpu::new_rows::<T>([shape[0], width], width, |i, y| y.copy_from_slice(xs.row(i * tokens + index)))
+    if let Some(gpu) = dy.gpu() {
+        let mut dx = dy.new_empty(shape)?;
+        let (y, x, count) = (dx.address_mut()?, dy.address()?, dx.stored_numel());
+        let [tokens, first, stride] = gpu::sizes([tokens, index, dy.stored_width()])?;
+        let args = params::PlaceTokens { y, x, count: count as i64, tokens, first, taken: 1, stride };
+        return gpu.launch(dy.dtype(), Grid::elements(count), &args).map(|()| dx);
+    }
+    let mut dx = Tensor::zeros(shape, dy.dtype());
+    float_dispatch!(OP, dy.dtype(), T => {
+        let dy = Mat::<T>::of(dy)?;
+        cpu::each_row::<T>(&mut dx, tokens * width, |i, dx| {
+            dx[index * width..][..width].copy_from_slice(dy.row(i));
+        })
     })?;
-    Ok(record_one("select_token", &[x.handle()], y, move |back, dy| {
-        let mut dx = Tensor::zeros(shape, dy.dtype());
-        float_dispatch!(OP, dy.dtype(), T => {
-            let dy = Mat::<T>::of(&dy)?;
-            cpu::each_row::<T>(&mut dx, tokens * width, |i, dx| {
-                dx[index * width..][..width].copy_from_slice(dy.row(i));
-            })
-        })?;
-        back.add(0, dx)
-    }))
+    Ok(dx)
+}
+
+/// Tokens `first .. first + taken` of every image of `x [B, N, D]` on a GPU, as `shape`.
+pub(super) fn slice_tokens(gpu: &Gpu, x: &Tensor, first: usize, shape: &[usize], taken: usize) -> Result<Tensor> {
+    let mut y = x.new_empty(shape)?;
+    let (address, count) = (y.address_mut()?, y.stored_numel());
+    let [tokens, first, taken, stride] = gpu::sizes([x.dim(1), first, taken, x.stored_width()])?;
+    let args = params::SliceTokens { y: address, x: x.address()?, count: count as i64, tokens, first, taken, stride };
+    gpu.launch(y.dtype(), Grid::elements(count), &args).map(|()| y)
 }
 
 /// Columns `columns` of the last axis, in that order.
@@ -63,6 +91,10 @@ fn check(columns: &[usize], width: usize) -> Result<()> {
 }
 
 fn gather(x: &Tensor, columns: &[usize]) -> Result<Tensor> {
+    if let Some(gpu) = x.gpu() {
+        let starts = (0..=columns.len()).map(|c| columns.len() + 1 + c);
+        return collect(gpu, x, &starts.chain(columns.iter().copied()).collect::<Vec<_>>(), columns.len());
+    }
     float_dispatch!(OP, x.dtype(), T => {
         let xs = Mat::<T>::of(x)?;
         cpu::new_rows::<T>(x.shape().with_last(columns.len()), columns.len(), |r, y| {
@@ -73,6 +105,12 @@ fn gather(x: &Tensor, columns: &[usize]) -> Result<Tensor> {
 }
 
 fn scatter(x: &Tensor, columns: &[usize], width: usize) -> Result<Tensor> {
+    if let Some(gpu) = x.gpu() {
+        let mut places: Vec<usize> = (0..columns.len()).collect();
+        places.sort_by_key(|&place| columns[place]); // stable: repeats are added in their order
+        let starts = (0..=width).map(|c| width + 1 + places.partition_point(|&place| columns[place] < c));
+        return collect(gpu, x, &starts.chain(places.iter().copied()).collect::<Vec<_>>(), width);
+    }
     float_dispatch!(OP, x.dtype(), T => {
         let xs = Mat::<T>::of(x)?;
         cpu::new_rows::<T>(x.shape().with_last(width), width, |r, y| {
@@ -80,6 +118,19 @@ fn scatter(x: &Tensor, columns: &[usize], width: usize) -> Result<Tensor> {
             xs.row(r).iter().zip(columns).for_each(|(x, c)| y[*c] += *x);
         })
     })
+}
+
+/// On a GPU: column `c < width` as the sum of the columns `sources[sources[c] .. sources[c + 1]]` of `x`.
+fn collect(gpu: &Gpu, x: &Tensor, sources: &[usize], width: usize) -> Result<Tensor> {
+    let list = sources.iter().map(|&i| i32::try_from(i).map_err(|_| Error::shape(OP, "columns below 2^31", i)));
+    let list = list.collect::<Result<Vec<i32>>>()?;
+    let sources = Tensor::from_slice([list.len()], &list)?.to_device(gpu.device())?;
+    let mut y = x.new_empty(x.shape().with_last(width))?;
+    let (count, rows) = (y.stored_numel(), y.shape().rows_cols().0);
+    let [rows, cols, stride, x_stride] = gpu::sizes([rows, width, y.stored_width(), x.stored_width()])?;
+    let (address, x, sources) = (y.address_mut()?, x.address()?, sources.address()?);
+    let args = params::CollectColumns { y: address, x, sources, rows, cols, stride, x_stride };
+    gpu.launch(y.dtype(), Grid::elements(count), &args).map(|()| y)
 }
 
 /// Test and benchmark cases.

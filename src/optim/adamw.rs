@@ -1,6 +1,6 @@
 //! AdamW over a model's parameters in groups, clipping, and the moving average.
 
-use crate::{Error, Result, Tensor, nn::Params, ops, ops::AdamwStep, ops::AdamwTensor};
+use crate::{Error, Result, Tensor, gpu::params::StepNumbers, nn::Params, ops, ops::AdamwTensor, ops::Numbers};
 
 /// AdamW with decoupled decay (equation in [`ops::adamw`](mod@crate::ops::adamw)), its moments, and the step count.
 #[derive(Debug, Clone)]
@@ -23,27 +23,39 @@ pub struct AdamW {
 
 impl AdamW {
     /// Moments of zero for every parameter, betas 0.9 and 0.999, eps 1e-8, weight decay 0.05 with DeiT's groups.
-    pub fn new(params: &Params) -> Self {
-        let zeros = || params.iter().map(|(name, t)| (name.into(), Tensor::zeros(t.shape(), t.dtype()))).collect();
+    pub fn new(params: &Params) -> Result<Self> {
+        let zero = |(name, t): (&str, &Tensor)| Ok((name.to_string(), t.new_full(*t.shape(), 0.0)?));
+        let zeros = || params.iter().map(zero).collect::<Result<Params>>();
         let (betas, rules) = ((0.9, 0.999), default_rules());
-        Self { betas, eps: 1e-8, weight_decay: 0.05, rules, m: zeros(), v: zeros(), steps: 0 }
+        Ok(Self { betas, eps: 1e-8, weight_decay: 0.05, rules, m: zeros()?, v: zeros()?, steps: 0 })
     }
 
     /// One step at rate `lr` on gradients by name, each multiplied by `scale`. Parameters without a gradient, and
     /// those whose group has a rate factor of 0, stay as they are.
     pub fn step(&mut self, params: &mut Params, grads: &Params, lr: f64, scale: f64) -> Result<()> {
+        self.steps += 1;
+        let numbers = StepNumbers { grad_scale: scale, ..self.numbers(lr) };
+        self.update(params, grads, Numbers::Host(numbers))
+    }
+
+    /// The numbers of the last step that [`AdamW::steps`] counts, at rate `lr`, without clipping.
+    pub fn numbers(&self, lr: f64) -> StepNumbers {
+        let power = i32::try_from(self.steps).unwrap_or(i32::MAX);
+        let [bias1, bias2] = [self.betas.0, self.betas.1].map(|beta| 1.0 - beta.powi(power));
+        StepNumbers { lr, bias1, bias2, grad_scale: 1.0, grad_norm: 0.0, step: (self.steps as u64).saturating_sub(1) }
+    }
+
+    /// The update alone, with given `numbers`.
+    pub fn update(&mut self, params: &mut Params, grads: &Params, numbers: Numbers) -> Result<()> {
         let fits = self.m.len() == params.len() && self.v.len() == params.len();
         Error::ensure_shape(fits, "adamw", format_args!("{} moments", params.len()), self.m.len())?;
-        self.steps += 1;
-        let Self { betas, eps, weight_decay: decay, steps: step, .. } = *self;
         let mut list = Vec::new();
         for (((name, param), (_, m)), (_, v)) in params.iter_mut().zip(self.m.iter_mut()).zip(self.v.iter_mut()) {
-            let (weight_decay, lr_scale) = group_of(&self.rules, name, param, decay);
+            let (weight_decay, lr_scale) = group_of(&self.rules, name, param, self.weight_decay);
             let Some(grad) = grads.find(name).filter(|_| lr_scale != 0.0) else { continue };
-            let step = AdamwStep { lr: lr * lr_scale, betas, eps, weight_decay, step, grad_scale: scale };
-            list.push(AdamwTensor { param, m, v, grad, step });
+            list.push(AdamwTensor { param, m, v, grad, weight_decay, lr_scale });
         }
-        ops::adamw(list)
+        ops::adamw(list, self.betas, self.eps, numbers)
     }
 }
 

@@ -262,6 +262,13 @@ impl Tensor {
         Ok(Cow::Owned(self.to_host()?.host_bytes()?.to_vec()))
     }
 
+    /// The memory as it is, read from its device: the zeros behind the rows are there, too. For tests that look at them.
+    pub fn stored_bytes(&self) -> Result<Vec<u8>> {
+        let Some(gpu) = self.gpu() else { return self.host_bytes().map(<[u8]>::to_vec) };
+        let mut bytes = vec![0; self.stored_numel() * self.dtype.size()];
+        gpu.download(self.address()?, &mut bytes).map(|()| bytes)
+    }
+
     fn host_bytes(&self) -> Result<&[u8]> {
         match &*self.storage {
             Storage::Host(host) => Ok(&host.bytes()[self.byte_range()]),

@@ -47,7 +47,7 @@ impl Trainer<'_> {
             let blob = checkpoint.require(&key)?;
             let (expected, found) = (format_args!("{:?}", tensor.shape()), format_args!("{:?}", blob.shape));
             Error::ensure_key(*blob.shape == **tensor.shape(), &file, &key, expected, found)?;
-            *tensor = to_tensor(&file, &key, blob)?;
+            *tensor = to_tensor(&file, &key, blob)?.to_device(tensor.device())?;
         }
         (self.epoch, self.optimizer.steps) = (header.epoch, header.steps);
         Ok(())

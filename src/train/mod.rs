@@ -5,6 +5,7 @@ mod config;
 pub mod distill;
 mod evaluate;
 mod nonfinite;
+mod step;
 mod trainer;
 
 pub use config::TrainConfig;

@@ -1,11 +1,13 @@
 //! The training loop.
 
+use super::step::{Inputs, OnGpu};
 use super::{Accuracy, Teacher, TrainConfig, evaluate, first_nonfinite, images, nonfinite};
 use crate::data::loader::{Batch, Loader};
-use crate::nn::{Mode, NoHooks, Params, Pass};
-use crate::optim::{AdamW, clip_factor, ema};
+use crate::nn::{Mode, Params};
+use crate::noise::Noise;
+use crate::optim::AdamW;
 use crate::report::{Progress, RunFolder, Show};
-use crate::{DType, Error, Result, Tape, Tensor, Var, models::Model, noise::Philox, ops};
+use crate::{DType, Error, Result, models::Model, ops};
 use serde_json::json;
 use std::{collections::BTreeSet, path::PathBuf};
 
@@ -28,6 +30,9 @@ pub struct Trainer<'a> {
     pub(super) ema: Option<Params>,
     /// Epochs done so far.
     pub epoch: usize,
+    /// Whether steps on a GPU are captured and replayed; the results have the same bits.
+    pub graphs: bool,
+    pub(super) on_gpu: OnGpu,
     folder: Option<&'a RunFolder>,
     checkpoint: Option<PathBuf>,
     show: Show,
@@ -37,9 +42,10 @@ impl<'a> Trainer<'a> {
     /// A fresh run. With a folder it logs there.
     pub fn new(model: &'a mut Model, config: TrainConfig, folder: Option<&'a RunFolder>, show: Show) -> Result<Self> {
         config.validate()?;
-        let optimizer = AdamW { weight_decay: config.weight_decay, ..AdamW::new(model.params()) };
+        let optimizer = AdamW { weight_decay: config.weight_decay, ..AdamW::new(model.params())? };
         let ema = config.ema_decay.map(|_| model.params().clone());
-        Ok(Self { model, config, optimizer, ema, epoch: 0, folder, checkpoint: None, show })
+        let (on_gpu, checkpoint) = (OnGpu::default(), None);
+        Ok(Self { model, config, optimizer, ema, epoch: 0, graphs: true, on_gpu, folder, checkpoint, show })
     }
 
     /// Goes on from the checkpoint at `path` when there is one, and writes there after every `checkpoint_every` epochs.
@@ -106,43 +112,22 @@ impl<'a> Trainer<'a> {
         self.folder.map_or(Ok(()), |folder| folder.log(&record)).map(|()| accuracy)
     }
 
-    /// One step on a batch; the loss before it. A value that is not finite stops with step and layer named.
+    /// One step on a batch; the loss before it.
     fn step(&mut self, batch: &Batch, epoch: u64, teacher: Option<&mut Teacher>) -> Result<f64> {
         let (config, arch, step) = (&self.config, self.model.arch(), self.optimizer.steps);
-        let noise = Philox { seed: config.seed, step: step as u64 };
-        let mode = Mode { drop_path: config.drop_path, noise: &noise };
-        let x = images(batch, arch.img_size)?;
+        let images = images(batch, arch.img_size)?;
         let target = ops::one_hot(&batch.labels, arch.num_classes, config.smoothing, DType::F32)?;
-        let taught = teacher.map(|teacher| teacher.logits(&x, epoch, &batch.indices)).transpose()?;
-        let (loss, grads) = self.gradients(&x, &target, taught.as_ref(), mode)?;
-        let norm = ops::global_norm(grads.iter().map(|(_, grad)| grad))?;
-        if !loss.is_finite() || !norm.is_finite() {
-            let gradient = nonfinite::named("gradient of", &grads)?.filter(|_| loss.is_finite());
-            let layer = gradient.map_or_else(|| first_nonfinite(self.model, &x, mode), Ok)?;
-            return Err(Error::NonFinite { step, layer, value: if loss.is_finite() { norm } else { loss } });
-        }
+        let taught = teacher.map(|teacher| teacher.logits(&images, epoch, &batch.indices)).transpose()?;
         let lr = config.schedule.used_at(if config.schedule_in_steps { step } else { self.epoch });
-        let scale = config.clip_norm.map_or(1.0, |limit| clip_factor(norm, limit));
-        self.optimizer.step(self.model.params_mut(), &grads, lr, scale)?;
-        if let (Some(average), Some(decay)) = (&mut self.ema, config.ema_decay) {
-            ema(average, self.model.params(), decay)?;
-        }
-        let record = json!({"stage": config.stage, "step": step, "loss": loss, "lr": lr, "grad_norm": norm});
+        let (loss, norm) = self.advance(&Inputs { images, target, taught }, lr)?;
+        let record = json!({"stage": self.config.stage, "step": step, "loss": loss, "lr": lr, "grad_norm": norm});
         self.folder.map_or(Ok(()), |folder| folder.log(&record)).map(|()| loss)
     }
 
-    /// The loss of images `x` and the gradients of the parameters that it depends on.
-    fn gradients(&self, x: &Tensor, target: &Tensor, taught: Option<&Tensor>, mode: Mode) -> Result<(f64, Params)> {
-        let tape = Tape::new();
-        let pass = Pass::new(self.model.params(), Some(&tape), mode, &NoHooks);
-        let logits = self.model.forward(&pass, &Var::constant(x.clone()))?;
-        let Some(first) = logits.first() else { return Err(Error::shape("heads", "at least one head", 0)) };
-        let base = ops::cross_entropy(first, target)?;
-        let loss = self.config.distillation.loss(&logits, base, taught)?;
-        let mut grads = tape.backward(&loss)?;
-        let mut named = |name: &str| Ok(grads.take(pass.var(name)?).map(|grad| (name.to_string(), grad)));
-        let grads =
-            self.model.params().iter().filter_map(|(name, _)| named(name).transpose()).collect::<Result<_>>()?;
-        Ok((loss.tensor().item()?, grads))
+    /// What is not finite in a step, by name: a gradient when the loss is, else a layer.
+    pub(super) fn broken(&self, inputs: &Inputs, noise: &dyn Noise, finite_loss: bool) -> Result<String> {
+        let grads = if finite_loss { self.gradients(inputs, noise)?.1 } else { Params::default() };
+        let mode = Mode { drop_path: self.config.drop_path, noise };
+        nonfinite::named("gradient of", &grads)?.map_or_else(|| first_nonfinite(self.model, &inputs.images, mode), Ok)
     }
 }

@@ -1,12 +1,19 @@
 //! What the tests of the ops share.
 #![allow(dead_code)]
 
-use espalier::ops::case::{Case, Draw, Gradient, Instance};
-use espalier::{DType, Result, Tape, Tensor, Var};
+use espalier::ops::case::{Case, Draw, Gradient, Instance, Run};
+use espalier::{DType, Device, Result, Tape, Tensor, Var};
 use proptest::prelude::*;
 
-/// Shapes that each property is checked on, per case.
-pub const SHAPES: u32 = 64;
+/// How many shapes a property is checked on, per case, and how many elements their inputs may have in all.
+#[derive(Clone, Copy)]
+pub struct Extent {
+    pub shapes: u32,
+    pub elements: usize,
+}
+
+/// What the processor's own kernels are checked on.
+pub const FULL: Extent = Extent { shapes: 64, elements: 1500 };
 
 /// Sizes that reach every axis: empty, one, odd, and beyond one vector.
 pub fn sizes() -> impl Strategy<Value = (Vec<usize>, u64)> {
@@ -14,22 +21,39 @@ pub fn sizes() -> impl Strategy<Value = (Vec<usize>, u64)> {
     (proptest::collection::vec(size, 6), any::<u64>())
 }
 
-/// Runs `property` on [`SHAPES`] draws of every case that `select` keeps; a failure names case, sizes and seed.
+/// Runs `property` on draws of every case that `select` keeps, and gives their number; fails with every case for which it
+/// does not hold, its sizes and its seed.
 pub fn for_all_cases(
-    select: impl Fn(&Case) -> bool, property: impl Fn(&Case, Instance) -> Result<(), String>,
+    extent: Extent, select: impl Fn(&Case) -> bool, property: impl Fn(&Case, Instance) -> Result<(), String>,
 ) -> usize {
-    let mut checked = 0;
+    let (mut checked, mut failures) = (0, Vec::new());
     for case in espalier::ops::all().iter().flat_map(|op| (op.cases)()).filter(select) {
-        let config = ProptestConfig { cases: SHAPES, failure_persistence: None, ..ProptestConfig::default() };
+        let config = ProptestConfig { cases: extent.shapes, failure_persistence: None, ..ProptestConfig::default() };
         let mut runner = proptest::test_runner::TestRunner::new_with_rng(config, rng());
-        let outcome = runner
-            .run(&sizes(), |(sizes, seed)| property(&case, instance(&case, sizes, seed)).map_err(TestCaseError::fail));
-        if let Err(failure) = outcome {
-            panic!("{}: {failure}", case.name);
-        }
+        let property = |(sizes, seed)| property(&case, instance(&case, extent.elements, sizes, seed));
+        let outcome = runner.run(&sizes(), |draw| property(draw).map_err(TestCaseError::fail));
+        failures.extend(outcome.err().map(|failure| format!("{}: {failure}", case.name)));
         checked += 1;
     }
+    assert!(failures.is_empty(), "{} of {checked} cases:\n{}", failures.len(), failures.join("\n"));
     checked
+}
+
+/// Instances with an odd width, such as pruning leaves, at each place of the case's sizes, and small sizes beside it.
+pub fn odd_widths(case: &Case, elements: usize) -> Vec<Instance> {
+    let sizes = |(width, place): (usize, usize)| {
+        let mut sizes = vec![2, 3, 2, 3, 2, 3];
+        sizes[place] = width;
+        sizes
+    };
+    let widths = [1, 483, 1067].into_iter().flat_map(|width| (0..4).map(move |place| (width, place)));
+    let instances = widths.map(|draw| (case.draw)(&mut Draw::random(sizes(draw), 7)));
+    instances.filter(|instance| self::elements(instance) <= elements).collect()
+}
+
+/// Elements of all inputs.
+fn elements(instance: &Instance) -> usize {
+    instance.inputs.iter().map(|(t, _)| t.numel()).sum()
 }
 
 /// The same shapes in every run, so that a failure is seen again.
@@ -38,11 +62,10 @@ fn rng() -> proptest::test_runner::TestRng {
 }
 
 /// A draw that stays small enough for differences of every element.
-fn instance(case: &Case, mut sizes: Vec<usize>, seed: u64) -> Instance {
+fn instance(case: &Case, most: usize, mut sizes: Vec<usize>, seed: u64) -> Instance {
     loop {
         let instance = (case.draw)(&mut Draw::random(sizes.clone(), seed));
-        let elements: usize = instance.inputs.iter().map(|(t, _)| t.numel()).sum();
-        if elements <= 1500 {
+        if elements(&instance) <= most {
             return instance;
         }
         sizes.iter_mut().for_each(|s| *s = s.div_ceil(2));
@@ -55,27 +78,52 @@ pub fn cast(inputs: &[(Tensor, bool)], dtype: DType) -> Vec<Tensor> {
     inputs.iter().map(|(t, _)| convert(t)).collect()
 }
 
-/// A fixed cotangent for an output: irregular, of order one.
-pub fn cotangent(like: &Tensor, k: usize) -> Tensor {
-    let values: Vec<f64> = (0..like.numel()).map(|i| ((i * 37 + k * 11) as f64 * 0.7 + 0.3).sin()).collect();
-    Tensor::from_slice(*like.shape(), &values).unwrap().to_dtype(like.dtype()).unwrap()
+/// The same on `device`.
+pub fn moved(tensors: &[Tensor], device: Device) -> Result<Vec<Tensor>> {
+    tensors.iter().map(|t| t.to_device(device)).collect()
 }
 
-/// Outputs and gradients (`None` for inputs without one) of one run through the tape.
-pub fn run(instance: &Instance, reference: bool, dtype: DType) -> Result<(Vec<Tensor>, Vec<Option<Tensor>>)> {
+/// A fixed cotangent for an output, where that is: irregular, of order one.
+pub fn cotangent(like: &Tensor, k: usize) -> Tensor {
+    let values: Vec<f64> = (0..like.numel()).map(|i| ((i * 37 + k * 11) as f64 * 0.7 + 0.3).sin()).collect();
+    let host = Tensor::from_slice(*like.shape(), &values).unwrap().to_dtype(like.dtype()).unwrap();
+    host.to_device(like.device()).unwrap()
+}
+
+/// What one run gives: outputs, and gradients (`None` for inputs without one).
+pub type Results = (Vec<Tensor>, Vec<Option<Tensor>>);
+
+/// One run of `f` through the tape, from the cotangents that `seed` gives to outputs.
+pub fn through_tape(
+    instance: &Instance, f: &Run, inputs: &[Tensor], seed: impl Fn(&Tensor, usize) -> Tensor,
+) -> Result<Results> {
     let tape = Tape::new();
-    let tensors = cast(&instance.inputs, dtype);
-    let vars: Vec<Var> = tensors
-        .into_iter()
-        .zip(&instance.inputs)
-        .map(|(t, (_, wanted))| if *wanted { tape.leaf(t) } else { Var::constant(t) })
-        .collect();
-    let f = if reference { instance.reference.as_ref().unwrap_or(&instance.run) } else { &instance.run };
+    let leaf = |(t, (_, wanted)): (&Tensor, &(Tensor, bool))| {
+        if *wanted { tape.leaf(t.clone()) } else { Var::constant(t.clone()) }
+    };
+    let vars: Vec<Var> = inputs.iter().zip(&instance.inputs).map(leaf).collect();
     let outputs = f(&vars)?;
-    let seeds: Vec<(&Var, Tensor)> = outputs.iter().enumerate().map(|(k, y)| (y, cotangent(y.tensor(), k))).collect();
+    let seeds: Vec<(&Var, Tensor)> = outputs.iter().enumerate().map(|(k, y)| (y, seed(y.tensor(), k))).collect();
     let mut grads = tape.backward_from(&seeds)?;
     let grads = vars.iter().map(|v| grads.take(v)).collect();
     Ok((outputs.iter().map(|y| y.tensor().clone()).collect(), grads))
+}
+
+/// One run of the op, or of its plain reference, on the processor.
+pub fn run(instance: &Instance, reference: bool, dtype: DType) -> Result<Results> {
+    run_on(instance, reference, dtype, Device::Cpu)
+}
+
+/// The same on `device`. The inputs are as they were afterwards.
+pub fn run_on(instance: &Instance, reference: bool, dtype: DType, device: Device) -> Result<Results> {
+    let host = cast(&instance.inputs, dtype);
+    let inputs = moved(&host, device)?;
+    let f = if reference { instance.reference.as_ref().unwrap_or(&instance.run) } else { &instance.run };
+    let results = through_tape(instance, f, &inputs, cotangent)?;
+    for (k, (before, after)) in host.iter().zip(&inputs).enumerate() {
+        assert!(before.bytes()? == after.bytes()?, "input {k} was overwritten");
+    }
+    Ok(results)
 }
 
 /// `max|a - b|` and `max|b|`; infinite when shapes or finiteness differ.

@@ -1,8 +1,10 @@
 //! `espalier doctor`: what this machine has and how fast it is.
 
 use crate::show::{pairs, print};
+use espalier::gpu::{cuda, driver::Driver, driver::Limits, libraries, modules};
 use espalier::{Result, report::bench::gemm_peak, report::table::bytes};
 use serde_json::json;
+use std::path::PathBuf;
 
 /// Show version, processor, memory and devices, and measure a matrix product for a second
 #[derive(clap::Args)]
@@ -11,9 +13,6 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 }
-
-/// Why a machine with a CUDA device computes on the processor.
-const NO_CUDA: &str = "not in use: this build has no CUDA path yet";
 
 pub fn run(args: &Args) -> Result<()> {
     let (version, system) = (env!("CARGO_PKG_VERSION"), format!("{} {}", std::env::consts::OS, std::env::consts::ARCH));
@@ -25,13 +24,24 @@ pub fn run(args: &Args) -> Result<()> {
         let kib = field("/proc/meminfo", name)?.split_whitespace().next()?.parse::<u64>().ok()?;
         Some(kib * 1024)
     });
+    let cuda = cuda::open().map(|cuda| cuda.limits().clone());
+    let [driver, nvrtc, cublaslt] = [libraries::driver(), libraries::nvrtc(), libraries::cublaslt()];
+    let (embedded, cache) = (modules::embedded(), modules::cache_folder());
     let gflops = gemm_peak(1.0);
     if args.json {
+        let number =
+            |library: &libraries::Version| library.as_ref().ok().map(|(major, minor)| format!("{major}.{minor}"));
+        let card = cuda.as_ref().ok();
         return print(json!({
             "version": version, "system": system,
             "cpu": { "model": model, "features": features, "cores": cores, "threads": threads },
             "memory": { "total": total, "available": available },
-            "devices": [{ "name": "cpu", "in_use": true }, { "name": "cuda", "in_use": false, "why": NO_CUDA }],
+            "devices": [{ "name": "cpu", "in_use": true }, {
+                "name": "cuda", "in_use": cuda.is_ok(), "why": cuda.as_ref().err(),
+                "card": card.map(|card| &card.name), "capability": card.map(|card| card.capability),
+                "memory": card.map(|card| card.memory), "driver": number(driver), "nvrtc": number(nvrtc),
+                "cublaslt": number(cublaslt), "embedded": embedded, "cache": cache,
+            }],
             "gemm_gflops": gflops,
         }));
     }
@@ -44,9 +54,35 @@ pub fn run(args: &Args) -> Result<()> {
         ("cores", format!("{cores}, {threads} threads in use (RAYON_NUM_THREADS changes that)")),
         ("memory", format!("{total}, {available} available")),
         ("cpu", "in use".into()),
-        ("cuda", NO_CUDA.into()),
+        ("cuda", cuda.map_or_else(|why| format!("not in use: {why}"), |limits| card(&limits))),
+        ("cuda libraries", [("driver", driver), ("NVRTC", nvrtc), ("cuBLASLt", cublaslt)].map(found).join(", ")),
+        ("cuda kernels", kernels(embedded, nvrtc, cache)),
         ("matrix product", format!("{gflops:.0} GFLOP/s (f32, 1024 x 1024 x 1024, all threads)")),
     ]))
+}
+
+fn card(limits: &Limits) -> String {
+    let (major, minor) = limits.capability;
+    let memory = bytes(limits.memory as u64);
+    format!("{}, compute capability {major}.{minor}, {} multiprocessors, {memory}", limits.name, limits.multiprocessors)
+}
+
+fn found((name, version): (&str, &libraries::Version)) -> String {
+    match version {
+        Ok((major, minor)) => format!("{name} {major}.{minor}"),
+        Err(_) => format!("no {name}"),
+    }
+}
+
+/// Where machine code comes from.
+fn kernels(embedded: &[&str], nvrtc: &libraries::Version, cache: Option<PathBuf>) -> String {
+    let built = (!embedded.is_empty()).then(|| format!("built in for sm_{}", embedded.join(", sm_")));
+    let made = nvrtc.is_ok().then(|| match cache {
+        Some(folder) => format!("compiled at first use, kept in {}", folder.display()),
+        None => "compiled in every run (neither XDG_CACHE_HOME nor HOME is set)".into(),
+    });
+    let sources: Vec<String> = built.into_iter().chain(made).collect();
+    if sources.is_empty() { format!("none: {}", libraries::INSTALL) } else { sources.join("; others ") }
 }
 
 /// The value of the first line `name : value` of a file below `/proc`, where there is one.

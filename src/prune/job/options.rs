@@ -161,7 +161,9 @@ impl JobOptions {
             None => format!("generated v{GENERATOR_VERSION}"),
         };
         let training = (self.epochs, self.batch_size, self.lr, self.drop_path, self.smoothing, self.seed);
-        let text = serde_json::to_string(&(format!("{data} x{images}"), arch, training))
+        // the bits of a device are its own
+        let device = (self.device != Device::Cpu).then_some(self.device);
+        let text = serde_json::to_string(&(format!("{data} x{images}"), arch, training, device))
             .map_err(|error| Error::invalid("options", "JSON", error))?;
         Ok(format!("dense-{:016x}.safetensors", crate::noise::fnv1a64(&text)))
     }

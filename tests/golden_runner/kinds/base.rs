@@ -80,7 +80,7 @@ pub fn losses(case: &Case) -> Outcome<Produced> {
     let [soft, teacher] = ["in/soft_target", "in/teacher_logits"].map(|name| tensor(case, name));
     let (soft, teacher) = (soft?, teacher?);
     let bce = tensor(case, "in/bce_target")?;
-    let one_hot = |smoothing| ops::one_hot(&labels, soft.dim(-1), smoothing, soft.dtype());
+    let one_hot = |smoothing| ops::one_hot(&labels, soft.dim(-1), smoothing, soft.dtype())?.to_device(soft.device());
     let smoothing = case.f64_at("/smoothing")?;
     let (hard, smooth) = (one_hot(0.0)?, one_hot(smoothing)?);
     let (alpha, tau) = (case.f64_at("/alpha")?, case.f64_at("/tau")?);

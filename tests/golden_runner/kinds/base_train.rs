@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 fn optimizer(case: &Case, at: &str, weight_decay: f64, params: &Params) -> Outcome<AdamW> {
     let [b1, b2] = case.f64s_at(&format!("{at}/betas"))?[..] else { return Err("betas are not two".into()) };
     let eps = case.f64_at(&format!("{at}/eps"))?;
-    Ok(AdamW { betas: (b1, b2), eps, weight_decay, ..AdamW::new(params) })
+    Ok(AdamW { betas: (b1, b2), eps, weight_decay, ..AdamW::new(params)? })
 }
 
 /// The names of the parameters that decay, or of those that do not.
@@ -79,7 +79,7 @@ pub fn train_steps(case: &Case) -> Outcome<Produced> {
     for (n, lr) in case.f64s_at("/lr_per_step")?.into_iter().enumerate() {
         let x = images.rows(n, n + 1)?.reshape(&images.shape()[1..])?;
         let labels = labels.get(n * batch..(n + 1) * batch).ok_or("too few labels")?;
-        let target = ops::one_hot(labels, model.arch().num_classes, smoothing, x.dtype())?;
+        let target = ops::one_hot(labels, model.arch().num_classes, smoothing, x.dtype())?.to_device(x.device())?;
         let (loss, _, grads) = forward_backward(&model, Mode::eval(), x, &target)?;
         losses.push(loss.tensor().item()?);
         norms.push(step(&mut optimizer, model.params_mut(), &grads, lr, clip(case))?);

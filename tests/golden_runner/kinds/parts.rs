@@ -5,7 +5,8 @@ use super::super::produced::Produced;
 use espalier::models::{Architecture, Model};
 use espalier::nn::{Hooks, Mode, Params, Pass, Site};
 use espalier::noise::Recorded;
-use espalier::{Tape, Tensor, Var};
+use clap::ValueEnum;
+use espalier::{Device, Tape, Tensor, Var};
 use std::cell::RefCell;
 use std::collections::HashMap;
 
@@ -17,10 +18,16 @@ pub fn told(outcome: Outcome<Produced>) -> Result<Produced, String> {
     outcome.map_err(|error| error.to_string())
 }
 
+/// Where the cases are computed: what `ESPALIER_GOLDEN_DEVICE` names, else the CPU.
+pub fn device() -> Result<Device, String> {
+    let name = std::env::var("ESPALIER_GOLDEN_DEVICE").unwrap_or_else(|_| "cpu".into());
+    Device::from_str(&name, false).map_err(|_| format!("ESPALIER_GOLDEN_DEVICE: no device {name} in this build"))
+}
+
 /// A float32 tensor of the case.
 pub fn tensor(case: &Case, name: &str) -> Outcome<Tensor> {
     let (shape, values) = case.f32(name)?;
-    Ok(Tensor::from_slice(shape.as_slice(), &values)?)
+    Ok(Tensor::from_slice(shape.as_slice(), &values)?.to_device(device()?)?)
 }
 
 /// All tensors whose names start with `prefix`, under the rest of their names.

@@ -2,6 +2,7 @@
 
 use super::super::case::Case;
 use super::super::produced::Produced;
+use super::parts;
 use espalier::models::cost::{self, MaskedFlops};
 use espalier::models::{Architecture, Mixer, Model, deit};
 use espalier::nn::{Hooks, Mode, Params, Pass, Site, Stream, Tokens};
@@ -20,8 +21,7 @@ pub fn text(error: espalier::Error) -> String {
 
 /// A float tensor of the case.
 pub fn tensor(case: &Case, name: &str) -> Result<Tensor, String> {
-    let (shape, values) = case.f32(name)?;
-    Tensor::from_slice(shape.as_slice(), &values).map_err(text)
+    parts::tensor(case, name).map_err(|error| error.to_string())
 }
 
 /// Adds a tensor.

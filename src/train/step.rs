@@ -1,0 +1,156 @@
+//! One training step: loss, gradients, clipping, update, moving average.
+//!
+//! On a GPU nothing in it waits for the device: the numbers that change from step to step stand in a [`StepState`], so the
+//! second step of a batch size is captured as a graph and every further one is a replay. Only then are loss and gradient
+//! norm read back. A step whose loss or norm is not finite changes no parameter, on any device.
+
+use super::Trainer;
+use crate::gpu::{Graph, StepState};
+use crate::nn::{Mode, NoHooks, Params, Pass};
+use crate::noise::{Noise, OnDevice, Philox};
+use crate::optim::{clip_factor, ema};
+use crate::{Error, Result, Tape, Tensor, Var, ops, ops::Numbers};
+
+/// What a step is given, on the model's device: images `[B, 3, H, W]`, targets `[B, K]`, and the teacher's logits `[B, K]`.
+pub(super) struct Inputs {
+    pub images: Tensor,
+    pub target: Tensor,
+    pub taught: Option<Tensor>,
+}
+
+/// What a run keeps on its GPU.
+#[derive(Default)]
+pub(super) struct OnGpu {
+    state: Option<StepState>,
+    batch: usize, // of the last step that was run kernel by kernel
+    captured: Option<Captured>,
+}
+
+/// A recorded step: what it reads, and the loss that it writes.
+struct Captured {
+    inputs: Inputs,
+    graph: Graph,
+    loss: Tensor,
+}
+
+impl Inputs {
+    /// Overwrites the values, from main memory.
+    fn copy_from(&mut self, new: &Inputs) -> Result<()> {
+        self.images.copy_from(&new.images)?;
+        self.target.copy_from(&new.target)?;
+        match (&mut self.taught, &new.taught) {
+            (Some(taught), Some(new)) => taught.copy_from(new),
+            (None, None) => Ok(()),
+            _ => Err(Error::invalid("teacher", "in all steps of a run, or none", "in some")),
+        }
+    }
+
+    fn to_device(&self, device: crate::Device) -> Result<Inputs> {
+        let taught = self.taught.as_ref().map(|taught| taught.to_device(device)).transpose()?;
+        Ok(Inputs { images: self.images.to_device(device)?, target: self.target.to_device(device)?, taught })
+    }
+}
+
+impl Trainer<'_> {
+    /// One step at rate `lr` on inputs in main memory: the loss before it and the norm of the gradients.
+    pub(super) fn advance(&mut self, inputs: &Inputs, lr: f64) -> Result<(f64, f64)> {
+        let device = self.model.device();
+        let (loss, norm) = match device.gpu()? {
+            None => self.advance_on_cpu(inputs, lr)?,
+            Some(_) => self.advance_on_gpu(inputs, lr)?,
+        };
+        if loss.is_finite() && norm.is_finite() {
+            return Ok((loss, norm));
+        }
+        let (step, inputs) = (self.optimizer.steps, inputs.to_device(device)?);
+        let noise = Philox { seed: self.config.seed, step: step as u64 };
+        let layer = self.broken(&inputs, &noise, loss.is_finite())?;
+        Err(Error::NonFinite { step, layer, value: if loss.is_finite() { norm } else { loss } })
+    }
+
+    fn advance_on_cpu(&mut self, inputs: &Inputs, lr: f64) -> Result<(f64, f64)> {
+        let noise = Philox { seed: self.config.seed, step: self.optimizer.steps as u64 };
+        let (loss, grads) = self.gradients(inputs, &noise)?;
+        let (loss, norm) = (loss.item()?, ops::global_norm(grads.iter().map(|(_, grad)| grad))?);
+        if loss.is_finite() && norm.is_finite() {
+            let scale = self.config.clip_norm.map_or(1.0, |limit| clip_factor(norm, limit));
+            self.optimizer.step(self.model.params_mut(), &grads, lr, scale)?;
+            self.average()?;
+        }
+        Ok((loss, norm))
+    }
+
+    fn advance_on_gpu(&mut self, inputs: &Inputs, lr: f64) -> Result<(f64, f64)> {
+        let Some(gpu) = self.model.device().gpu()? else { return self.advance_on_cpu(inputs, lr) };
+        let state = self.on_gpu.state.take().map_or_else(|| StepState::new(gpu), Ok)?;
+        self.optimizer.steps += 1;
+        state.write(&self.optimizer.numbers(lr))?;
+        let batch = inputs.images.dim(0);
+        let known = self.on_gpu.captured.as_ref().is_some_and(|step| step.inputs.images.dim(0) == batch);
+        if self.graphs && !known && self.on_gpu.batch == batch {
+            self.on_gpu.captured = None; // its memory first
+            self.on_gpu.captured = Some(self.capture(inputs.to_device(gpu.device())?, &state)?);
+        }
+        let loss = match &mut self.on_gpu.captured {
+            Some(step) if step.inputs.images.dim(0) == batch => {
+                step.inputs.copy_from(inputs)?;
+                step.graph.replay()?;
+                step.loss.clone()
+            }
+            _ => {
+                self.on_gpu.batch = batch;
+                self.launch(&inputs.to_device(gpu.device())?, &state)?
+            }
+        };
+        let (loss, norm) = (loss.item()?, state.read()?.grad_norm);
+        self.on_gpu.state = Some(state);
+        self.optimizer.steps -= usize::from(!(loss.is_finite() && norm.is_finite()));
+        Ok((loss, norm))
+    }
+
+    /// Records a step on `inputs`.
+    fn capture(&mut self, inputs: Inputs, state: &StepState) -> Result<Captured> {
+        // A tensor that is shared with another would be copied at every replay: not once this has made them sole owners.
+        let (params, optimizer) = (self.model.params_mut(), &mut self.optimizer);
+        let all = [Some(params), Some(&mut optimizer.m), Some(&mut optimizer.v), self.ema.as_mut()];
+        let gpu = all.into_iter().flatten().flat_map(|params| params.iter_mut()).try_fold(None, |_, (_, tensor)| {
+            tensor.address_mut()?;
+            Ok::<_, Error>(tensor.gpu())
+        })?;
+        let Some(gpu) = gpu else { return Err(Error::shape("capture", "a model on a GPU", self.model.device())) };
+        let (graph, loss) = gpu.capture(|| self.launch(&inputs, state))?;
+        Ok(Captured { inputs, graph, loss })
+    }
+
+    /// Puts a whole step on the device's stream: the loss, when it is done.
+    fn launch(&mut self, inputs: &Inputs, state: &StepState) -> Result<Tensor> {
+        let (loss, grads) = self.gradients(inputs, &OnDevice { seed: self.config.seed, state })?;
+        let list: Vec<&Tensor> = grads.iter().map(|(_, grad)| grad).collect();
+        ops::clip_scale(&list, &loss, self.config.clip_norm, state)?;
+        self.optimizer.update(self.model.params_mut(), &grads, Numbers::Device(state))?;
+        self.average().map(|()| loss)
+    }
+
+    fn average(&mut self) -> Result<()> {
+        match (&mut self.ema, self.config.ema_decay) {
+            (Some(average), Some(decay)) => ema(average, self.model.params(), decay),
+            _ => Ok(()),
+        }
+    }
+
+    /// The loss, and the gradients of the parameters that it depends on.
+    pub(super) fn gradients(&self, inputs: &Inputs, noise: &dyn Noise) -> Result<(Tensor, Params)> {
+        let tape = Tape::new();
+        let mode = Mode { drop_path: self.config.drop_path, noise };
+        let pass = Pass::new(self.model.params(), Some(&tape), mode, &NoHooks);
+        let logits = self.model.forward(&pass, &Var::constant(inputs.images.clone()))?;
+        let Some(first) = logits.first() else { return Err(Error::shape("heads", "at least one head", 0)) };
+        let base = ops::cross_entropy(first, &inputs.target)?;
+        let loss = self.config.distillation.loss(&logits, base, inputs.taught.as_ref())?;
+        let mut grads = tape.backward(&loss)?;
+        let mut named = |name: &str| Ok(grads.take(pass.var(name)?).map(|grad| (name.to_string(), grad)));
+        let grads =
+            self.model.params().iter().filter_map(|(name, _)| named(name).transpose()).collect::<Result<_>>()?;
+        Ok((loss.into_tensor(), grads))
+    }
+}
