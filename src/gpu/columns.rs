@@ -29,11 +29,16 @@ impl Gpu {
 
     /// `out[c] (+)= sum over rows of x[., c]`, `x` seen as rows as long as `out`.
     pub fn sum_rows(&self, x: &Tensor, out: &mut Tensor, accumulate: bool) -> Result<()> {
-        let cols = out.stored_numel();
-        let rows = x.stored_numel().checked_div(cols).unwrap_or(0);
-        self.sum_columns([rows, cols], out, accumulate, |partials, grid| {
-            let [rows, cols] = sizes([rows, cols])?;
-            let args = params::SumColumns { partials, x: x.address()?, rows, cols, stride: cols, unused: 0 };
+        let (x_rows, x_cols) = x.shape().rows_cols();
+        let shape = if x_cols == out.numel() {
+            [x_rows, x_cols, x.stored_width()]
+        } else {
+            let cols = out.stored_numel(); // a table: its own padding is that of x
+            [x.stored_numel().checked_div(cols).unwrap_or(0), cols, cols]
+        };
+        self.sum_columns([shape[0], shape[1]], out, accumulate, |partials, grid| {
+            let [rows, cols, stride] = sizes(shape)?;
+            let args = params::SumColumns { partials, x: x.address()?, rows, cols, stride, unused: 0 };
             self.launch(x.dtype(), grid, &args)
         })
     }

@@ -251,16 +251,16 @@ fn backward_on(
 
 /// The same by plain ops, one head at a time, for tests.
 fn reference(qkv: &Var, heads: usize, head_dim: usize, mask: Option<&Tensor>) -> Result<Var> {
-    let (batch, n, dtype) = (qkv.shape()[0], qkv.shape()[1], qkv.dtype());
+    let (batch, n) = (qkv.shape()[0], qkv.shape()[1]);
     let columns = |which: usize, head: usize| -> Vec<usize> {
         let start = (which * heads + head) * head_dim;
         (start..start + head_dim).collect()
     };
     // A row of keys for every query: [B, N, 1] · [B, 1, N].
-    let ones = Var::constant(Tensor::full([batch, n, 1], dtype, 1.0));
+    let ones = Var::constant(qkv.tensor().new_full([batch, n, 1], 1.0)?);
     let every_query = |keys: &Tensor| super::bmm(&ones, &Var::constant(keys.reshape([batch, 1, n])?), false);
     let mask = mask.map(every_query).transpose()?;
-    let none = Var::constant(Tensor::zeros([batch, n, heads * head_dim], dtype));
+    let none = Var::constant(qkv.tensor().new_full([batch, n, heads * head_dim], 0.0)?);
     (0..heads).try_fold(none, |sum, head| {
         let [q, k, v] = [0, 1, 2].map(|which| super::gather_columns(qkv, &columns(which, head)));
         let scores = super::scale(&super::bmm(&q?, &k?, true)?, (head_dim as f64).powf(-0.5))?;

@@ -1,0 +1,128 @@
+//! The fused ops on the simulated card against the CPU, where their cases do not reach: tiles of attention that begin, end
+//! and repeat, vectors used twice, four axes, work in place.
+#![cfg(feature = "sim")]
+
+mod common;
+
+use common::{cotangent, distance};
+use espalier::ops::case::Draw;
+use espalier::tensor::Device;
+use espalier::{DType, Result, Tape, Tensor, Var, gpu, ops};
+
+type Op<'a> = &'a dyn Fn(&[Var]) -> Result<Vec<Var>>;
+
+/// Outputs and gradients of `op` on `device`, read back.
+fn run(device: Device, inputs: &[Tensor], op: Op) -> Result<Vec<Tensor>> {
+    let tape = Tape::new();
+    let leaves: Vec<Var> = inputs.iter().map(|t| Ok(tape.leaf(t.to_device(device)?))).collect::<Result<_>>()?;
+    let outputs = op(&leaves)?;
+    let seed = |(k, y): (usize, &Var)| cotangent(&y.tensor().to_device(Device::Cpu)?, k).to_device(device);
+    let seeds: Vec<Tensor> = outputs.iter().enumerate().map(seed).collect::<Result<_>>()?;
+    let grads = tape.backward_from(&outputs.iter().zip(seeds).collect::<Vec<_>>())?;
+    let found = outputs.iter().map(Var::tensor).chain(leaves.iter().filter_map(|leaf| grads.get(leaf)));
+    found.map(|t| check_padding(t).and_then(|()| t.to_device(Device::Cpu))).collect()
+}
+
+/// Behind the rows of a tensor on the card there are still zeros.
+fn check_padding(t: &Tensor) -> Result<()> {
+    let (cols, stored, size) = (t.shape().rows_cols().1, t.stored_width(), t.dtype().size());
+    if stored != cols {
+        let clean = t.stored_bytes()?.chunks(stored * size).all(|row| row[cols * size..].iter().all(|byte| *byte == 0));
+        assert!(clean, "written behind the rows of {:?}", t.shape());
+    }
+    Ok(())
+}
+
+/// The card's results are the CPU's, in both precisions, and have the same bits again and with the warps in reverse.
+fn compare(what: &str, inputs: &[Tensor], op: Op) {
+    for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 2e-5)] {
+        let inputs: Vec<Tensor> = inputs.iter().map(|t| t.to_dtype(dtype).unwrap()).collect();
+        let want = run(Device::Cpu, &inputs, op).unwrap();
+        let got = run(Device::CudaSim, &inputs, op).unwrap();
+        assert_eq!(got.len(), want.len(), "{what}");
+        for (k, (got, want)) in got.iter().zip(&want).enumerate() {
+            let (gap, top) = distance(got, want);
+            assert!(gap <= tolerance * top.max(1.0), "{what} {dtype:?}, tensor {k}: {gap:.1e} apart at {top:.1e}");
+        }
+        gpu::simulator().unwrap().set_order(gpu::sim::Order::Reverse);
+        let again = run(Device::CudaSim, &inputs, op).unwrap();
+        gpu::simulator().unwrap().set_order(gpu::sim::Order::Forward);
+        let same = got.iter().zip(&again).all(|(a, b)| a.bytes().unwrap() == b.bytes().unwrap());
+        assert!(same, "{what} {dtype:?}: other bits in the second run");
+    }
+    gpu::simulator().unwrap().check_guards().unwrap();
+}
+
+/// Normal values.
+fn normal<const N: usize>(shape: [usize; N]) -> Tensor {
+    Draw::random(vec![1], shape.iter().sum::<usize>() as u64).normal(shape)
+}
+
+#[test]
+fn attention_of_any_length_and_head_width() {
+    let sizes = [[1, 577, 1, 64], [2, 65, 2, 100], [1, 70, 1, 256], [1, 130, 3, 32], [2, 67, 2, 60], [1, 129, 2, 1]];
+    for [batch, n, heads, width] in sizes {
+        let qkv = normal([batch, n, 3 * heads * width]);
+        let mask = Draw::random(vec![1], n as u64).mask([batch + 1, n]).rows(1, batch + 1).unwrap(); // a living key each
+        for mask in [None, Some(mask)] {
+            let what = format!("[{batch}, {n}, {heads}, {width}], mask: {}", mask.is_some());
+            compare(&what, &[qkv.clone()], &|v| {
+                let as_qkv = |m: &Tensor| m.to_dtype(v[0].dtype())?.to_device(v[0].tensor().device());
+                let mask = mask.as_ref().map(as_qkv).transpose()?;
+                Ok(vec![ops::attention(&v[0], heads, width, mask.as_ref())?])
+            });
+        }
+    }
+}
+
+#[test]
+fn attention_maps_and_rows_that_are_too_long() {
+    compare("map", &[normal([2, 37, 3 * 2 * 20])], &|v| {
+        Ok(vec![Var::constant(ops::attention_map(v[0].tensor(), 2, 20)?)])
+    });
+    let long = normal([1, 4000, 3]).to_device(Device::CudaSim).unwrap();
+    assert!(ops::attention(&Var::constant(long), 1, 1, None).unwrap_err().to_string().contains("shared memory"));
+}
+
+#[test]
+fn gradients_of_vectors_that_are_used_twice_add_up() {
+    compare("gelu", &[normal([70, 21]), normal([21]), normal([21])], &|v| {
+        let once = ops::bias_gelu(v[0].clone(), Some(&v[1]), Some(&v[2]))?;
+        Ok(vec![ops::bias_gelu(once, Some(&v[1]), Some(&v[2]))?])
+    });
+    compare("gate", &[normal([70, 21]), normal([7])], &|v| {
+        Ok(vec![ops::gate(&ops::gate(&v[0], &v[1], 3)?, &v[1], 3)?])
+    });
+    compare("layernorm", &[normal([70, 21]), normal([21]), normal([21])], &|v| {
+        Ok(vec![ops::layernorm(&ops::layernorm(&v[0], &v[1], &v[2], 0.1)?, &v[1], &v[2], 0.1)?])
+    });
+}
+
+#[test]
+fn four_axes_are_contiguous() {
+    let inputs = [normal([2, 3, 5, 9]), normal([9]), normal([3])];
+    compare("four axes", &inputs, &|v| {
+        let y = ops::gate(&ops::bias_gelu(v[0].clone(), Some(&v[1]), None)?, &v[2], 3)?;
+        let (sum, y) = ops::add_layernorm(ops::add_bias(&y, &v[1])?, &v[0], None, &v[1], &v[1], 1e-3)?;
+        Ok(vec![sum, y])
+    });
+}
+
+#[test]
+fn a_sole_owner_is_overwritten_and_a_shared_tensor_is_not() {
+    let x = normal([5, 9]).to_device(Device::CudaSim).unwrap();
+    let (at, before) = (x.address().unwrap(), x.to_f64s().unwrap());
+    let y = ops::bias_gelu(Var::constant(x.clone()), None, None).unwrap();
+    assert!(y.tensor().address().unwrap() != at && x.to_f64s().unwrap() == before);
+    let in_place = ops::bias_gelu(Var::constant(x), None, None).unwrap();
+    assert!(in_place.tensor().address().unwrap() == at);
+    assert_eq!(in_place.tensor().to_f64s().unwrap(), y.tensor().to_f64s().unwrap());
+
+    let vector = Var::constant(normal([9]).to_device(Device::CudaSim).unwrap());
+    let add = |x: Var| ops::add_layernorm(x, &y, None, &vector, &vector, 1e-6).unwrap();
+    let (shared, _) = add(in_place.clone());
+    assert!(shared.tensor().address().unwrap() != at);
+    let (sum, _) = add(in_place);
+    assert!(sum.tensor().address().unwrap() == at);
+    assert_eq!(sum.tensor().to_f64s().unwrap(), shared.tensor().to_f64s().unwrap());
+}
