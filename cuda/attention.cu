@@ -9,7 +9,7 @@
 // tiles of keys with everything transposed. A wider head than 64 repeats the scores for every 64 columns of the result.
 // A query without any living key has scale 0: its result and its gradients are 0.
 #define KERNEL_THREADS 128
-#define KERNEL_BLOCKS 4
+#define KERNEL_BLOCKS 3
 #include "common/device.cuh"
 #include "common/reduce.cuh"
 #include "common/vec.cuh"
@@ -31,6 +31,14 @@ template <class A> __device__ __forceinline__ Quad<A> load_quad(const A* p) {
   return quad;
 }
 
+template <class A> __device__ __forceinline__ void store_quad(A* p, const Quad<A>& quad) {
+  for (int k = 0; k < 4; k += Vec<A>::COUNT) {
+    Vec<A> v;
+    for (int i = 0; i < Vec<A>::COUNT; i++) v.at[i] = quad.at[k + i];
+    store_vec(p + k, v);
+  }
+}
+
 // A head's columns in memory, a row for each token.
 template <class T> struct Panel {
   T* at;
@@ -50,13 +58,23 @@ template <class T, class Args> __device__ __forceinline__ bool living(const Args
   return !p.mask || ((const T*)p.mask)[(size_t)(blockIdx.x / p.heads) * p.mask_stride + key] != T(0);
 }
 
-// tile[r][c] = from[first + r][column + c] for r < rows, c < TILE; 0 outside
+// tile[r][c] = from[first + r][column + c] for r < rows, c < TILE; 0 outside. A thread takes four neighbours, at once where
+// the head's width lets them begin at multiples of 16 bytes.
 template <class T, class A>
 __device__ __forceinline__ void load_tile(A* tile, int rows, const Panel<const T>& from, int first, int column) {
-  const int c = threadIdx.x % TILE;
-  for (int r = threadIdx.x / TILE; r < rows; r += blockDim.x / TILE) {
-    const bool inside = first + r < from.tokens && column + c < from.columns;
-    tile[r * PITCH + c] = inside ? A(from.at[(size_t)(first + r) * from.stride + column + c]) : A(0);
+  const int c = threadIdx.x % SIDE * 4, left = from.columns - column - c;
+  for (int r = threadIdx.x / SIDE; r < rows; r += blockDim.x / SIDE) {
+    const T* at = from.at + (size_t)(first + r) * from.stride + column + c;
+    const int inside = first + r < from.tokens ? left : 0;
+    Quad<T> quad = {};
+    if (from.columns % 4 == 0) {
+      if (inside > 0) quad = load_quad(at);
+    } else {
+      for (int j = 0; j < 4; j++) quad.at[j] = j < inside ? at[j] : T(0);
+    }
+    Quad<A> to;
+    for (int j = 0; j < 4; j++) to.at[j] = A(quad.at[j]);
+    store_quad(tile + r * PITCH + c, to);
   }
 }
 
@@ -93,9 +111,14 @@ template <int R, class T, class A, class F>
 __device__ __forceinline__ void store(const Panel<T>& to, int first, int column, const A (&o)[R][4], F scale) {
   for (int i = 0; i < R; i++) {
     const int row = threadIdx.x / SIDE * R + i, c = column + threadIdx.x % SIDE * 4;
-    if (first + row >= to.tokens) continue;
-    for (int j = 0; j < 4; j++) {
-      if (c + j < to.columns) to.at[(size_t)(first + row) * to.stride + c + j] = T(o[i][j] * scale(row));
+    const int inside = first + row < to.tokens ? to.columns - c : 0;
+    T* at = to.at + (size_t)(first + row) * to.stride + c;
+    Quad<T> quad;
+    for (int j = 0; j < 4; j++) quad.at[j] = T(o[i][j] * scale(row));
+    if (to.columns % 4 == 0) {
+      if (inside > 0) store_quad(at, quad);
+    } else {
+      for (int j = 0; j < 4; j++) if (j < inside) at[j] = quad.at[j];
     }
   }
 }
