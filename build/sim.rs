@@ -26,7 +26,7 @@ pub fn build() {
     let headers = [files(&root, "h"), files(&root.join("common"), "cuh"), files(&root.join("sim"), "h")].concat();
     let ours = modified(&std::env::current_exe().unwrap());
     let headers = headers.iter().map(|header| modified(header)).fold(ours, SystemTime::max);
-    let mut units = vec![(root.join("sim/scheduler.cpp"), out.join("scheduler.o"))];
+    let mut units = vec![(root.join("sim/sim.cpp"), out.join("sim.o"))];
     for source in [files(&root, "cu"), files(&root.join("sim"), "cu")].concat() {
         let stem = source.file_stem().unwrap().to_str().unwrap();
         units.push((source.clone(), out.join(stem).with_extension("o")));

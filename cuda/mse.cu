@@ -17,7 +17,7 @@ KERNEL(bce_fwd, BceFwd) {
   T* gap = (T*)p.gap;
   const int cols = p.cols, stride = p.stride;
   chunk_partials<T, A>(p.partials, p.count, [=](long long i) {
-    if (i % stride >= cols) return A(0);
+    if (column_of(i, stride) >= cols) return A(0);
     const A z = A(logits[i]), t = A(target[i]);
     gap[i] = T(A(1) / (A(1) + exp_(-z)) - t);
     return max_(z, A(0)) - z * t + log1p_(exp_(-abs_(z)));

@@ -85,7 +85,7 @@ fn fit(train: &Set, test: &Set, hidden: Option<usize>) -> Result<f64> {
     }
     let vars: HashMap<&str, Var> = params.iter().map(|(name, t)| (name, Var::constant(t.clone()))).collect();
     let z = logits(&vars, &Var::constant(Tensor::from_slice([test.labels.len(), PIXELS], &test.pixels)?))?;
-    let hits = ops::argmax(z.tensor()).iter().zip(&test.labels).filter(|(a, b)| a == b).count();
+    let hits = ops::argmax(z.tensor())?.iter().zip(&test.labels).filter(|(a, b)| a == b).count();
     Ok(100.0 * hits as f64 / test.labels.len() as f64)
 }
 

@@ -13,7 +13,8 @@ for argument in "$@"; do
         *) folder=$argument ;;
     esac
 done
-python3 -m pip --version >/dev/null 2>&1 || { echo "python3 with pip is needed (Debian: apt install python3-pip)" >&2; exit 1; }
+python3 -m pip --version >/dev/null 2>&1 ||
+    { echo "python3 with pip is needed (Debian: apt install python3-pip)" >&2; exit 1; }
 mkdir -p "$folder"
 folder=$(cd "$folder" && pwd)
 home=$folder/nvidia/cu13

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Compiles every kernel file with nvcc, warnings as errors, and prints what each kernel takes. Spills and stack frames fail
-# unless scripts/spills.txt names kernel and architecture with a reason, and so does a line there that no longer holds.
+# Compiles every kernel file with nvcc, warnings as errors, and prints what each kernel takes. Spills and stack frames
+# fail unless scripts/spills.txt names kernel and architecture with a reason; so does a line there that holds no longer.
 #   scripts/nvcc_check.sh [FOLDER]     (keeps cubins and ptxas's words in FOLDER)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -17,7 +17,8 @@ archs=$(printf '%s\n' 80 90a "$newest" | awk '!seen[$0]++')
 compile() { # nvcc, folder, kernel file, architecture
     name=$2/$(basename "$3" .cu).$4 start=$(date +%s.%N)
     rm -f "$name".*
-    "$1" -std=c++17 -cubin -arch="sm_$4" -Xptxas -v -Werror all-warnings -o "$name.cubin" "$3" >"$name.log" 2>&1 || touch "$name.failed"
+    "$1" -std=c++17 -cubin -arch="sm_$4" -Xptxas -v -Werror all-warnings -o "$name.cubin" "$3" >"$name.log" 2>&1 ||
+        touch "$name.failed"
     date +%s.%N | awk -v start="$start" '{ printf "%.1f\n", $1 - start }' >"$name.seconds"
 }
 export -f compile
@@ -32,7 +33,8 @@ for log in "$out"/*.log; do
         /bytes stack frame/ { for (i = 2; i <= NF; i++) { if ($i == "stack") stack = $(i-2)
                                                           if ($i == "stores," || $i == "loads") spills += $(i-3) } }
         /Used [0-9]+ registers/ { registers = shared = 0
-            for (i = 2; i <= NF; i++) { if ($i ~ /^registers/) registers = $(i-1); if ($i == "smem," || $i == "smem") shared = $(i-2) }
+            for (i = 2; i <= NF; i++) { if ($i ~ /^registers/) registers = $(i-1)
+                                       if ($i ~ /^smem/) shared = $(i-2) }
             print "KERNEL", kernel, arch, registers, shared, stack, spills, file }' "$log"
 done >"$out/kernels.txt"
 
@@ -48,11 +50,14 @@ awk -v list=scripts/spills.txt '
         key = $2 " " $3
         if ($6 + $7 == 0) next
         spilled[key] = 1
-        if (!(key in listed)) { wrong = wrong key ": " $6 " bytes of stack, " $7 " of spills, not in scripts/spills.txt\n"; bad++ } }
+        if (key in listed) next
+        wrong = wrong key ": " $6 " bytes of stack, " $7 " of spills, not in scripts/spills.txt\n"; bad++ }
     END { printf "%s", wrong
-        for (key in listed) if (!(key in spilled)) { print key ": in scripts/spills.txt, but takes neither stack nor spills"; bad++ }
+        for (key in listed) if (!(key in spilled)) {
+            print key ": in scripts/spills.txt, but takes neither stack nor spills"; bad++ }
         if (!kernels) { print "no kernel was compiled"; bad++ }
         print kernels + 0 " kernels, " bad + 0 " faults"
         exit bad > 0 }' "$out/kernels.txt" && status=0 || status=$?
-cat "$out"/*.seconds | awk '{ total += $1; if ($1 > most) most = $1 } END { printf "%d compilations, %.1f s in all, %.1f s the longest\n", NR, total, most }'
+cat "$out"/*.seconds | awk '{ total += $1; if ($1 > most) most = $1 }
+    END { printf "%d compilations, %.1f s in all, %.1f s the longest\n", NR, total, most }'
 exit "$status"

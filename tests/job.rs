@@ -59,7 +59,7 @@ fn a_job_leaves_a_compact_model_that_loads_in_both_forms() {
     let options = LoadOptions { arch: Some(small.arch().clone()), ..LoadOptions::default() };
     let official = Model::load(run.join("savit.pth"), &options).expect("savit.pth");
     let images = Tensor::full([2, 3, 64, 64], DType::F32, 0.25);
-    let logits = |model: &Model| model.predict(&images).expect("forward").bytes().to_vec();
+    let logits = |model: &Model| model.predict(&images).expect("forward").bytes().expect("bytes").to_vec();
     assert!(logits(&small) == logits(&official), "the two files differ");
 
     // A second run keeps the first's folder, takes the dense model from the cache and the scores from the file.

@@ -86,7 +86,7 @@ fn every_case_has_a_cost_and_every_op_a_gradient_case_or_a_reason() {
         assert!(!cases.is_empty(), "{} has no case", op.name);
         for case in &cases {
             assert!(case.name.starts_with(&format!("{}/", op.name)), "{} is not named after its file", case.name);
-            let reasoned = gradient_bound(case).is_some() || op.name == "adamw" || op.name == "score";
+            let reasoned = gradient_bound(case).is_some() || ["adamw", "score", "drop_path"].contains(&op.name);
             assert!(reasoned, "{} has no gradient case", case.name);
         }
     }
@@ -101,13 +101,16 @@ mod simulated {
     use espalier::{Device, Result};
     use std::sync::{Mutex, MutexGuard, PoisonError};
 
-    const EXTENT: Extent = Extent { shapes: 24, elements: 1500 };
+    const EXTENT: Extent = Extent { shapes: 32, elements: 1500 };
     /// `max|CUDA - CPU| / max|CPU|` in `f64`.
     const F64_TOLERANCE: f64 = 1e-11;
 
     /// Cases whose work a graph cannot record, and why.
-    const NOT_CAPTURED: [(&str, &str); 1] =
-        [("select/columns", "every call uploads the list of columns; only hooks of searches pick columns")];
+    const NOT_CAPTURED: [(&str, &str); 3] = [
+        ("select/columns", "every call uploads the list of columns; only hooks of searches pick columns"),
+        ("adamw/step", "the case's numbers come from the host; a training step has them in device memory"),
+        ("adamw/ema_norm", "the case wants the norm on the host; a training step leaves it in device memory"),
+    ];
 
     /// The simulator, which all tests share, for one test: its order is a setting, and one capture at a time can be.
     fn alone() -> MutexGuard<'static, ()> {
@@ -127,13 +130,15 @@ mod simulated {
         parts(results).into_iter().map(|(name, t)| Ok((name, t.stored_bytes()?))).collect()
     }
 
-    /// An error unless the bytes behind every row are zeros.
+    /// An error unless zeros, of either sign, stand behind every row.
     fn padding_is_zero(results: &Results) -> Result<(), String> {
         for (name, t) in parts(results) {
             let (width, size) = (t.stored_width().max(1), t.dtype().size());
             let cols = t.shape().rows_cols().1 * size;
             let bytes = t.stored_bytes().map_err(|e| e.to_string())?;
-            if bytes.chunks(width * size).any(|row| row[cols..].iter().any(|byte| *byte != 0)) {
+            // All bits but the sign, which comes last.
+            let is_zero = |value: &[u8]| value[..size - 1].iter().all(|b| *b == 0) && value[size - 1] & 0x7f == 0;
+            if !bytes.chunks(width * size).all(|row| row[cols..].chunks(size).all(is_zero)) {
                 return Err(format!("{name} {:?} has something else than zeros behind its rows", t.shape()));
             }
         }

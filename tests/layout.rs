@@ -7,13 +7,26 @@ use espalier::report::Table;
 
 const FILE_LINES: usize = 500;
 const EXAMPLE_LINES: usize = 120;
-/// Lines that `src` may have, comments and blank lines among them; each new system raises it by its plan.
-const SRC_LINES: usize = 11_000;
+/// Lines that `src` may have, comments and blank lines among them; each new system raises it by its plan. The first system
+/// on the processor had 11,000; CUDA came with 1,600 for `src/gpu`, 800 for the simulator there, 1,600 for launches and
+/// devices elsewhere.
+const SRC_LINES: usize = 15_000;
+/// Made by bindgen from `cuda/params.h`: counts for nothing, and may be of any length.
+const GENERATED: &str = "src/gpu/params.rs";
+
+/// CUDA sources that are no op's, and ops without CUDA sources of their own, each with the reason.
+const NO_OP: [(&str, &str); 1] = [("tensor", "what the tensor itself needs")];
+const NO_CUDA: [(&str, &str); 2] = [
+    ("linear", "matrix products are cuBLASLt's, the bias its epilogue"),
+    ("bmm", "batched matrix products are cuBLASLt's"),
+];
+/// Structs of `cuda/params.h` that kernels read from memory: no kernel's arguments.
+const NO_ARGUMENTS: [&str; 3] = ["StepNumbers", "AdamwTensor", "NormTensor"];
 
 /// What the design allows for each part of the tree, the parts by the start of their paths.
 const BUDGET: [(&str, &[&str], usize); 17] = [
     ("cuda/common, params.h", &["cuda/common/", "cuda/params.h"], 900),
-    ("cuda/sim", &["cuda/sim/"], 1000),
+    ("simulator", &["cuda/sim/", "src/gpu/sim", "src/gpu/lt_sim", "src/gpu/stream"], 1000),
     ("cuda kernels", &["cuda/"], 3500),
     ("tensor, tape", &["src/tensor", "src/tape"], 1200),
     ("ops", &["src/ops"], 7500),
@@ -156,7 +169,7 @@ fn the_scanner_sees_only_code() {
 fn files_are_short() {
     let limit = |path: &str| match path {
         path if path.starts_with("examples/") => EXAMPLE_LINES,
-        "src/gpu/params.rs" => usize::MAX, // made by bindgen
+        GENERATED => usize::MAX,
         path if path.starts_with("src/") => FILE_LINES,
         _ => usize::MAX,
     };
@@ -204,7 +217,8 @@ fn every_public_module_says_what_it_is() {
 
 #[test]
 fn the_sources_keep_to_their_size() {
-    let all = sources();
+    let mut all = sources();
+    all.retain(|source| source.path != GENERATED);
     let mut table = Table::new(&["part", "files", "lines", "budget", "share"]);
     let mut rest: Vec<&Source> = all.iter().collect();
     for (part, folders, budget) in BUDGET {
@@ -236,4 +250,70 @@ fn every_op_file_is_listed_and_has_cases() {
         }
     }
     assert!(listed.len() >= 16);
+}
+
+/// The part of `text` between the first `from` after it and the next `to`.
+fn between<'a>(text: &'a str, from: &str, to: &str) -> Option<&'a str> {
+    text.split_once(from)?.1.split_once(to).map(|(part, _)| part)
+}
+
+/// `softmax_fwd` -> `SoftmaxFwd`.
+fn camel_case(name: &str) -> String {
+    let capitalised = |word: &str| word[..1].to_uppercase() + &word[1..];
+    name.split('_').filter(|word| !word.is_empty()).map(capitalised).collect()
+}
+
+/// An op and its kernels are found by the op's name: `cuda/NAME.cu` beside `src/ops/NAME.rs`.
+#[test]
+fn cuda_files_and_ops_belong_together() {
+    let all = sources();
+    let stems = |folder: &str, kind: &str| -> Vec<String> {
+        let names = all.iter().filter_map(|source| source.path.strip_prefix(folder)?.strip_suffix(kind));
+        names.filter(|name| !name.contains('/')).map(String::from).collect()
+    };
+    let (cuda, ops) = (stems("cuda/", ".cu"), stems("src/ops/", ".rs"));
+    let excused =
+        |list: &[(&str, &str)], name: &str| list.iter().any(|(excused, why)| *excused == name && !why.is_empty());
+    for name in &cuda {
+        assert!(excused(&NO_OP, name) != ops.contains(name), "cuda/{name}.cu has no op, or is excused for nothing");
+    }
+    for name in ops.iter().filter(|name| !["mod", "case"].contains(&name.as_str())) {
+        assert!(excused(&NO_CUDA, name) != cuda.contains(name), "{name} has no CUDA source, or is excused for nothing");
+    }
+    assert!(cuda.len() >= 10);
+}
+
+/// A kernel's arguments are the struct of its name, under the heading of its file in `cuda/params.h`; no other struct is
+/// there.
+#[test]
+fn every_kernel_has_its_argument_struct() {
+    let all = sources();
+    let text = |path: &str| all.iter().find(|source| source.path == path).map_or("", |source| &source.text);
+    let mut declared = Vec::new();
+    for part in text("cuda/params.h").split("\n// ---- ") {
+        let file = part.split(['\n', ':']).next().unwrap();
+        let names = part.split("typedef struct {").skip(1).map(|text| between(text, "}", ";").unwrap().trim());
+        let names = names.filter(|name| !NO_ARGUMENTS.contains(name));
+        declared.extend(names.map(|name| (format!("cuda/{file}"), name.to_string())));
+    }
+    let mut kernels = Vec::new();
+    for source in all.iter().filter(|source| source.path.ends_with(".cu") && !source.path.starts_with("cuda/sim/")) {
+        for line in source.text.lines().filter(|line| line.starts_with("KERNEL(")) {
+            let (name, arguments) = between(line, "KERNEL(", ")").unwrap().split_once(", ").unwrap();
+            assert_eq!(camel_case(name), arguments, "{}: {name} takes other arguments than its own", source.path);
+            kernels.push((source.path.clone(), arguments.to_string()));
+        }
+    }
+    kernels.sort();
+    declared.sort();
+    assert_eq!(kernels, declared, "kernels (left) and argument structs (right) by file");
+    assert!(kernels.len() >= 20);
+}
+
+#[test]
+fn names_are_camel_cased() {
+    assert_eq!(
+        [camel_case("l2_normalize_fwd"), camel_case("fold"), camel_case("a__b")],
+        ["L2NormalizeFwd", "Fold", "AB"]
+    );
 }

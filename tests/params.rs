@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 const HEADER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/cuda/params.h");
 const BINDINGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/gpu/params.rs");
 const TOP: &str = "\
-//! Argument structs of the kernels, made from `cuda/params.h` by bindgen: change that file, and make this one again as it
-//! says there.
-#![allow(missing_docs, unsafe_code)]
+//! Argument structs of the kernels, made from `cuda/params.h` by bindgen: change that file, and make this one again as
+//! it says there.
+#![allow(missing_docs, unsafe_code, rustdoc::all)]
 
 use super::args::kernel_args;
 ";

@@ -3,75 +3,14 @@
 
 use std::sync::Arc;
 
-use bytemuck::{Pod, Zeroable, bytes_of, cast_slice, cast_slice_mut};
+use bytemuck::{Pod, Zeroable, bytes_of};
 use espalier::gpu::driver::{Driver, Launch};
 use espalier::gpu::sim::{Card, Order, Sim};
 use espalier::noise::{Philox, fnv1a64};
+use support::{Buffer, ORDERS, Test, launch, refused, sim, values};
 
-const ORDERS: [Order; 2] = [Order::Forward, Order::Reverse];
-
-/// `Test` of `cuda/sim/test_kernels.cu`.
-#[repr(C)]
-#[derive(Clone, Copy, Default, Zeroable, Pod)]
-struct Test {
-    out: u64,
-    x: u64,
-    a: u64,
-    b: u64,
-    c: u64,
-    count: i32,
-    mode: i32,
-}
-
-/// Device memory that is freed at the end.
-struct Buffer {
-    sim: Arc<Sim>,
-    address: u64,
-    bytes: usize,
-}
-
-impl Buffer {
-    fn new(sim: &Arc<Sim>, bytes: usize) -> Buffer {
-        Buffer { sim: sim.clone(), address: sim.alloc(bytes).unwrap(), bytes }
-    }
-
-    fn of<T: Pod>(sim: &Arc<Sim>, values: &[T]) -> Buffer {
-        let buffer = Buffer::new(sim, size_of_val(values));
-        sim.upload(buffer.address, cast_slice(values)).unwrap();
-        buffer
-    }
-
-    fn read<T: Pod>(&self) -> Vec<T> {
-        let mut values = vec![T::zeroed(); self.bytes / size_of::<T>()];
-        self.sim.download(self.address, cast_slice_mut(&mut values)).unwrap();
-        values
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        self.sim.free(self.address, self.bytes);
-    }
-}
-
-fn sim() -> Arc<Sim> {
-    Arc::new(Sim::new(Card::default()))
-}
-
-fn launch<A: Pod>(sim: &Sim, kernel: &str, grid: u32, block: u32, shared: usize, args: &A) -> espalier::Result<()> {
-    sim.launch(&Launch { kernel, grid: [grid, 1, 1], block: [block, 1, 1], shared, args: bytes_of(args) })
-}
-
-/// The error text of a launch that has to fail.
-fn refused<A: Pod>(sim: &Sim, kernel: &str, block: u32, shared: usize, args: &A) -> String {
-    launch(sim, kernel, 1, block, shared, args).expect_err(kernel).to_string()
-}
-
-/// Values in (0, 1) without pattern.
-fn values(n: usize) -> Vec<f64> {
-    let mut stream = Philox { seed: 1, step: 0 }.stream("test", 0);
-    (0..n).map(|_| stream.next_f64()).collect()
-}
+#[path = "common/sim.rs"]
+mod support;
 
 #[test]
 fn a_missing_barrier_shows_in_one_order() {
@@ -226,10 +165,12 @@ fn launches_that_a_card_refuses() {
         );
     }
     for block in [[1025, 1, 1], [1, 0, 1], [1 << 16, 1 << 16, 1], [33, 32, 1], [1, 1, 65]] {
-        assert!(try_it("test_write_f64", [1; 3], block, args).unwrap_err().contains("1 to 1024 threads"));
+        assert!(
+            try_it("test_write_f64", [1; 3], block, args).unwrap_err().contains("block: expected 1 to 1024 threads")
+        );
     }
     let text = try_it("softmax_fwd_f32", [1; 3], [257, 1, 1], &[0; 40]).unwrap_err();
-    assert!(text.contains("expected 1 to 256 threads a block, found 257"), "{text}");
+    assert!(text.contains("block: expected 1 to 256 threads, at most 64 in z, found [257, 1, 1]"), "{text}");
     let text = try_it("test_write_f64", [1; 3], [1; 3], &args[1..]).unwrap_err();
     assert_eq!(text, "test_write_f64: arguments: expected 48 bytes, found 47");
     let text = try_it("test_write_f16", [1; 3], [1; 3], args).unwrap_err();

@@ -51,7 +51,7 @@ fn config(epochs: usize) -> TrainConfig {
 }
 
 fn bytes(model: &Model) -> Vec<Vec<u8>> {
-    model.params().iter().map(|(_, t)| t.bytes().to_vec()).collect()
+    model.params().iter().map(|(_, t)| t.bytes().unwrap().to_vec()).collect()
 }
 
 #[test]

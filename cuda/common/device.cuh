@@ -28,11 +28,12 @@
 #include "../sim/sim.h"
 #endif
 
+#define KERNEL_BODY(name, Args) template <class T, class A> __device__ __forceinline__ void name##_body(const Args& p)
 #define KERNEL(name, Args) \
-  template <class T, class A> __device__ __forceinline__ void name##_body(const Args& p); \
+  KERNEL_BODY(name, Args); \
   KERNEL_INSTANCE(name, Args, f32, float, float) \
   KERNEL_INSTANCE(name, Args, f64, double, double) \
-  template <class T, class A> __device__ __forceinline__ void name##_body(const Args& p)
+  KERNEL_BODY(name, Args)
 
 #include "../params.h"
 

@@ -1,10 +1,11 @@
 // Stacks and jumps between them: assembly on x86-64 and aarch64, ucontext elsewhere. AddressSanitizer is told of each jump.
 #pragma once
-#include <stdint.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <mutex>
 #include <vector>
-#if defined(__x86_64__) || defined(__aarch64__)
+#if (defined(__x86_64__) || defined(__aarch64__)) && defined(__ELF__) && !defined(SIM_UCONTEXT)
+#define SIM_JUMP
 extern "C" void sim_jump(void** save, void* load);
 #else
 #include <ucontext.h>
@@ -14,59 +15,26 @@ extern "C" void sim_jump(void** save, void* load);
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-#if defined(__x86_64__)
+#if defined(SIM_JUMP) && defined(__x86_64__)
 asm(R"(
-.text
-.globl sim_jump
-.type sim_jump, @function
+.text; .globl sim_jump; .type sim_jump, @function
 sim_jump:
-  push %rbp
-  push %rbx
-  push %r12
-  push %r13
-  push %r14
-  push %r15
-  mov %rsp, (%rdi)
-  mov %rsi, %rsp
-  pop %r15
-  pop %r14
-  pop %r13
-  pop %r12
-  pop %rbx
-  pop %rbp
+  push %rbp; push %rbx; push %r12; push %r13; push %r14; push %r15
+  mov %rsp, (%rdi); mov %rsi, %rsp
+  pop %r15; pop %r14; pop %r13; pop %r12; pop %rbx; pop %rbp
   ret
 .size sim_jump, .-sim_jump
 )");
-#elif defined(__aarch64__)
+#elif defined(SIM_JUMP)
 asm(R"(
-.text
-.globl sim_jump
-.type sim_jump, %function
+.text; .globl sim_jump; .type sim_jump, %function
 sim_jump:
   sub sp, sp, #160
-  stp x19, x20, [sp, #0]
-  stp x21, x22, [sp, #16]
-  stp x23, x24, [sp, #32]
-  stp x25, x26, [sp, #48]
-  stp x27, x28, [sp, #64]
-  stp x29, x30, [sp, #80]
-  stp d8, d9, [sp, #96]
-  stp d10, d11, [sp, #112]
-  stp d12, d13, [sp, #128]
-  stp d14, d15, [sp, #144]
-  mov x9, sp
-  str x9, [x0]
-  mov sp, x1
-  ldp x19, x20, [sp, #0]
-  ldp x21, x22, [sp, #16]
-  ldp x23, x24, [sp, #32]
-  ldp x25, x26, [sp, #48]
-  ldp x27, x28, [sp, #64]
-  ldp x29, x30, [sp, #80]
-  ldp d8, d9, [sp, #96]
-  ldp d10, d11, [sp, #112]
-  ldp d12, d13, [sp, #128]
-  ldp d14, d15, [sp, #144]
+  stp x19, x20, [sp]; stp x21, x22, [sp, #16]; stp x23, x24, [sp, #32]; stp x25, x26, [sp, #48]; stp x27, x28, [sp, #64]
+  stp x29, x30, [sp, #80]; stp d8, d9, [sp, #96]; stp d10, d11, [sp, #112]; stp d12, d13, [sp, #128]; stp d14, d15, [sp, #144]
+  mov x9, sp; str x9, [x0]; mov sp, x1
+  ldp x19, x20, [sp]; ldp x21, x22, [sp, #16]; ldp x23, x24, [sp, #32]; ldp x25, x26, [sp, #48]; ldp x27, x28, [sp, #64]
+  ldp x29, x30, [sp, #80]; ldp d8, d9, [sp, #96]; ldp d10, d11, [sp, #112]; ldp d12, d13, [sp, #128]; ldp d14, d15, [sp, #144]
   add sp, sp, #160
   ret
 .size sim_jump, .-sim_jump
@@ -107,7 +75,7 @@ class Stacks {
 // A flow of control: the scheduler's own (no stack of ours) or a worker's.
 struct Fiber {
   char* stack = nullptr;
-#if defined(__x86_64__) || defined(__aarch64__)
+#ifdef SIM_JUMP
   void* at = nullptr;
 #else
   ucontext_t at;
@@ -123,14 +91,16 @@ struct Fiber {
 #ifdef __SANITIZE_ADDRESS__
     __asan_unpoison_memory_region(stack, STACK);  // what an abandoned run left
 #endif
-#if defined(__x86_64__)
-    void** top = (void**)(stack + STACK);
+    // Stacks lie a constant distance apart: without this their ends would share few cache lines' places.
+    [[maybe_unused]] char* start = stack + STACK - (size_t)stack / (PAGE + STACK) % 61 * 256;
+#if defined(SIM_JUMP) && defined(__x86_64__)
+    void** top = (void**)start;
     *--top = nullptr;  // where the return address of `entry` is looked for; aligns the stack as a call does
     *--top = (void*)entry;
     at = top - 6;
     memset(at, 0, 48);
-#elif defined(__aarch64__)
-    at = stack + STACK - 160;
+#elif defined(SIM_JUMP)
+    at = start - 160;
     memset(at, 0, 160);
     ((void**)at)[11] = (void*)entry;
 #else
@@ -145,7 +115,7 @@ inline void jump(Fiber& from, Fiber& to) {
 #ifdef __SANITIZE_ADDRESS__
   __sanitizer_start_switch_fiber(&from.fake, to.bottom, to.size);
 #endif
-#if defined(__x86_64__) || defined(__aarch64__)
+#ifdef SIM_JUMP
   sim_jump(&from.at, to.at);
 #else
   swapcontext(&from.at, &to.at);

@@ -1,4 +1,4 @@
-// The kernels' words on a processor: CUDA's names with CUDA's meaning, on the fibers of scheduler.cpp. What CUDA leaves
+// The kernels' words on a processor: CUDA's names with CUDA's meaning, on the fibers of runner.h. What CUDA leaves
 // undefined is an error here, with the kernel's name, the block and the thread.
 #pragma once
 #include <math.h>
@@ -46,8 +46,8 @@ void meet(unsigned mask, void* record, Work work, const char* what, Where where)
 void* shared_dynamic();
 void* shared(const void* key, size_t bytes);
 
-// Copies that are made only when they are waited for; until then the target is poisoned.
-void async_copy(void* to, const void* from, size_t bytes);
+// Copies of 16 bytes to shared memory that are made only when they are waited for; until then the target is poisoned.
+void async_copy(void* to, const void* from, int bytes, Where where = Where::call());
 void async_commit();
 void async_wait(int groups);
 
@@ -55,14 +55,17 @@ inline void check_aligned(const void* p, size_t alignment, Where where) {
   if ((size_t)p % alignment) fail("address %p at %s:%d is not aligned to %zu bytes", p, where.file, where.line, alignment);
 }
 
+// An error unless the bytes lie in the block's shared memory.
+void check_shared(const void* p, size_t bytes, Where where);
+
 // A kernel for one element type, in a list of all of them.
 struct Kernel {
   const char* name;
   void (*body)(const void* args);
-  size_t args_size;
+  size_t args_len;
   unsigned max_threads;
   const Kernel* next;
-  Kernel(const char* name, void (*body)(const void*), size_t args_size, unsigned max_threads);
+  Kernel(const char* name, void (*body)(const void*), size_t args_len, unsigned max_threads);
 };
 
 template <class T> struct Shuffle {
@@ -115,6 +118,7 @@ template <class T, class Change> T atomically(T* p, Change change) {
 }
 
 }  // namespace sim
+#include "tensor.h"
 
 #define threadIdx (sim::here.thread)
 #define blockIdx (sim::here.block)

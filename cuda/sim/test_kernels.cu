@@ -1,5 +1,7 @@
 // Kernels with one property each, for tests/simulator.rs: what a kernel may do, and what the simulator has to find.
 #define KERNEL_THREADS 1024
+#include "../common/async.cuh"
+#include "../common/mma.cuh"
 #include "../common/philox.cuh"
 #include "../common/reduce.cuh"
 #include "../common/vec.cuh"
@@ -63,8 +65,7 @@ KERNEL(test_shared, Test) {
     SHARED(T, half, (24 << 10) / sizeof(T));
     SHARED_DYN(T, dynamic);
     half[0] = dynamic[0] = T(0);
-    if (p.mode == 2) half[p.a] = T(0);
-    if (p.mode == 3) dynamic[p.a] = T(0);
+    if (p.mode > 1) (p.mode == 2 ? &half[0] : dynamic)[p.a] = T(0);
   }
 }
 
@@ -143,3 +144,46 @@ KERNEL(test_vec, Test) {
 
 // A lane that is not there.
 KERNEL(test_absent, Test) { ((int*)p.out)[threadIdx.x] = __shfl_sync(ALL_LANES, int(threadIdx.x), p.mode); }
+
+// out[i] = x[i] as float, and back: mode 0 from T to float, 1 from float to T.
+KERNEL_HALF(test_convert, Test) {
+  const int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= p.count) return;
+  if (p.mode == 0) ((float*)p.out)[i] = A(((const T*)p.x)[i]);
+  else ((T*)p.out)[i] = T(((const float*)p.x)[i]);
+}
+
+// out (16 x 16) += a b for 16 x 16 matrices a, then b, at x. Mode 1: without the wait; 2: rows of b from `count` on are 0.
+KERNEL_HALF(test_mma, Test) {
+  SHARED(T, tiles, 512);
+  const int lane = threadIdx.x, row = lane % 16, col = lane / 16 * 8;
+  const T* x = (const T*)p.x;
+  async_copy(&tiles[row * 16 + col], x + row * 16 + col);
+  async_commit();
+  async_copy(&tiles[256 + row * 16 + col], x + 256 + row * 16 + col, p.mode == 2 && row >= p.count ? 0 : 16);
+  async_commit();
+  if (p.mode == 1) async_wait<1>();
+  else async_wait<0>();
+  __syncwarp();
+  unsigned a[4], b[4];
+  ldmatrix(a, &tiles[row * 16 + col]);
+  ldmatrix_trans(b, &tiles[256 + row * 16 + col]);
+  for (int half = 0; half < 2; half++) {
+    float* out = (float*)p.out + lane / 4 * 16 + half * 8 + lane % 4 * 2;
+    float c[4] = {out[0], out[1], out[128], out[129]};
+    mma<T>(c, a, {b[2 * half], b[2 * half + 1]});
+    for (int i = 0; i < 4; i++) out[i / 2 * 128 + i % 2] = c[i];
+  }
+}
+
+// out (16 x 8) = a b for a (16 x 8) and b (8 x 8) at x.
+KERNEL_BODY(test_tf32, Test);
+KERNEL_INSTANCE(test_tf32, Test, f32, float, float)
+KERNEL_BODY(test_tf32, Test) {
+  const int g = threadIdx.x / 4, t = threadIdx.x % 4;
+  const T *a = (const T*)p.x, *b = a + 128;
+  A c[4] = {};
+  mma_tf32(c, {to_tf32(a[g * 8 + t]), to_tf32(a[(g + 8) * 8 + t]), to_tf32(a[g * 8 + t + 4]), to_tf32(a[(g + 8) * 8 + t + 4])},
+           {to_tf32(b[t * 8 + g]), to_tf32(b[(t + 4) * 8 + g])});
+  for (int i = 0; i < 4; i++) ((T*)p.out)[(g + i / 2 * 8) * 8 + 2 * t + i % 2] = c[i];
+}

@@ -8,7 +8,7 @@ use cudarc::cublaslt::sys;
 use std::{ffi::CStr, ptr, sync::Arc};
 use sys::cublasLtMatmulPreferenceAttributes_t as Preference;
 
-/// Where operands may start: what 16-byte accesses need, and less than the 256 bytes that cuBLASLt would take for granted.
+/// Operands start at multiples of this: enough for 16-byte accesses; cuBLASLt would take 256 for granted.
 pub const ALIGNMENT: u64 = 16;
 
 /// The library with its handle.

@@ -1,5 +1,5 @@
-//! The real device: libcuda's calls, one for one. Every refusal becomes an error that names the call, what it was for and
-//! the driver's own words.
+//! The real device: libcuda's calls, one for one. Every refusal becomes an error that names the call, what it was for
+//! and the driver's own words.
 #![allow(unsafe_code)]
 
 use super::cublaslt::CudaLt;
@@ -26,8 +26,8 @@ pub(super) fn code(result: sys::CUresult) -> Result<(), String> {
 /// A driver call, and what it is for.
 macro_rules! cu {
     ($call:ident($($arg:expr),*), $($purpose:tt)+) => {
-        // SAFETY: pointers are to locals or slices that outlive the call (the driver copies what it keeps), handles belong
-        // to objects that are alive, and addresses are the caller's to answer for, by the contract of `Driver`.
+        // SAFETY: pointers are to locals or slices that outlive the call (the driver copies what it keeps), handles
+        // belong to objects that are alive, and addresses are the caller's to answer for, by the contract of `Driver`.
         code(unsafe { sys::$call($($arg),*) })
             .map_err(|why| Error::device(format_args!("{} {}", stringify!($call), format_args!($($purpose)+)), why))
     };
@@ -126,7 +126,7 @@ struct Function {
 /// Dynamic shared memory that every kernel may have.
 const SHARED: usize = 48 << 10;
 
-/// Opens the card that `ESPALIER_CUDA_DEVICE` numbers, the first without it; else why CUDA is not in use, in one sentence.
+/// Opens the card that `ESPALIER_CUDA_DEVICE` numbers, by default the first; or says why CUDA is not in use.
 pub fn open() -> Result<Cuda, String> {
     (*libraries::driver()).clone()?;
     libraries::quietly("libcuda", || Cuda::open().map_err(|error| error.to_string()))
@@ -345,7 +345,8 @@ impl Driver for Cuda {
     fn begin_capture(&self) -> Result<()> {
         self.ensure_running("begin_capture")?;
         self.stream.bind()?;
-        let mode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_RELAXED; // cuMemAlloc is legal only in this one
+        // The only mode in which cuMemAlloc is legal.
+        let mode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_RELAXED;
         cu!(cuStreamBeginCapture_v2(self.stream.raw, mode), "relaxed")?;
         self.capture().on = true;
         Ok(())

@@ -126,6 +126,7 @@ impl Gpu {
             let bytes = batch * c.shape.batch_stride * dtype.size();
             return if beta == 0.0 { self.zero(c.address, bytes) } else { Ok(()) };
         }
+        let _turn = self.turn.take(); // before the lock: who captures may need that, too
         let mut plans = lock(&self.plans);
         if plans.workspace.get().is_none() {
             let _ = plans.workspace.set(self.outside_capture(WORKSPACE)?);

@@ -48,13 +48,17 @@ impl Drop for Buffer {
         match &self.home {
             _ if self.bytes == 0 => {}
             Some(home) => lock(&home.free).entry(self.bytes).or_default().push(self.address),
-            None => self.gpu.driver.free(self.address, self.bytes),
+            None => {
+                let _turn = self.gpu.turn.take();
+                self.gpu.driver.free(self.address, self.bytes);
+            }
         }
     }
 }
 
 impl Drop for Home {
     fn drop(&mut self) {
+        let _turn = self.gpu.turn.take();
         lock(&self.blocks).drain(..).for_each(|(address, bytes)| self.gpu.driver.free(address, bytes));
     }
 }
@@ -62,6 +66,7 @@ impl Drop for Home {
 impl Gpu {
     /// Memory with unspecified contents.
     pub(crate) fn alloc(&'static self, bytes: usize) -> Result<Buffer> {
+        let _turn = self.turn.take();
         let home = lock(&self.memory.0).clone();
         let address = match &home {
             _ if bytes == 0 => 0,

@@ -44,6 +44,7 @@ pub struct Gpu {
     driver: &'static dyn Driver,
     memory: memory::Pools,
     plans: Mutex<gemm::Plans>,
+    turn: graph::Turn,
 }
 
 /// How a kernel is cut into blocks.
@@ -90,7 +91,7 @@ pub fn sizes<const N: usize>(sizes: [usize; N]) -> Result<[i32; N]> {
 
 impl Gpu {
     fn new(device: Device, driver: &'static dyn Driver) -> Self {
-        Self { device, driver, memory: memory::Pools::default(), plans: Mutex::default() }
+        Self { device, driver, memory: memory::Pools::default(), plans: Mutex::default(), turn: graph::Turn::default() }
     }
 
     /// Which device this is.
@@ -110,12 +111,14 @@ impl Gpu {
         }
         let kernel = format!("{}_{}", P::KERNEL, suffix(dtype)?);
         let blocks = sizes(grid.blocks)?.map(|size| size as u32);
+        let _turn = self.turn.take();
         let (block, args) = ([grid.threads, 1, 1], bytemuck::bytes_of(args));
         self.driver.launch(&Launch { kernel: &kernel, grid: blocks, block, shared: grid.shared, args })
     }
 
     /// Waits until the device has done everything.
     pub fn synchronize(&self) -> Result<()> {
+        let _turn = self.turn.take();
         self.driver.synchronize()
     }
 
@@ -125,18 +128,22 @@ impl Gpu {
     }
 
     pub(crate) fn upload(&self, to: u64, from: &[u8]) -> Result<()> {
+        let _turn = self.turn.take();
         if from.is_empty() { Ok(()) } else { self.driver.upload(to, from) }
     }
 
     pub(crate) fn download(&self, from: u64, to: &mut [u8]) -> Result<()> {
+        let _turn = self.turn.take();
         if to.is_empty() { Ok(()) } else { self.driver.download(from, to) }
     }
 
     pub(crate) fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<()> {
+        let _turn = self.turn.take();
         if bytes == 0 { Ok(()) } else { self.driver.copy(to, from, bytes) }
     }
 
     pub(crate) fn zero(&self, to: u64, bytes: usize) -> Result<()> {
+        let _turn = self.turn.take();
         if bytes == 0 { Ok(()) } else { self.driver.zero(to, bytes) }
     }
 }

@@ -79,7 +79,7 @@ pub fn image(stem: &str, capability: (u32, u32), cache: Option<&Path>) -> Result
     cached(cache.map(|folder| folder.join(name)).as_deref(), || compile(stem, &arch))
 }
 
-/// Whether code for `arch` ("80", "90a") runs on a card: that of a lower minor version does, that of an `a` only on its own.
+/// Whether code for `arch` ("80", "90a") runs on a card: that of a lower minor version does, but for an `a`.
 fn runs(arch: &str, (major, minor): (u32, u32)) -> bool {
     let number: u32 = arch.trim_end_matches('a').parse().unwrap_or(0);
     number / 10 == major && if arch.ends_with('a') { number % 10 == minor } else { number % 10 <= minor }
@@ -92,8 +92,8 @@ pub fn cache_folder() -> Option<PathBuf> {
     Some(base.join("espalier"))
 }
 
-/// What `file` holds (four bytes of checksum come first), else what `make` gives, which is then kept there. A file that is
-/// damaged or cannot be read or written is as good as none.
+/// What `file` holds (four bytes of checksum come first), else what `make` gives, which is then kept there. A file that
+/// is damaged or cannot be read or written is as good as none.
 pub fn cached(file: Option<&Path>, make: impl FnOnce() -> Result<Vec<u8>>) -> Result<(Vec<u8>, Origin)> {
     let Some(file) = file else { return Ok((make()?, Origin::Compiled)) };
     let kept = fs::read(file).unwrap_or_default();

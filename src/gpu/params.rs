@@ -1,6 +1,6 @@
-//! Argument structs of the kernels, made from `cuda/params.h` by bindgen: change that file, and make this one again as it
-//! says there.
-#![allow(missing_docs, unsafe_code)]
+//! Argument structs of the kernels, made from `cuda/params.h` by bindgen: change that file, and make this one again as
+//! it says there.
+#![allow(missing_docs, unsafe_code, rustdoc::all)]
 
 use super::args::kernel_args;
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// `SimLaunch` of `cuda/sim/scheduler.cpp`.
+/// `SimLaunch` of `cuda/sim/runner.h`.
 #[repr(C)]
 struct SimLaunch {
     kernel: i32,
@@ -22,14 +22,12 @@ struct SimLaunch {
     shared: usize,
     shared_limit: usize,
     args: *const u8,
-    args_len: usize,
     os_threads: u32,
     reverse: i32,
 }
 
 unsafe extern "C" {
-    fn sim_find(name: *const c_char) -> i32;
-    fn sim_args_size(kernel: i32) -> usize;
+    fn sim_find(name: *const c_char, args_len: *mut usize, max_threads: *mut u32) -> i32;
     fn sim_launch(launch: *const SimLaunch, error: *mut c_char, error_len: usize) -> i32;
 }
 
@@ -104,21 +102,6 @@ impl Sim {
     pub fn check_guards(&self) -> Result<()> {
         self.memory.check_guards()
     }
-
-    /// Refuses what a card refuses; the kernel itself sees to threads a block and the arguments.
-    fn check(&self, launch: &Launch) -> Result<()> {
-        let most = [i32::MAX as u32, 65_535, 65_535];
-        let fits = launch.grid.iter().zip(most).all(|(&blocks, most)| (1..=most).contains(&blocks));
-        let what = format_args!("{}: grid", launch.kernel);
-        Error::ensure(fits, what, format_args!("1 to {most:?} blocks"), format_args!("{:?}", launch.grid))?;
-        let threads = launch.block.iter().try_fold(1u32, |all, &threads| all.checked_mul(threads));
-        let fits = threads.is_some_and(|threads| (1..=1024).contains(&threads)) && launch.block[2] <= 64;
-        let what = format_args!("{}: block", launch.kernel);
-        Error::ensure(fits, what, "1 to 1024 threads, at most 64 in z", format_args!("{:?}", launch.block))?;
-        let what = format_args!("{}: shared memory", launch.kernel);
-        let most = format_args!("at most {} bytes", self.limits.shared);
-        Error::ensure(launch.shared <= self.limits.shared, what, most, launch.shared)
-    }
 }
 
 impl Driver for Sim {
@@ -159,7 +142,6 @@ impl Driver for Sim {
 
     fn launch(&self, launch: &Launch) -> Result<()> {
         self.memory.check_faults()?;
-        self.check(launch)?;
         let call = Call::new(launch, self.limits.shared, self.reverse.load(Ordering::Relaxed))?;
         self.stream.submit(launch.kernel, move || call.run())
     }
@@ -201,33 +183,38 @@ struct Call {
 }
 
 impl Call {
+    /// Refuses what a card refuses.
     fn new(launch: &Launch, shared_limit: usize, reverse: bool) -> Result<Call> {
-        let &Launch { grid, block, shared, .. } = launch;
-        let name = CString::new(launch.kernel).map_err(|_| Error::invalid("kernel", "a name", launch.kernel))?;
+        let &Launch { kernel: name, grid, block, shared, args } = launch;
+        let text = CString::new(name).map_err(|_| Error::invalid("kernel", "a name", name))?;
+        let (mut args_len, mut max_threads) = (0, 0);
         // SAFETY: a string that ends in 0; the list of kernels is complete before `main` and never changes.
-        let kernel = unsafe { sim_find(name.as_ptr()) };
+        let kernel = unsafe { sim_find(text.as_ptr(), &mut args_len, &mut max_threads) };
         let found = if kernel == -1 { "none" } else { "several" };
-        Error::ensure(kernel >= 0, format_args!("kernel {}", launch.kernel), "one of this name", found)?;
-        // SAFETY: as above; the number is a kernel's.
-        let size = unsafe { sim_args_size(kernel) };
-        let what = format_args!("{}: arguments", launch.kernel);
-        Error::ensure(launch.args.len() == size, what, format_args!("{size} bytes"), launch.args.len())?;
-        Ok(Call {
-            name: launch.kernel.into(),
-            kernel,
-            grid,
-            block,
-            shared,
-            shared_limit,
-            args: launch.args.into(),
-            reverse,
-        })
+        Error::ensure(kernel >= 0, format_args!("kernel {name}"), "one of this name", found)?;
+        let ensure = |holds, what, expected: std::fmt::Arguments, found: &dyn std::fmt::Debug| {
+            Error::ensure(holds, format_args!("{name}: {what}"), expected, format_args!("{found:?}"))
+        };
+        ensure(args.len() == args_len, "arguments", format_args!("{args_len} bytes"), &args.len())?;
+        let most = [i32::MAX as u32, 65_535, 65_535];
+        let fits = grid.iter().zip(most).all(|(&blocks, most)| (1..=most).contains(&blocks));
+        ensure(fits, "grid", format_args!("1 to {most:?} blocks"), &grid)?;
+        let threads = block.iter().try_fold(1u32, |all, &threads| all.checked_mul(threads));
+        let most = max_threads.min(1024);
+        let fits = threads.is_some_and(|threads| (1..=most).contains(&threads)) && block[2] <= 64;
+        ensure(fits, "block", format_args!("1 to {most} threads, at most 64 in z"), &block)?;
+        ensure(shared <= shared_limit, "shared memory", format_args!("at most {shared_limit} bytes"), &shared)?;
+        Ok(Call { name: name.into(), kernel, grid, block, shared, shared_limit, args: args.into(), reverse })
     }
 
     fn run(&self) -> Result<()> {
         let [blocks, threads] =
             [self.grid, self.block].map(|shape| shape.iter().map(|&n| n as usize).product::<usize>());
-        let os_threads = rayon::current_num_threads().min(if blocks * threads < 1 << 20 { 2 } else { usize::MAX });
+        let worth = match blocks * threads {
+            0..2048 => 1,
+            2048..0x10_0000 => 2,
+            _ => usize::MAX,
+        };
         let launch = SimLaunch {
             kernel: self.kernel,
             grid: self.grid,
@@ -235,13 +222,12 @@ impl Call {
             shared: self.shared,
             shared_limit: self.shared_limit,
             args: self.args.as_ptr(),
-            args_len: self.args.len(),
-            os_threads: os_threads as u32,
+            os_threads: rayon::current_num_threads().min(worth) as u32,
             reverse: self.reverse.into(),
         };
         let mut error = [0u8; 1024];
-        // SAFETY: arguments and error buffer are as long as said, and the text ends in 0. What the kernel does with addresses
-        // among its arguments is the business of the one who launches it, as on a card.
+        // SAFETY: `new` saw to the kernel's number and the length of its arguments, and the text ends in 0. What the kernel
+        // does with addresses among its arguments is the business of the one who launches it, as on a card.
         if unsafe { sim_launch(&launch, error.as_mut_ptr().cast(), error.len()) } == 0 {
             return Ok(());
         }

@@ -16,7 +16,7 @@ enum State {
     Invalidated,
 }
 
-/// The stream; one operation runs at a time.
+/// The stream. One operation runs at a time, so an operation may not use the stream itself.
 #[derive(Default)]
 pub struct Stream(Mutex<State>);
 

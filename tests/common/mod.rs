@@ -4,6 +4,7 @@
 use espalier::ops::case::{Case, Draw, Gradient, Instance, Run};
 use espalier::{DType, Device, Result, Tape, Tensor, Var};
 use proptest::prelude::*;
+use proptest::test_runner::TestError;
 
 /// How many shapes a property is checked on, per case, and how many elements their inputs may have in all.
 #[derive(Clone, Copy)]
@@ -32,7 +33,10 @@ pub fn for_all_cases(
         let mut runner = proptest::test_runner::TestRunner::new_with_rng(config, rng());
         let property = |(sizes, seed)| property(&case, instance(&case, extent.elements, sizes, seed));
         let outcome = runner.run(&sizes(), |draw| property(draw).map_err(TestCaseError::fail));
-        failures.extend(outcome.err().map(|failure| format!("{}: {failure}", case.name)));
+        failures.extend(outcome.err().map(|failure| match failure {
+            TestError::Fail(why, draw) => format!("{}: {why}, for sizes and seed {draw:?}", case.name),
+            TestError::Abort(why) => format!("{}: {why}", case.name),
+        }));
         checked += 1;
     }
     assert!(failures.is_empty(), "{} of {checked} cases:\n{}", failures.len(), failures.join("\n"));

@@ -10,7 +10,7 @@ use espalier::prune::plan::{Kind, Plan, Units, kept};
 use espalier::prune::savit::gated::{self, Gated, Gates};
 use espalier::prune::savit::losses::{Features, Inside, PrunedLoss, Teachers};
 use espalier::train::{DistillKind, Distillation};
-use espalier::{DType, Result, Tape, Tensor, Var, ops};
+use espalier::{Result, Tape, Tensor, Var, ops};
 use serde_json::{Value, json};
 use std::cell::RefCell;
 

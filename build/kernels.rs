@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, fs};
 
-pub fn folder(variable: &str) -> PathBuf {
+fn folder(variable: &str) -> PathBuf {
     env::var_os(variable).expect("cargo sets it").into()
 }
 
@@ -18,8 +18,8 @@ fn asked(variable: &str) -> bool {
 
 /// Writes the tables that `src/gpu/modules.rs` includes: every source by its name, and the fatbin of every kernel file
 /// with the architectures in it (none without nvcc).
-pub fn embed_kernels(cuda: &Path, out: &Path) {
-    println!("cargo::rerun-if-changed={}", cuda.display());
+pub fn embed() {
+    let (cuda, out) = (&folder("CARGO_MANIFEST_DIR").join("cuda"), &folder("OUT_DIR"));
     let (kernels, mut headers) = (files(cuda, "cu"), files(&cuda.join("common"), "cuh"));
     headers.push(cuda.join("params.h"));
     let required = asked("ESPALIER_REQUIRE_CUDA_TOOLS");

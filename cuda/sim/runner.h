@@ -1,9 +1,7 @@
 // Runs the blocks of a launch. A worker fiber runs CUDA threads one after the other until one has to wait; only then
 // another fiber takes the threads not yet started. Warps run one by one, each as far as it can, in ascending or descending
 // order of the threads: what a missing barrier leaves open shows in one of the orders.
-#include "sim.h"
-
-#include <stdarg.h>
+#pragma once
 #include <stdio.h>
 
 #include <algorithm>
@@ -12,15 +10,25 @@
 #include <exception>
 #include <memory>
 #include <string>
-#include <thread>
 
 #include "fiber.h"
+#include "sim.h"
+
+// One launch, as src/gpu/sim.rs describes it and has checked it.
+struct SimLaunch {
+  int kernel;
+  unsigned grid[3], block[3];
+  size_t shared, shared_limit;
+  const void* args;
+  unsigned os_threads;
+  int reverse;
+};
 
 namespace sim {
-namespace {
 
 enum class State : char { Fresh, Ready, AtBarrier, AtWarp, Done };
 
+// 16 bytes on their way to shared memory: `bytes` of them from device memory, the others 0.
 struct Copy {
   void* to;
   const void* from;
@@ -42,9 +50,6 @@ struct Thread {
   std::vector<Copy> copies;
 };
 
-const Kernel* kernels = nullptr;
-Stacks stacks;
-
 constexpr size_t STATIC_LIMIT = 48 << 10;
 
 // A piece of shared memory.
@@ -53,27 +58,10 @@ struct alignas(128) Line {
 };
 constexpr size_t lines(size_t bytes) { return (bytes + sizeof(Line) - 1) / sizeof(Line); }
 
-const char* base_name(const char* path) {
+inline const char* base_name(const char* path) {
   const char* slash = strrchr(path, '/');
   return slash ? slash + 1 : path;
 }
-
-}  // namespace
-}  // namespace sim
-
-// One launch, as src/gpu/sim.rs describes it.
-struct SimLaunch {
-  int kernel;
-  unsigned grid[3], block[3];
-  size_t shared, shared_limit;
-  const void* args;
-  size_t args_len;
-  unsigned os_threads;
-  int reverse;
-};
-
-namespace sim {
-namespace {
 
 // What the OS threads of a launch share.
 struct Job {
@@ -93,6 +81,7 @@ struct Job {
 
 // Runs blocks on one OS thread.
 class Runner {
+  inline static Stacks stacks;
   Job& job;
   unsigned long long block = 0;
   std::vector<Thread> threads;
@@ -131,19 +120,24 @@ class Runner {
   bool complete(Thread& thread) {
     Thread* lanes = &threads[(&thread - threads.data()) / 32 * 32];
     const unsigned count = unsigned(std::min<size_t>(32, threads.data() + threads.size() - lanes));
+    auto awaited = [&](unsigned lane) { return thread.mask >> lane & 1 && lanes[lane].state != State::Done; };
+    // From the lane that runs last: the one that has not come is mostly found at once.
+    for (unsigned i = 0; i < count; i++) {
+      const unsigned lane = job.launch.reverse ? i : count - 1 - i;
+      if (awaited(lane) && (lanes[lane].state != State::AtWarp || lanes[lane].mask != thread.mask)) return false;
+    }
     void* records[32] = {};
     bool alike = true;
     for (unsigned lane = 0; lane < count; lane++) {
-      Thread& other = lanes[lane];
-      if (!(thread.mask >> lane & 1) || other.state == State::Done) continue;
-      if (other.state != State::AtWarp || other.mask != thread.mask) return false;
-      alike &= other.work == thread.work && !strcmp(other.what, thread.what);
+      if (!awaited(lane)) continue;
+      const Thread& other = lanes[lane];
+      alike &= other.work == thread.work && (other.what == thread.what || !strcmp(other.what, thread.what));
       records[lane] = other.record;
     }
     if (!alike) fail("lanes of one warp at different functions: %s", waiting().c_str());
     if (thread.work) thread.work(records);
     for (unsigned lane = 0; lane < count; lane++) {
-      if (thread.mask >> lane & 1 && lanes[lane].state == State::AtWarp) lanes[lane].state = State::Ready;
+      if (records[lane]) lanes[lane].state = State::Ready;
     }
     return true;
   }
@@ -326,7 +320,7 @@ class Runner {
   }
 
  public:
-  static thread_local Runner* running;
+  inline static thread_local Runner* running = nullptr;
 
   // Room for the largest arrays; many small ones may need more, for their guard zones.
   explicit Runner(Job& job)
@@ -397,8 +391,15 @@ class Runner {
 
   void* shared_dynamic() { return memory.get(); }
 
+  void check_shared(const void* p, size_t bytes, Where where) {
+    for (const Array& array : arrays) {
+      if ((unsigned char*)p >= (unsigned char*)array.at && (unsigned char*)p + bytes <= array.end()) return;
+    }
+    fail("%zu bytes at %s:%d are not in shared memory", bytes, base_name(where.file), where.line);
+  }
+
   void async_copy(void* to, const void* from, size_t bytes) {
-    memset(to, 0xff, bytes);
+    memset(to, 0xff, 16);
     current->copies.push_back({to, from, bytes, current->groups});
   }
   void async_commit() { current->groups++; }
@@ -406,6 +407,7 @@ class Runner {
     size_t kept = 0;
     for (const Copy& copy : current->copies) {
       if (copy.group < current->groups - groups) {
+        memset(copy.to, 0, 16);
         memcpy(copy.to, copy.from, copy.bytes);
       } else {
         current->copies[kept++] = copy;
@@ -415,102 +417,4 @@ class Runner {
   }
 };
 
-thread_local Runner* Runner::running = nullptr;
-
-void run(Job& job) {
-  try {
-    Runner(job).run_blocks();
-  } catch (const std::exception& e) {
-    job.failed = true;
-    std::lock_guard<std::mutex> held(job.lock);
-    if (job.error.empty()) job.error = std::string(job.kernel.name) + ": " + e.what();
-  }
-}
-
-}  // namespace
-
-Kernel::Kernel(const char* name, void (*body)(const void*), size_t args_size, unsigned max_threads)
-    : name(name), body(body), args_size(args_size), max_threads(max_threads), next(kernels) {
-  kernels = this;
-}
-
-void fail(const char* format, ...) {
-  char text[600];
-  va_list list;
-  va_start(list, format);
-  vsnprintf(text, sizeof text, format, list);
-  va_end(list);
-  Runner::running->fail_here(text);
-}
-
-int barrier(int value, const char* what, Where where) { return Runner::running->barrier(value, what, where); }
-void meet(unsigned mask, void* record, Work work, const char* what, Where where) {
-  Runner::running->meet(mask, record, work, what, where);
-}
-void* shared_dynamic() { return Runner::running->shared_dynamic(); }
-void* shared(const void* key, size_t bytes) { return Runner::running->shared(key, bytes); }
-void async_copy(void* to, const void* from, size_t bytes) { Runner::running->async_copy(to, from, bytes); }
-void async_commit() { Runner::running->async_commit(); }
-void async_wait(int groups) { Runner::running->async_wait(groups); }
-
 }  // namespace sim
-
-namespace {
-
-const sim::Kernel* kernel_at(int id) {
-  const sim::Kernel* kernel = sim::kernels;
-  while (kernel && id-- > 0) kernel = kernel->next;
-  return kernel;
-}
-
-}  // namespace
-
-extern "C" {
-
-// The kernel's number; -1: there is none of this name, -2: there are several.
-int sim_find(const char* name) {
-  int found = -1, id = 0;
-  for (const sim::Kernel* kernel = sim::kernels; kernel; kernel = kernel->next, id++) {
-    if (!strcmp(kernel->name, name)) found = found == -1 ? id : -2;
-  }
-  return found;
-}
-
-size_t sim_args_size(int id) {
-  const sim::Kernel* kernel = kernel_at(id);
-  return kernel ? kernel->args_size : 0;
-}
-
-// Memory that no kernel may touch, or may again; only AddressSanitizer looks.
-void sim_poison([[maybe_unused]] void* p, [[maybe_unused]] size_t bytes, [[maybe_unused]] int poisoned) {
-#ifdef __SANITIZE_ADDRESS__
-  poisoned ? __asan_poison_memory_region(p, bytes) : __asan_unpoison_memory_region(p, bytes);
-#endif
-}
-
-// 0, or 1 and what went wrong in `error`.
-int sim_launch(const SimLaunch* launch, char* error, size_t error_len) {
-  const sim::Kernel* kernel = kernel_at(launch->kernel);
-  const auto& b = launch->block;
-  const unsigned long long threads = 1ull * b[0] * b[1] * b[2];
-  if (!kernel) return snprintf(error, error_len, "no kernel has the number %d", launch->kernel), 1;
-  if (launch->args_len != kernel->args_size) {
-    return snprintf(error, error_len, "%s: expected %zu bytes of arguments, found %zu", kernel->name, kernel->args_size,
-                    launch->args_len), 1;
-  }
-  if (threads == 0 || threads > kernel->max_threads) {
-    return snprintf(error, error_len, "%s: expected 1 to %u threads a block, found %llu", kernel->name,
-                    kernel->max_threads, threads), 1;
-  }
-  std::vector<uint4> args((launch->args_len + 15) / 16);  // aligned
-  memcpy(args.data(), launch->args, launch->args_len);
-  sim::Job job(*kernel, *launch, args.data());
-  std::vector<std::thread> others;
-  for (unsigned i = 1; i < launch->os_threads && i < job.blocks; i++) others.emplace_back(sim::run, std::ref(job));
-  sim::run(job);
-  for (std::thread& other : others) other.join();
-  if (!job.failed) return 0;
-  return snprintf(error, error_len, "%s", job.error.c_str()), 1;
-}
-
-}

@@ -1,0 +1,154 @@
+//! Training on a GPU, run by the simulator: a replayed step has the bits of one that is launched kernel by kernel, and both
+//! are the CPU's within rounding.
+#![cfg(feature = "sim")]
+
+mod common;
+
+use espalier::data::generated::{GeneratedDataset, Split};
+use espalier::data::loader::{Loader, LoaderOptions};
+use espalier::models::{Architecture, Model};
+use espalier::nn::{Params, Pass};
+use espalier::train::{DistillKind, Distillation, Outcome, Teacher, TrainConfig, Trainer};
+use espalier::{Device, Error, Result, Tensor, Var, report::Show};
+use std::sync::Arc;
+
+fn loader(images: usize, batch: usize) -> Loader {
+    let data = GeneratedDataset::new(Split::Train, images, 16, 0).expect("data");
+    Loader::new(Arc::new(data), LoaderOptions { drop_last: false, ..LoaderOptions::train(batch, 3) }).expect("loader")
+}
+
+/// Width and hidden units are no multiples of 8: rows are padded on the device.
+fn model(seed: u64, device: Device) -> Model {
+    let mut arch = Architecture::deit(16, 8, 12, 2, 3).with_classes(10);
+    arch.blocks[1].hidden = 19;
+    Model::init(arch, seed).expect("model").to_device(device).expect("device")
+}
+
+/// Everything that changes from step to step is on: schedule, drop path, clipping, average, teacher.
+fn config(epochs: usize) -> TrainConfig {
+    let mut config = TrainConfig::short("test", epochs, epochs * 5, 1e-2);
+    (config.drop_path, config.smoothing, config.ema_decay, config.clip_norm) = (0.4, 0.1, Some(0.9), Some(0.5));
+    config.distillation = Distillation { kind: DistillKind::Soft, single_head: true, ..Distillation::default() };
+    config
+}
+
+fn train(device: Device, graphs: bool, epochs: usize, checkpoint: Option<&std::path::Path>) -> (Model, Outcome) {
+    let (mut student, teacher) = (model(0, device), model(1, device));
+    let mut trainer = Trainer::new(&mut student, config(epochs), None, Show::Quiet).expect("trainer");
+    if let Some(path) = checkpoint {
+        trainer = trainer.resuming(path.to_path_buf()).expect("checkpoint");
+    }
+    trainer.graphs = graphs;
+    // Batches of 8, 8, 8, 8 and 4: a last batch of another size is launched, not replayed.
+    let outcome = trainer.run(&loader(36, 8), None, Some(&mut Teacher::remembering(&teacher))).expect("run");
+    (student, outcome)
+}
+
+fn bits(params: &Params) -> Vec<Vec<u8>> {
+    params.iter().map(|(_, tensor)| tensor.bytes().expect("bytes").into_owned()).collect()
+}
+
+#[test]
+fn a_replayed_step_has_the_bits_of_a_launched_one_and_the_cpus_values() {
+    let (replayed, with_graphs) = train(Device::CudaSim, true, 2, None);
+    let (launched, without) = train(Device::CudaSim, false, 2, None);
+    assert!(bits(replayed.params()) == bits(launched.params()), "a replay changed the parameters");
+    assert_eq!(with_graphs.loss.to_bits(), without.loss.to_bits());
+    let averages = [with_graphs.ema, without.ema].map(|ema| bits(&ema.expect("average")));
+    assert!(averages[0] == averages[1], "a replay changed the average");
+
+    let (on_cpu, outcome) = train(Device::Cpu, true, 2, None);
+    assert!((outcome.loss - without.loss).abs() < 1e-4, "{} and {}", outcome.loss, without.loss);
+    let start = model(0, Device::Cpu);
+    for ((name, ours), (_, cpu)) in launched.params().iter().zip(on_cpu.params().iter()) {
+        let (gap, top) = common::distance(&ours.to_device(Device::Cpu).expect("host"), cpu);
+        assert!(gap <= 1e-3 * top.max(1e-2), "{name}: {gap:.1e} apart at {top:.1e}");
+        let (moved, _) = common::distance(cpu, start.params().get(name).expect("a parameter"));
+        assert!(moved > 10.0 * gap, "{name}: moved by {moved:.1e}, {gap:.1e} apart");
+    }
+}
+
+#[test]
+fn the_order_of_warps_and_a_pause_change_no_bit() {
+    use espalier::gpu::{sim::Order, simulator};
+    let (whole, _) = train(Device::CudaSim, true, 2, None);
+    simulator().expect("simulator").set_order(Order::Reverse);
+    let (reversed, _) = train(Device::CudaSim, true, 2, None);
+    simulator().expect("simulator").set_order(Order::Forward);
+    assert!(bits(whole.params()) == bits(reversed.params()), "the order of warps shows");
+    simulator().expect("simulator").check_guards().expect("no write beside a tensor");
+
+    // Interrupted after the first epoch, and gone on with by another trainer.
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("run.checkpoint");
+    let (mut first, teacher) = (model(0, Device::CudaSim), model(1, Device::CudaSim));
+    let settings = TrainConfig { checkpoint_every: 1, ..config(2) };
+    struct Dying(GeneratedDataset);
+    impl espalier::data::dataset::Dataset for Dying {
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+        fn class_names(&self) -> &[String] {
+            self.0.class_names()
+        }
+        fn img_size(&self) -> usize {
+            self.0.img_size()
+        }
+        fn sample(&self, index: usize, epoch: u64) -> Result<espalier::data::dataset::Sample> {
+            if epoch < 1 { self.0.sample(index, epoch) } else { Err(Error::invalid("data", "a disk", "none")) }
+        }
+    }
+    let data = Dying(GeneratedDataset::new(Split::Train, 36, 16, 0).expect("data"));
+    let options = LoaderOptions { drop_last: false, ..LoaderOptions::train(8, 3) };
+    let dying = Loader::new(Arc::new(data), options).expect("loader");
+    let trainer = Trainer::new(&mut first, settings.clone(), None, Show::Quiet).expect("trainer");
+    let trainer = trainer.resuming(path.clone()).expect("path");
+    assert!(trainer.run(&dying, None, Some(&mut Teacher::remembering(&teacher))).is_err());
+    let mut second = model(0, Device::CudaSim);
+    let trainer = Trainer::new(&mut second, settings, None, Show::Quiet).expect("trainer").resuming(path).expect("path");
+    assert_eq!(trainer.epoch, 1);
+    trainer.run(&loader(36, 8), None, Some(&mut Teacher::remembering(&teacher))).expect("run");
+    assert!(bits(whole.params()) == bits(second.params()), "resuming changed the result");
+}
+
+#[test]
+fn a_step_that_is_not_finite_changes_nothing_and_names_the_same_layer() {
+    let broken = |device: Device| {
+        let mut model = model(0, Device::Cpu);
+        for (name, tensor) in model.params_mut().iter_mut().filter(|(name, _)| *name == "blocks.1.mlp.fc2.bias") {
+            *tensor = Tensor::full(*tensor.shape(), tensor.dtype(), 1e38).reshape([12]).expect(name);
+        }
+        let mut model = model.to_device(device).expect("device");
+        let before = bits(model.params());
+        let config = TrainConfig { distillation: Distillation::default(), ..config(1) };
+        let trainer = Trainer::new(&mut model, config, None, Show::Quiet).expect("trainer");
+        let error = trainer.run(&loader(16, 8), None, None).expect_err("an infinite step").to_string();
+        assert!(bits(model.params()) == before, "{device}: a broken step changed parameters");
+        error
+    };
+    let [cpu, sim] = [Device::Cpu, Device::CudaSim].map(broken);
+    assert!(cpu.contains("is not finite") && cpu.split('(').next() == sim.split('(').next(), "{cpu}\n{sim}");
+}
+
+#[test]
+fn a_captured_forward_pass_replays_on_new_images() {
+    let (model, gpu) = (model(0, Device::CudaSim), Device::CudaSim.gpu().expect("simulator").expect("a GPU"));
+    let images = |seed: usize| {
+        let values: Vec<f32> = (0..2 * 3 * 16 * 16).map(|i| ((i * seed) as f32 * 0.37).sin()).collect();
+        Tensor::from_slice([2, 3, 16, 16], &values).expect("images")
+    };
+    let mut input = images(1).to_device(Device::CudaSim).expect("device");
+    let forward = |input: &Tensor| -> Result<Tensor> {
+        Ok(model.forward(&Pass::eval(model.params()), &Var::constant(input.clone()))?.remove(0).into_tensor())
+    };
+    let (graph, logits) = gpu.capture(|| forward(&input)).expect("capture");
+    for seed in [2, 3] {
+        input.copy_from(&images(seed)).expect("copy");
+        graph.replay().expect("replay");
+        let eager = forward(&images(seed).to_device(Device::CudaSim).expect("device")).expect("forward");
+        assert!(logits.bytes().expect("bytes") == eager.bytes().expect("bytes"), "images {seed}");
+    }
+    // What waits for the device cannot be captured, and the device goes on afterwards.
+    assert!(gpu.capture(|| forward(&input)?.item()).is_err());
+    assert!(forward(&input).and_then(|logits| logits.to_f64s()).is_ok());
+}
