@@ -1058,7 +1058,7 @@ const _: () = {
     ["Offset of field: EmbedTokens::stride"][::std::mem::offset_of!(EmbedTokens, stride) - 48usize];
     ["Offset of field: EmbedTokens::unused"][::std::mem::offset_of!(EmbedTokens, unused) - 52usize];
 };
-#[doc = " y = softmax(scale q kT) v of every head over the keys whose mask is not 0; stats = row maximum, 1 / sum. Each of y, map\n (the probabilities) and stats may be absent. `rows`: queries of a block, 32, 16 or 8"]
+#[doc = " y = softmax(scale q kT) v of every head over the keys whose mask is not 0; stats = row maximum, 1 / sum. Each of\n y, map (the probabilities) and stats may be absent. `rows`: queries of a block, 32, 16 or 8"]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
 pub struct AttentionFwd {

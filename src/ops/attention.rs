@@ -4,6 +4,9 @@
 //! `o [B, N, heads · head_dim]`, heads side by side. One task per image and head holds its N×N map in a scratch row;
 //! the map is never written out, and the backward pass computes it again:
 //! `dv = pᵀ do`, `ds = p (do vᵀ - rowsum(do vᵀ p))`, `dq = c ds k`, `dk = c dsᵀ q` with `c = head_dim^-0.5`.
+//!
+//! On a GPU a block takes some queries of a head, whose scores lie in shared memory, which bounds the number of tokens; the
+//! backward pass starts from the saved maximum and scale of every row, and from `rowsum(do vᵀ p) = <do, o>`.
 
 use super::prelude::*;
 use super::softmax::{softmax_row, softmax_row_gradient};
