@@ -3,7 +3,8 @@
 //   a bᵀ: a thread computes R rows by 4 columns (16 apart): 4 + R reads of four elements give 16 R multiply-adds.
 //   w v:  the same with R rows by 4 neighbouring columns.
 // Forward: 8R queries; the scores of all keys stay in shared memory, tile after tile of keys; a warp then takes the
-// softmax of a row; then the product with v, 64 columns of the head at a time. Row maximum and scale are saved.
+// softmax of a row; then the product with v, 64 columns of the head at a time. Row maximum and scale are saved. Scores
+// of rows too long for that, 8 of them, lie in device memory.
 // Backward: a tile's probabilities are computed again, p = exp(s - maximum) · scale, then ds = p (dp - delta) with
 // delta = <dy, y> of the query. Two kernels without atomics: dq by tiles of queries (it also writes delta), dk and dv
 // by tiles of keys with everything transposed. A wider head than 64 repeats the scores for every 64 columns of the
@@ -139,14 +140,15 @@ template <class A> __device__ __forceinline__ A exponentials(A* scores, int toke
   return dead ? A(0) : A(1) / sum;
 }
 
-template <class T, class A, int R> __device__ __forceinline__ void attend(const AttentionFwd& p) {
+template <class T, class A, int R, bool IN_SHARED = true> __device__ __forceinline__ void attend(const AttentionFwd& p) {
   constexpr int ROWS = 8 * R;
   const int first = blockIdx.y * ROWS, pitch = (p.tokens + 3) / 4 * 4;
   const Panel<const T> q = panel<const T>(p, p.qkv, p.stride, 0), k = panel<const T>(p, p.qkv, p.stride, 1),
                        v = panel<const T>(p, p.qkv, p.stride, 2);
   SHARED_DYN(A, memory);
-  A *queries = memory, *tile = queries + ROWS * PITCH, *scores = tile + TILE * PITCH;
-  A* scales = scores + (size_t)ROWS * pitch;
+  A *queries = memory, *tile = queries + ROWS * PITCH, *scales = tile + TILE * PITCH;
+  const size_t block = (size_t)blockIdx.x * gridDim.y + blockIdx.y;
+  A* scores = IN_SHARED ? scales + ROWS : (A*)p.scores + block * ROWS * pitch;
   for (int key = 0; key < p.tokens; key += TILE) {
     A s[R][4] = {};
     for (int d = 0; d < p.head_dim; d += TILE) {
@@ -197,6 +199,7 @@ KERNEL(attention_fwd, AttentionFwd) {
     if (p.rows == 32) return attend<T, A, 4>(p);
     if (p.rows == 16) return attend<T, A, 2>(p);
   }
+  if (p.scores) return attend<T, A, 1, false>(p);
   attend<T, A, 1>(p);
 }
 

@@ -154,9 +154,10 @@ typedef struct { Ptr y, x, pos; long long count; int tokens, first, taken, share
 // ---- attention.cu
 
 // y = softmax(scale q kT) v of every head over the keys whose mask is not 0; stats = row maximum, 1 / sum. Each of
-// y, map (the probabilities) and stats may be absent. `rows`: queries of a block, 32, 16 or 8
+// y, map (the probabilities) and stats may be absent. `rows`: queries of a block, 32, 16 or 8; `scores`, then 8: memory
+// for the scores of long rows, 8 rows for every block; absent: they fit in shared memory
 typedef struct {
-  Ptr y, map, stats, qkv, mask;
+  Ptr y, map, stats, scores, qkv, mask;
   double scale;
   int tokens, heads, head_dim, stride, y_stride, mask_stride, rows, unused;
 } AttentionFwd;
