@@ -178,6 +178,9 @@ fn forward_on(gpu: &Gpu, size: Size, qkv: &Tensor, mask: Option<&Tensor>, into: 
     let (n, dtype) = (size.tokens, qkv.dtype());
     let shared = |rows: usize| ((rows + TILE) * PITCH + rows * (n.next_multiple_of(4) + 1)) * dtype.size();
     let choices: &[usize] = if dtype == DType::F32 { &[32, 16, 8] } else { &[8] };
+    if size.batch * size.heads == 0 {
+        return Ok(()); // nothing to write, however many tokens
+    }
     let room = gpu.limits().shared;
     let Some(&rows) = choices.iter().find(|rows| shared(**rows) <= room) else {
         let expected = format!("tokens whose scores fit {room} bytes of shared memory, eight rows at a time");
