@@ -5,7 +5,7 @@ use super::cuda::Stream;
 use super::lt::{ComputeType, DataType, DescAttribute, Handle, LayoutAttribute, Lt, Matmul};
 use crate::{Error, Result};
 use cudarc::cublaslt::sys;
-use std::{ffi::CStr, ptr, sync::Arc};
+use std::{ffi::CStr, ffi::c_void, ptr, sync::Arc};
 use sys::cublasLtMatmulPreferenceAttributes_t as Preference;
 
 /// Operands start at multiples of this: enough for 16-byte accesses; cuBLASLt would take 256 for granted.
@@ -149,35 +149,23 @@ impl Lt for CudaLt {
     }
 
     fn matmul(&self, product: &Matmul) -> Result<()> {
-        for address in [product.a, product.b, product.c, product.d].map(|operand| operand.address) {
+        let operands = [product.a, product.b, product.c, product.d];
+        for address in operands.map(|operand| operand.address) {
             let expected = format_args!("an operand at a multiple of {ALIGNMENT} bytes");
             Error::ensure(address.is_multiple_of(ALIGNMENT), "cublasLtMatmul", expected, format_args!("{address:#x}"))?;
         }
         self.stream.bind()?;
-        let (alpha, beta, algo) =
-            (scalar(product.alpha), scalar(product.beta), sys::cublasLtMatmulAlgo_t { data: product.algo });
-        let (a, b, c, d) = (product.a, product.b, product.c, product.d);
+        let [(a, la), (b, lb), (c, lc), (d, ld)] =
+            operands.map(|operand| (operand.address as *mut c_void, operand.layout as sys::cublasLtMatrixLayout_t));
+        let (alpha, beta) = (scalar(product.alpha), scalar(product.beta));
+        let (alpha, beta): (*const c_void, *const c_void) = (alpha.as_ptr().cast(), beta.as_ptr().cast());
+        let (desc, algo) =
+            (product.desc as sys::cublasLtMatmulDesc_t, sys::cublasLtMatmulAlgo_t { data: product.algo });
+        let (space, bytes, stream) = (product.workspace.0 as *mut c_void, product.workspace.1, self.stream.raw.cast());
         // SAFETY: the handles came from `desc`, `layout` and `heuristic`; the scalars are read during the call; the
         // addresses are the caller's to answer for, by the contract of `Driver`.
         let status = unsafe {
-            sys::cublasLtMatmul(
-                self.handle,
-                product.desc as _,
-                alpha.as_ptr().cast(),
-                a.address as _,
-                a.layout as _,
-                b.address as _,
-                b.layout as _,
-                beta.as_ptr().cast(),
-                c.address as _,
-                c.layout as _,
-                d.address as _,
-                d.layout as _,
-                &algo,
-                product.workspace.0 as _,
-                product.workspace.1,
-                self.stream.raw as _,
-            )
+            sys::cublasLtMatmul(self.handle, desc, alpha, a, la, b, lb, beta, c, lc, d, ld, &algo, space, bytes, stream)
         };
         check(status, "cublasLtMatmul")
     }

@@ -44,6 +44,7 @@ impl Job {
     /// can be reached needs no weights.
     pub fn open(options: JobOptions) -> Result<Self> {
         let options = options.resolve()?;
+        options.device.gpu()?; // why there is none, before anything else
         let loading = LoadOptions { img_size: options.img_size, ..LoadOptions::default() };
         let given = options.weights.as_ref().map(|path| Model::load(path, &loading)).transpose()?;
         let arch = given.as_ref().map_or_else(|| options.architecture(), |model| Ok(model.arch().clone()))?;
@@ -73,19 +74,19 @@ impl Job {
 
     /// The dense model: given weights, the cached one of an equal earlier run, or a freshly trained one.
     pub fn dense(&self) -> Result<Model> {
+        let (options, arch, device) = (&self.options, self.arch.clone(), self.options.device);
         if let Some(model) = &self.given {
-            return Ok(model.clone());
+            return model.to_device(device);
         }
-        let (options, arch) = (&self.options, self.arch.clone());
         let &JobOptions { epochs, lr, drop_path, smoothing, seed, .. } = options;
         let cached = options.cache.join(options.dense_key(&arch, self.data.train.len())?);
         if cached.exists() {
             if self.show != Show::Quiet {
                 tell(format_args!("dense model from {}", cached.display()));
             }
-            return Model::load(&cached, &LoadOptions { arch: Some(arch), ..LoadOptions::default() });
+            return Model::load(&cached, &LoadOptions { arch: Some(arch), ..LoadOptions::default() })?.to_device(device);
         }
-        let (mut model, train) = (Model::init(arch, seed)?, self.training(seed)?);
+        let (mut model, train) = (Model::init(arch, seed)?.to_device(device)?, self.training(seed)?);
         let short = TrainConfig::short("dense", epochs, epochs * train.batches(), lr);
         // a killed run goes on from its last whole epoch
         let config = TrainConfig { drop_path, smoothing, seed, checkpoint_every: 1, ..short };
