@@ -66,7 +66,7 @@ fn attention_of_any_length_and_head_width() {
         let mask = Draw::random(vec![1], n as u64).mask([batch + 1, n]).rows(1, batch + 1).unwrap(); // a living key each
         for mask in [None, Some(mask)] {
             let what = format!("[{batch}, {n}, {heads}, {width}], mask: {}", mask.is_some());
-            compare(&what, &[qkv.clone()], &|v| {
+            compare(&what, std::slice::from_ref(&qkv), &|v| {
                 let as_qkv = |m: &Tensor| m.to_dtype(v[0].dtype())?.to_device(v[0].tensor().device());
                 let mask = mask.as_ref().map(as_qkv).transpose()?;
                 Ok(vec![ops::attention(&v[0], heads, width, mask.as_ref())?])
