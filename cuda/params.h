@@ -106,6 +106,8 @@ typedef struct { Ptr partials, dy, x, stats; int rows, cols, stride, unused; } L
 typedef struct { Ptr log_p, loss, z, t; int rows, cols, stride, unused; } CrossEntropyFwd;
 // dz = dloss · scale · (e^dz sum_c t - t), where dz holds log p
 typedef struct { Ptr dz, t, dloss; double scale; int rows, cols, stride, unused; } CrossEntropyBwd;
+// y[r][c] = 1 at the first of the row's largest values, else 0; NaN throughout a row with NaN
+typedef struct { Ptr y, z; int rows, cols, stride, unused; } HardTarget;
 
 // ---- kd.cu
 

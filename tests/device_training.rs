@@ -69,6 +69,21 @@ fn a_replayed_step_has_the_bits_of_a_launched_one_and_the_cpus_values() {
 }
 
 #[test]
+fn every_kind_of_distillation_is_captured() {
+    for kind in [DistillKind::Hard, DistillKind::Mse] {
+        let run = |graphs: bool| {
+            let (mut student, teacher) = (model(0, Device::CudaSim), model(1, Device::CudaSim));
+            let config = TrainConfig { distillation: Distillation { kind, ..config(1).distillation }, ..config(1) };
+            let mut trainer = Trainer::new(&mut student, config, None, Show::Quiet).expect("trainer");
+            trainer.graphs = graphs;
+            trainer.run(&loader(36, 8), None, Some(&mut Teacher::remembering(&teacher))).expect("run");
+            bits(student.params())
+        };
+        assert!(run(true) == run(false), "{kind:?}");
+    }
+}
+
+#[test]
 fn the_order_of_warps_and_a_pause_change_no_bit() {
     use espalier::gpu::{sim::Order, simulator};
     let (whole, _) = train(Device::CudaSim, true, 2, None);

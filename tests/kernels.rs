@@ -86,9 +86,10 @@ fn every_case_has_a_cost_and_every_op_a_gradient_case_or_a_reason() {
         assert!(!cases.is_empty(), "{} has no case", op.name);
         for case in &cases {
             assert!(case.name.starts_with(&format!("{}/", op.name)), "{} is not named after its file", case.name);
-            let reasoned = gradient_bound(case).is_some() || ["adamw", "score", "drop_path"].contains(&op.name);
-            assert!(reasoned, "{} has no gradient case", case.name);
         }
+        let differentiable = cases.iter().any(|case| gradient_bound(case).is_some());
+        let reasoned = differentiable || ["adamw", "score", "drop_path"].contains(&op.name);
+        assert!(reasoned, "{} has no gradient case", op.name);
     }
 }
 

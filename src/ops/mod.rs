@@ -61,7 +61,7 @@ ops! {
     attention: attention, attention_map;
     select: gather_columns, scatter_columns, select_token;
     patch_embed: embed_tokens, patch_embed;
-    cross_entropy: argmax, argmax_row, cross_entropy, one_hot;
+    cross_entropy: argmax, argmax_row, cross_entropy, hard_target, one_hot;
     kd: Reduction, kd;
     mse: bce_with_logits, mse;
     dot: dot, l2_normalize;
