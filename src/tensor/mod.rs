@@ -208,13 +208,15 @@ impl Tensor {
         gpu.upload(tensor.address()?, &padded).map(|()| tensor)
     }
 
-    /// Overwrites the elements, on its device, with those of a tensor of the same shape and dtype in main memory.
+    /// Overwrites the elements, on its device, with those of a tensor of the same shape and dtype in main memory. On a GPU it
+    /// must be the only tensor of its memory, which then stays where it is: a graph reads its inputs there.
     pub fn copy_from(&mut self, host: &Tensor) -> Result<()> {
         self.check_same("copy_from", host)?;
         let Some(gpu) = self.gpu() else {
             self.bytes_mut().copy_from_slice(host.host_bytes()?);
             return Ok(());
         };
+        Error::ensure_shape(!self.is_shared(), "copy_from", "the only tensor of its memory", "a shared one")?;
         let staged = host.to_device(gpu.device())?;
         gpu.copy(self.address_mut()?, staged.address()?, self.stored_numel() * self.dtype.size())
     }
