@@ -105,7 +105,8 @@ fn the_order_of_warps_and_a_pause_change_no_bit() {
     let trainer = trainer.resuming(path.clone()).expect("path");
     assert!(trainer.run(&dying, None, Some(&mut Teacher::remembering(&teacher))).is_err());
     let mut second = model(0, Device::CudaSim);
-    let trainer = Trainer::new(&mut second, settings, None, Show::Quiet).expect("trainer").resuming(path).expect("path");
+    let trainer =
+        Trainer::new(&mut second, settings, None, Show::Quiet).expect("trainer").resuming(path).expect("path");
     assert_eq!(trainer.epoch, 1);
     trainer.run(&loader(36, 8), None, Some(&mut Teacher::remembering(&teacher))).expect("run");
     assert!(bits(whole.params()) == bits(second.params()), "resuming changed the result");
