@@ -126,3 +126,45 @@ fn a_sole_owner_is_overwritten_and_a_shared_tensor_is_not() {
     assert!(sum.tensor().address().unwrap() == at);
     assert_eq!(sum.tensor().to_f64s().unwrap(), shared.tensor().to_f64s().unwrap());
 }
+
+/// Whole numbers of this size: sums and differences of their products have no rounding error in `f32`.
+fn whole<const N: usize>(shape: [usize; N], size: f64) -> Tensor {
+    let values: Vec<f64> = normal(shape).to_f64s().unwrap().iter().map(|v| (v * size).round()).collect();
+    Tensor::from_slice(shape, &values).unwrap()
+}
+
+/// `e^x` of such values is infinite in `f32` and in `f64`.
+#[test]
+fn large_values_do_not_overflow() {
+    let x = whole([5, 37], 2000.0);
+    compare("softmax", &[x.clone()], &|v| Ok(vec![ops::softmax(&v[0])?, ops::log_softmax(&v[0])?]));
+    let mask = Draw::random(vec![1], 3).mask([5, 37]);
+    compare("masked softmax", &[x.clone()], &|v| {
+        let mask = mask.to_dtype(v[0].dtype())?.to_device(v[0].tensor().device())?;
+        Ok(vec![ops::masked_softmax(&v[0], Some(&mask))?])
+    });
+    compare("losses", &[x.clone()], &|v| {
+        let there = |t: Tensor| t.to_dtype(v[0].dtype())?.to_device(v[0].tensor().device());
+        let target = there(ops::one_hot(&[0, 3, 36, 5, 20], 37, 0.1, DType::F64)?)?;
+        let teacher = there(whole([5, 37], 2001.0))?;
+        let kd = ops::kd(&v[0], &teacher, 2.0, ops::Reduction::PerSample)?;
+        Ok(vec![ops::cross_entropy(&v[0], &target)?, kd, ops::bce_with_logits(&v[0], &target)?])
+    });
+    let qkv = whole([2, 70, 3 * 2 * 16], 40.0);
+    let map = |v: &[Var]| Ok(vec![Var::constant(ops::attention_map(v[0].tensor(), 2, 16)?)]);
+    compare("attention map", &[qkv.clone()], &map);
+    compare("attention", &[qkv], &|v| Ok(vec![ops::attention(&v[0], 2, 16, None)?]));
+}
+
+/// Longer than two partial sums, with zeros behind the rows.
+#[test]
+fn sums_of_many_elements() {
+    let (a, b) = (normal([3, 3001]), normal([3, 3001]));
+    compare("sums", &[a.clone(), b.clone()], &|v| Ok(vec![ops::dot(&v[0], &v[1])?, ops::mse(&v[0], &v[1])?]));
+    let norm = |device| {
+        let there = [&a, &b].map(|t| t.to_device(device).unwrap());
+        ops::global_norm(&there).unwrap()
+    };
+    let (found, expected) = (norm(Device::CudaSim), norm(Device::Cpu));
+    assert!((found - expected).abs() <= 1e-12 * expected, "{found} and {expected}");
+}

@@ -6,10 +6,12 @@ mod common;
 
 use espalier::data::generated::{GeneratedDataset, Split};
 use espalier::data::loader::{Loader, LoaderOptions};
+use espalier::gpu::{StepState, params::StepNumbers};
 use espalier::models::{Architecture, Model};
 use espalier::nn::{Params, Pass};
+use espalier::ops::{self, AdamwTensor, Numbers};
 use espalier::train::{DistillKind, Distillation, Outcome, Teacher, TrainConfig, Trainer};
-use espalier::{Device, Error, Result, Tensor, Var, report::Show};
+use espalier::{DType, Device, Error, Result, Tensor, Var, report::Show};
 use std::sync::Arc;
 
 fn loader(images: usize, batch: usize) -> Loader {
@@ -105,7 +107,8 @@ fn the_order_of_warps_and_a_pause_change_no_bit() {
     let trainer = trainer.resuming(path.clone()).expect("path");
     assert!(trainer.run(&dying, None, Some(&mut Teacher::remembering(&teacher))).is_err());
     let mut second = model(0, Device::CudaSim);
-    let trainer = Trainer::new(&mut second, settings, None, Show::Quiet).expect("trainer").resuming(path).expect("path");
+    let trainer =
+        Trainer::new(&mut second, settings, None, Show::Quiet).expect("trainer").resuming(path).expect("path");
     assert_eq!(trainer.epoch, 1);
     trainer.run(&loader(36, 8), None, Some(&mut Teacher::remembering(&teacher))).expect("run");
     assert!(bits(whole.params()) == bits(second.params()), "resuming changed the result");
@@ -151,4 +154,45 @@ fn a_captured_forward_pass_replays_on_new_images() {
     // What waits for the device cannot be captured, and the device goes on afterwards.
     assert!(gpu.capture(|| forward(&input)?.item()).is_err());
     assert!(forward(&input).and_then(|logits| logits.to_f64s()).is_ok());
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_the_update_though_the_gradients_are() {
+    let gpu = Device::CudaSim.gpu().expect("simulator").expect("a GPU");
+    let full = |value: f64| Tensor::full([5], DType::F32, value).to_device(Device::CudaSim).expect("device");
+    let update = |loss: f32| {
+        let [mut param, mut m, mut v, grad] = [1.0, 0.0, 0.0, 0.5].map(full);
+        let state = StepState::new(gpu)?;
+        state.write(&StepNumbers { lr: 0.1, bias1: 0.1, bias2: 0.001, grad_scale: 1.0, grad_norm: 0.0, step: 0 })?;
+        let loss = Tensor::from_slice([], &[loss])?.to_device(Device::CudaSim)?;
+        ops::clip_scale(&[&grad], &loss, Some(1.0), &state)?;
+        let (param_, m_, v_) = (&mut param, &mut m, &mut v);
+        let tensor = AdamwTensor { param: param_, m: m_, v: v_, grad: &grad, weight_decay: 0.0, lr_scale: 1.0 };
+        ops::adamw(vec![tensor], (0.9, 0.999), 1e-8, Numbers::Device(&state))?;
+        Ok::<_, Error>([param, m, v].map(|t| t.to_f64s().expect("values")))
+    };
+    let before = [1.0, 0.0, 0.0].map(|value| vec![value; 5]);
+    for loss in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        assert_eq!(update(loss).expect("update"), before, "loss {loss}");
+    }
+    assert!(update(2.0).expect("update").iter().zip(&before).all(|(after, before)| after != before));
+}
+
+/// Neither its own tensors nor those that came since may be touched by what is not theirs.
+#[test]
+fn a_graph_keeps_its_memory_when_only_the_graph_is_left() {
+    let gpu = Device::CudaSim.gpu().expect("simulator").expect("a GPU");
+    let there = |value: f64| Tensor::full([40, 40], DType::F32, value).to_device(Device::CudaSim).expect("device");
+    let (x, mut out) = (Var::constant(there(0.5)), there(0.0));
+    let expected = ops::gelu(&ops::gelu(&x).expect("gelu")).expect("gelu").tensor().to_f64s().expect("values");
+    let (graph, ()) = gpu.capture(|| ops::ema(&mut out, ops::gelu(&ops::gelu(&x)?)?.tensor(), 0.0)).expect("capture");
+    let others: Vec<Tensor> = (0..50).map(|k| there(f64::from(k))).collect();
+    for _ in 0..2 {
+        graph.replay().expect("replay");
+        assert!(out.to_f64s().expect("values") == expected);
+        out.copy_from(&Tensor::zeros([40, 40], DType::F32)).expect("copy");
+    }
+    for (k, other) in others.iter().enumerate() {
+        assert!(other.to_f64s().expect("values").iter().all(|v| *v == k as f64), "tensor {k} was overwritten");
+    }
 }
