@@ -1,15 +1,16 @@
-// Attention. A block takes one head of one image (x) and a tile of its rows (y); 128 threads are 16 side by side by 8. Tiles
-// of q, k, v and dy with 64 columns of the head lie in shared memory, rows PITCH apart, zeros behind the ends.
+// Attention. A block takes one head of one image (x) and a tile of its rows (y); 128 threads are 16 side by side by 8.
+// Tiles of q, k, v and dy with 64 columns of the head lie in shared memory, rows PITCH apart, zeros behind the ends.
 //   a bᵀ: a thread computes R rows by 4 columns (16 apart): 4 + R reads of four elements give 16 R multiply-adds.
 //   w v:  the same with R rows by 4 neighbouring columns.
-// Forward: 8R queries; the scores of all keys stay in shared memory, tile after tile of keys; a warp then takes the softmax
-// of a row; then the product with v, 64 columns of the head at a time. Row maximum and scale are saved for training.
-// Backward: the probabilities of a tile are computed again, p = exp(s - maximum) · scale, then ds = p (dp - delta) with
-// delta = <dy, y> of the query. Two kernels without atomics: dq by tiles of queries (it also writes delta), dk and dv by
-// tiles of keys with everything transposed. A wider head than 64 repeats the scores for every 64 columns of the result.
-// A query without any living key has scale 0: its result and its gradients are 0.
+// Forward: 8R queries; the scores of all keys stay in shared memory, tile after tile of keys; a warp then takes the
+// softmax of a row; then the product with v, 64 columns of the head at a time. Row maximum and scale are saved. Scores
+// of rows too long for that, 8 of them, lie in device memory.
+// Backward: a tile's probabilities are computed again, p = exp(s - maximum) · scale, then ds = p (dp - delta) with
+// delta = <dy, y> of the query. Two kernels without atomics: dq by tiles of queries (it also writes delta), dk and dv
+// by tiles of keys with everything transposed. A wider head than 64 repeats the scores for every 64 columns of the
+// result. A query without any living key has scale 0: its result and its gradients are 0.
 #define KERNEL_THREADS 128
-#define KERNEL_BLOCKS 4
+#define KERNEL_BLOCKS 3
 #include "common/device.cuh"
 #include "common/reduce.cuh"
 #include "common/vec.cuh"
@@ -31,6 +32,14 @@ template <class A> __device__ __forceinline__ Quad<A> load_quad(const A* p) {
   return quad;
 }
 
+template <class A> __device__ __forceinline__ void store_quad(A* p, const Quad<A>& quad) {
+  for (int k = 0; k < 4; k += Vec<A>::COUNT) {
+    Vec<A> v;
+    for (int i = 0; i < Vec<A>::COUNT; i++) v.at[i] = quad.at[k + i];
+    store_vec(p + k, v);
+  }
+}
+
 // A head's columns in memory, a row for each token.
 template <class T> struct Panel {
   T* at;
@@ -38,7 +47,8 @@ template <class T> struct Panel {
 };
 
 // Part `part` (of qkv: 0 q, 1 k, 2 v) of this block's image and head.
-template <class T, class Args> __device__ __forceinline__ Panel<T> panel(const Args& p, Ptr base, int stride, int part) {
+template <class T, class Args>
+__device__ __forceinline__ Panel<T> panel(const Args& p, Ptr base, int stride, int part) {
   const int image = blockIdx.x / p.heads, head = blockIdx.x % p.heads;
   T* at = (T*)base + (size_t)image * p.tokens * stride + ((size_t)part * p.heads + head) * p.head_dim;
   return {at, p.tokens, p.head_dim, stride};
@@ -50,13 +60,23 @@ template <class T, class Args> __device__ __forceinline__ bool living(const Args
   return !p.mask || ((const T*)p.mask)[(size_t)(blockIdx.x / p.heads) * p.mask_stride + key] != T(0);
 }
 
-// tile[r][c] = from[first + r][column + c] for r < rows, c < TILE; 0 outside
+// tile[r][c] = from[first + r][column + c] for r < rows, c < TILE; 0 outside. A thread takes four neighbours, at
+// once where the head's width lets them begin at multiples of 16 bytes.
 template <class T, class A>
 __device__ __forceinline__ void load_tile(A* tile, int rows, const Panel<const T>& from, int first, int column) {
-  const int c = threadIdx.x % TILE;
-  for (int r = threadIdx.x / TILE; r < rows; r += blockDim.x / TILE) {
-    const bool inside = first + r < from.tokens && column + c < from.columns;
-    tile[r * PITCH + c] = inside ? A(from.at[(size_t)(first + r) * from.stride + column + c]) : A(0);
+  const int c = threadIdx.x % SIDE * 4, left = from.columns - column - c;
+  for (int r = threadIdx.x / SIDE; r < rows; r += blockDim.x / SIDE) {
+    const T* at = from.at + (size_t)(first + r) * from.stride + column + c;
+    const int inside = first + r < from.tokens ? left : 0;
+    Quad<T> quad = {};
+    if (from.columns % 4 == 0) {
+      if (inside > 0) quad = load_quad(at);
+    } else {
+      for (int j = 0; j < 4; j++) quad.at[j] = j < inside ? at[j] : T(0);
+    }
+    Quad<A> to;
+    for (int j = 0; j < 4; j++) to.at[j] = A(quad.at[j]);
+    store_quad(tile + r * PITCH + c, to);
   }
 }
 
@@ -93,9 +113,14 @@ template <int R, class T, class A, class F>
 __device__ __forceinline__ void store(const Panel<T>& to, int first, int column, const A (&o)[R][4], F scale) {
   for (int i = 0; i < R; i++) {
     const int row = threadIdx.x / SIDE * R + i, c = column + threadIdx.x % SIDE * 4;
-    if (first + row >= to.tokens) continue;
-    for (int j = 0; j < 4; j++) {
-      if (c + j < to.columns) to.at[(size_t)(first + row) * to.stride + c + j] = T(o[i][j] * scale(row));
+    const int inside = first + row < to.tokens ? to.columns - c : 0;
+    T* at = to.at + (size_t)(first + row) * to.stride + c;
+    Quad<T> quad;
+    for (int j = 0; j < 4; j++) quad.at[j] = T(o[i][j] * scale(row));
+    if (to.columns % 4 == 0) {
+      if (inside > 0) store_quad(at, quad);
+    } else {
+      for (int j = 0; j < 4; j++) if (j < inside) at[j] = quad.at[j];
     }
   }
 }
@@ -115,13 +140,15 @@ template <class A> __device__ __forceinline__ A exponentials(A* scores, int toke
   return dead ? A(0) : A(1) / sum;
 }
 
-template <class T, class A, int R> __device__ __forceinline__ void attend(const AttentionFwd& p) {
+template <class T, class A, int R, bool IN_SHARED = true> __device__ __forceinline__ void attend(const AttentionFwd& p) {
   constexpr int ROWS = 8 * R;
   const int first = blockIdx.y * ROWS, pitch = (p.tokens + 3) / 4 * 4;
   const Panel<const T> q = panel<const T>(p, p.qkv, p.stride, 0), k = panel<const T>(p, p.qkv, p.stride, 1),
                        v = panel<const T>(p, p.qkv, p.stride, 2);
   SHARED_DYN(A, memory);
-  A *queries = memory, *tile = queries + ROWS * PITCH, *scores = tile + TILE * PITCH, *scales = scores + (size_t)ROWS * pitch;
+  A *queries = memory, *tile = queries + ROWS * PITCH, *scales = tile + TILE * PITCH;
+  const size_t block = (size_t)blockIdx.x * gridDim.y + blockIdx.y;
+  A* scores = IN_SHARED ? scales + ROWS : (A*)p.scores + block * ROWS * pitch;
   for (int key = 0; key < p.tokens; key += TILE) {
     A s[R][4] = {};
     for (int d = 0; d < p.head_dim; d += TILE) {
@@ -172,6 +199,7 @@ KERNEL(attention_fwd, AttentionFwd) {
     if (p.rows == 32) return attend<T, A, 4>(p);
     if (p.rows == 16) return attend<T, A, 2>(p);
   }
+  if (p.scores) return attend<T, A, 1, false>(p);
   attend<T, A, 1>(p);
 }
 
@@ -195,18 +223,23 @@ template <class T, class A, bool OF_KEYS, class Args> __device__ __forceinline__
   const int first = blockIdx.y * ROWS, y0 = threadIdx.x / SIDE * R, x0 = threadIdx.x % SIDE;
   const Panel<const T> q = panel<const T>(p, p.qkv, p.stride, 0), k = panel<const T>(p, p.qkv, p.stride, 1),
                        v = panel<const T>(p, p.qkv, p.stride, 2), dy = panel<const T>(p, p.dy, p.y_stride, 0);
-  const Panel<const T>&row = OF_KEYS ? k : q, &row_value = OF_KEYS ? v : dy, &col = OF_KEYS ? q : k, &col_value = OF_KEYS ? dy : v;
+  const Panel<const T>&row = OF_KEYS ? k : q, &row_value = OF_KEYS ? v : dy;
+  const Panel<const T>&col = OF_KEYS ? q : k, &col_value = OF_KEYS ? dy : v;
   SHARED_DYN(A, memory);
-  A *rows = memory, *row_values = rows + ROWS * PITCH, *cols = row_values + ROWS * PITCH, *col_values = cols + TILE * PITCH;
-  A *ds = col_values + TILE * PITCH, *prob = ds + ROWS * PITCH;  // prob: of keys only
+  A *rows = memory, *row_values = rows + ROWS * PITCH, *cols = row_values + ROWS * PITCH;
+  A *col_values = cols + TILE * PITCH, *ds = col_values + TILE * PITCH, *prob = ds + ROWS * PITCH;  // prob: for keys
   for (int column = 0; column < p.head_dim; column += TILE) {
     A d_row[R][4] = {}, d_value[R][4] = {};
     for (int other = 0; other < p.tokens; other += TILE) {
       A s[R][4] = {}, dp[R][4] = {};
       for (int d = 0; d < p.head_dim; d += TILE) {
         __syncthreads();
-        if (other == 0 || p.head_dim > TILE) load_tile<T>(rows, ROWS, row, first, d), load_tile<T>(row_values, ROWS, row_value, first, d);
-        load_tile<T>(cols, TILE, col, other, d), load_tile<T>(col_values, TILE, col_value, other, d);
+        if (other == 0 || p.head_dim > TILE) {
+          load_tile<T>(rows, ROWS, row, first, d);
+          load_tile<T>(row_values, ROWS, row_value, first, d);
+        }
+        load_tile<T>(cols, TILE, col, other, d);
+        load_tile<T>(col_values, TILE, col_value, other, d);
         __syncthreads();
         add_dots(s, rows, cols, min_(TILE, p.head_dim - d));
         add_dots(dp, row_values, col_values, min_(TILE, p.head_dim - d));

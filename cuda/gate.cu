@@ -1,5 +1,5 @@
-// Gates and biases by column: one thread an element, zeros behind the rows included (gate and bias are 0 there). A gate's
-// gradient is summed down the columns first, neighbours side by side; then a warp adds up the columns of a unit.
+// Gates and biases by column: one thread an element, zeros behind the rows included (gate and bias are 0 there). A
+// gate's gradient is summed down the columns first, neighbours side by side; then a warp adds up the columns of a unit.
 #include "common/columns.cuh"
 #include "common/reduce.cuh"
 

@@ -1,5 +1,5 @@
-// Bias, gate and GELU: one thread an element, zeros behind the rows included (bias, gate and x are 0 there, and so is the
-// result). The gate's gradient runs down the columns, one thread each, and computes the derivative again.
+// Bias, gate and GELU: one thread an element, zeros behind the rows included (bias, gate and x are 0 there, and so is
+// the result). The gate's gradient runs down the columns, one thread each, and computes the derivative again.
 #include "common/columns.cuh"
 #include "common/math.cuh"
 

@@ -1,6 +1,7 @@
-// LayerNorm: a warp takes a row, each lane every 32nd element. Forward reads a row three times (mean, variance by the second
-// pass, result), the sum with the branch computed each time; after the first they come from the L1 cache. Only the last pass
-// writes, so the sum may lie on x. Backward reads twice. The gradient of gamma runs down the columns, one thread each.
+// LayerNorm: a warp takes a row, each lane every 32nd element. Forward reads a row three times (mean, variance by the
+// second pass, result), the sum with the branch computed each time; after the first they come from the L1 cache. Only
+// the last pass writes, so the sum may lie on x. Backward reads twice. The gradient of gamma runs down the columns, one
+// thread each.
 #include "common/columns.cuh"
 #include "common/reduce.cuh"
 

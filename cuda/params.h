@@ -90,7 +90,11 @@ typedef struct { Ptr dg, columns; int units, group, accumulate, unused; } GateUn
 
 // v = x + s[r / sample_rows] branch, written to sum; y = (v - mean) rstd gamma + beta; stats[r] = mean, rstd. Without a
 // branch v = x and there is no sum; s absent: 1. sum may be x
-typedef struct { Ptr y, sum, stats, x, branch, s, gamma, beta; double eps; int rows, cols, stride, sample_rows; } LayernormFwd;
+typedef struct {
+  Ptr y, sum, stats, x, branch, s, gamma, beta;
+  double eps;
+  int rows, cols, stride, sample_rows;
+} LayernormFwd;
 // dx = rstd (h - mean(h) - n mean(h n)) + dsum with h = dy gamma, n = (x - mean) rstd; dsum may be absent
 typedef struct { Ptr dx, dy, dsum, x, stats, gamma; int rows, cols, stride, unused; } LayernormBwd;
 // partials of dgamma = sum over rows of dy n
@@ -149,10 +153,11 @@ typedef struct { Ptr y, x, pos; long long count; int tokens, first, taken, share
 
 // ---- attention.cu
 
-// y = softmax(scale q kT) v of every head over the keys whose mask is not 0; stats = row maximum, 1 / sum. Each of y, map
-// (the probabilities) and stats may be absent. `rows`: queries of a block, 32, 16 or 8
+// y = softmax(scale q kT) v of every head over the keys whose mask is not 0; stats = row maximum, 1 / sum. Each of
+// y, map (the probabilities) and stats may be absent. `rows`: queries of a block, 32, 16 or 8; `scores`, then 8: memory
+// for the scores of long rows, 8 rows for every block; absent: they fit in shared memory
 typedef struct {
-  Ptr y, map, stats, qkv, mask;
+  Ptr y, map, stats, scores, qkv, mask;
   double scale;
   int tokens, heads, head_dim, stride, y_stride, mask_stride, rows, unused;
 } AttentionFwd;

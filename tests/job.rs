@@ -81,10 +81,13 @@ fn what_cannot_be_done_is_said_in_one_line() {
     refused(&prune(root, &["--compat", "official", "--kinds", "heads,heads,heads"]), &["kinds", "all three"]);
     refused(&prune(root, &["--model", "deit_huge"]), &["deit_huge", "deit_small_patch16_224"]);
     // What the command line itself refuses ends with code 2 and names what is possible.
-    let output = prune(root, &["--device", "cuda"]);
+    let output = prune(root, &["--device", "tpu"]);
     let text = String::from_utf8_lossy(&output.stderr);
-    let named = ["--device", "'cuda'", "possible values: cpu"].iter().all(|part| text.contains(part));
+    let named = ["--device", "'tpu'", "possible values: cpu, cuda"].iter().all(|part| text.contains(part));
     assert!(output.status.code() == Some(2) && named, "{text}");
+    if espalier::gpu::cuda().is_err() {
+        refused(&prune(root, &["--device", "cuda"]), &["cuda", "found"]);
+    }
     refused(&prune(root, &["--data", "nowhere"]), &["nowhere"]);
     refused(&prune(root, &["--weights", "missing.pth"]), &["missing.pth"]);
     std::fs::create_dir_all(root.join("images/empty_class")).expect("folder");

@@ -14,7 +14,8 @@
 #ifdef __CUDACC__
 // A kernel for each element type T with accumulator A: KERNEL(softmax_fwd, SoftmaxFwd) { ... p.rows ... }
 #define KERNEL_INSTANCE(name, Args, suffix, T, A) \
-  extern "C" __global__ void __launch_bounds__(KERNEL_THREADS, KERNEL_BLOCKS) name##_##suffix(const __grid_constant__ Args p) { \
+  extern "C" __global__ void __launch_bounds__(KERNEL_THREADS, KERNEL_BLOCKS) \
+      name##_##suffix(const __grid_constant__ Args p) { \
     name##_body<T, A>(p); \
   }
 // Shared memory: a fixed number of elements, or what the launch asked for.

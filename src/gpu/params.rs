@@ -1058,13 +1058,14 @@ const _: () = {
     ["Offset of field: EmbedTokens::stride"][::std::mem::offset_of!(EmbedTokens, stride) - 48usize];
     ["Offset of field: EmbedTokens::unused"][::std::mem::offset_of!(EmbedTokens, unused) - 52usize];
 };
-#[doc = " y = softmax(scale q kT) v of every head over the keys whose mask is not 0; stats = row maximum, 1 / sum. Each of y, map\n (the probabilities) and stats may be absent. `rows`: queries of a block, 32, 16 or 8"]
+#[doc = " y = softmax(scale q kT) v of every head over the keys whose mask is not 0; stats = row maximum, 1 / sum. Each of\n y, map (the probabilities) and stats may be absent. `rows`: queries of a block, 32, 16 or 8; `scores`, then 8: memory\n for the scores of long rows, 8 rows for every block; absent: they fit in shared memory"]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
 pub struct AttentionFwd {
     pub y: Ptr,
     pub map: Ptr,
     pub stats: Ptr,
+    pub scores: Ptr,
     pub qkv: Ptr,
     pub mask: Ptr,
     pub scale: f64,
@@ -1079,22 +1080,23 @@ pub struct AttentionFwd {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of AttentionFwd"][::std::mem::size_of::<AttentionFwd>() - 80usize];
+    ["Size of AttentionFwd"][::std::mem::size_of::<AttentionFwd>() - 88usize];
     ["Alignment of AttentionFwd"][::std::mem::align_of::<AttentionFwd>() - 8usize];
     ["Offset of field: AttentionFwd::y"][::std::mem::offset_of!(AttentionFwd, y) - 0usize];
     ["Offset of field: AttentionFwd::map"][::std::mem::offset_of!(AttentionFwd, map) - 8usize];
     ["Offset of field: AttentionFwd::stats"][::std::mem::offset_of!(AttentionFwd, stats) - 16usize];
-    ["Offset of field: AttentionFwd::qkv"][::std::mem::offset_of!(AttentionFwd, qkv) - 24usize];
-    ["Offset of field: AttentionFwd::mask"][::std::mem::offset_of!(AttentionFwd, mask) - 32usize];
-    ["Offset of field: AttentionFwd::scale"][::std::mem::offset_of!(AttentionFwd, scale) - 40usize];
-    ["Offset of field: AttentionFwd::tokens"][::std::mem::offset_of!(AttentionFwd, tokens) - 48usize];
-    ["Offset of field: AttentionFwd::heads"][::std::mem::offset_of!(AttentionFwd, heads) - 52usize];
-    ["Offset of field: AttentionFwd::head_dim"][::std::mem::offset_of!(AttentionFwd, head_dim) - 56usize];
-    ["Offset of field: AttentionFwd::stride"][::std::mem::offset_of!(AttentionFwd, stride) - 60usize];
-    ["Offset of field: AttentionFwd::y_stride"][::std::mem::offset_of!(AttentionFwd, y_stride) - 64usize];
-    ["Offset of field: AttentionFwd::mask_stride"][::std::mem::offset_of!(AttentionFwd, mask_stride) - 68usize];
-    ["Offset of field: AttentionFwd::rows"][::std::mem::offset_of!(AttentionFwd, rows) - 72usize];
-    ["Offset of field: AttentionFwd::unused"][::std::mem::offset_of!(AttentionFwd, unused) - 76usize];
+    ["Offset of field: AttentionFwd::scores"][::std::mem::offset_of!(AttentionFwd, scores) - 24usize];
+    ["Offset of field: AttentionFwd::qkv"][::std::mem::offset_of!(AttentionFwd, qkv) - 32usize];
+    ["Offset of field: AttentionFwd::mask"][::std::mem::offset_of!(AttentionFwd, mask) - 40usize];
+    ["Offset of field: AttentionFwd::scale"][::std::mem::offset_of!(AttentionFwd, scale) - 48usize];
+    ["Offset of field: AttentionFwd::tokens"][::std::mem::offset_of!(AttentionFwd, tokens) - 56usize];
+    ["Offset of field: AttentionFwd::heads"][::std::mem::offset_of!(AttentionFwd, heads) - 60usize];
+    ["Offset of field: AttentionFwd::head_dim"][::std::mem::offset_of!(AttentionFwd, head_dim) - 64usize];
+    ["Offset of field: AttentionFwd::stride"][::std::mem::offset_of!(AttentionFwd, stride) - 68usize];
+    ["Offset of field: AttentionFwd::y_stride"][::std::mem::offset_of!(AttentionFwd, y_stride) - 72usize];
+    ["Offset of field: AttentionFwd::mask_stride"][::std::mem::offset_of!(AttentionFwd, mask_stride) - 76usize];
+    ["Offset of field: AttentionFwd::rows"][::std::mem::offset_of!(AttentionFwd, rows) - 80usize];
+    ["Offset of field: AttentionFwd::unused"][::std::mem::offset_of!(AttentionFwd, unused) - 84usize];
 };
 #[doc = " dq = scale ds k with ds = p (dy vT - delta); delta = <dy, y> of every query and head, written"]
 #[repr(C)]

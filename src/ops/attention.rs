@@ -4,6 +4,9 @@
 //! `o [B, N, heads · head_dim]`, heads side by side. One task per image and head holds its N×N map in a scratch row;
 //! the map is never written out, and the backward pass computes it again:
 //! `dv = pᵀ do`, `ds = p (do vᵀ - rowsum(do vᵀ p))`, `dq = c ds k`, `dk = c dsᵀ q` with `c = head_dim^-0.5`.
+//!
+//! On a GPU a block takes some queries of a head, whose scores lie in shared memory if they fit there; the backward pass
+//! starts from the saved maximum and scale of every row, and from `rowsum(do vᵀ p) = <do, o>`.
 
 use super::prelude::*;
 use super::softmax::{softmax_row, softmax_row_gradient};
@@ -175,19 +178,22 @@ const PITCH: usize = TILE + 4;
 
 /// The forward pass on a GPU. As many queries a block as its shared memory has room for the scores of.
 fn forward_on(gpu: &Gpu, size: Size, qkv: &Tensor, mask: Option<&Tensor>, into: Outputs) -> Result<()> {
-    let (n, dtype) = (size.tokens, qkv.dtype());
-    let shared = |rows: usize| ((rows + TILE) * PITCH + rows * (n.next_multiple_of(4) + 1)) * dtype.size();
+    let (dtype, pitch) = (qkv.dtype(), size.tokens.next_multiple_of(4));
+    let shared = |rows: usize, pitch: usize| ((rows + TILE) * PITCH + rows * (1 + pitch)) * dtype.size();
     let choices: &[usize] = if dtype == DType::F32 { &[32, 16, 8] } else { &[8] };
-    let room = gpu.limits().shared;
-    let Some(&rows) = choices.iter().find(|rows| shared(**rows) <= room) else {
-        let expected = format!("tokens whose scores fit {room} bytes of shared memory, eight rows at a time");
-        return Err(Error::shape(OP, expected, qkv.shape()));
+    let fitting = choices.iter().find(|rows| shared(**rows, pitch) <= gpu.limits().shared);
+    let rows = fitting.copied().unwrap_or(8);
+    let scores = match fitting {
+        Some(_) => None,
+        None => Some(qkv.new_empty([size.batch * size.heads, size.tokens.next_multiple_of(rows), pitch, 1])?),
     };
+    let shared = shared(rows, if scores.is_some() { 0 } else { pitch });
     let [tokens, heads, head_dim, y_stride, mask_stride, stride] = size.of_kernels(mask, qkv)?;
     let args = params::AttentionFwd {
         y: into.y,
         map: into.map,
         stats: into.stats,
+        scores: address_of(scores.as_ref())?,
         qkv: qkv.address()?,
         mask: address_of(mask)?,
         scale: size.scale(),
@@ -200,7 +206,7 @@ fn forward_on(gpu: &Gpu, size: Size, qkv: &Tensor, mask: Option<&Tensor>, into: 
         rows: rows as i32,
         unused: 0,
     };
-    gpu.launch(dtype, size.grid(rows, shared(rows)), &args)
+    gpu.launch(dtype, size.grid(rows, shared), &args)
 }
 
 /// `dqkv` on a GPU: the gradients of the queries, then those of keys and values.

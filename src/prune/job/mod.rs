@@ -84,7 +84,8 @@ impl Job {
             if self.show != Show::Quiet {
                 tell(format_args!("dense model from {}", cached.display()));
             }
-            return Model::load(&cached, &LoadOptions { arch: Some(arch), ..LoadOptions::default() })?.to_device(device);
+            return Model::load(&cached, &LoadOptions { arch: Some(arch), ..LoadOptions::default() })?
+                .to_device(device);
         }
         let (mut model, train) = (Model::init(arch, seed)?.to_device(device)?, self.training(seed)?);
         let short = TrainConfig::short("dense", epochs, epochs * train.batches(), lr);

@@ -2,10 +2,10 @@
 
 use super::super::case::Case;
 use super::super::produced::Produced;
+use clap::ValueEnum;
 use espalier::models::{Architecture, Model};
 use espalier::nn::{Hooks, Mode, Params, Pass, Site};
 use espalier::noise::Recorded;
-use clap::ValueEnum;
 use espalier::{Device, Tape, Tensor, Var};
 use std::cell::RefCell;
 use std::collections::HashMap;
