@@ -135,24 +135,24 @@ fn whole<const N: usize>(shape: [usize; N], size: f64) -> Tensor {
 /// `e^x` of such values is infinite in `f32` and in `f64`.
 #[test]
 fn large_values_do_not_overflow() {
-    let x = whole([5, 37], 2000.0);
-    compare("softmax", &[x.clone()], &|v| Ok(vec![ops::softmax(&v[0])?, ops::log_softmax(&v[0])?]));
+    let x = [whole([5, 37], 2000.0)];
+    compare("softmax", &x, &|v| Ok(vec![ops::softmax(&v[0])?, ops::log_softmax(&v[0])?]));
     let mask = Draw::random(vec![1], 3).mask([5, 37]);
-    compare("masked softmax", &[x.clone()], &|v| {
+    compare("masked softmax", &x, &|v| {
         let mask = mask.to_dtype(v[0].dtype())?.to_device(v[0].tensor().device())?;
         Ok(vec![ops::masked_softmax(&v[0], Some(&mask))?])
     });
-    compare("losses", &[x.clone()], &|v| {
+    compare("losses", &x, &|v| {
         let there = |t: Tensor| t.to_dtype(v[0].dtype())?.to_device(v[0].tensor().device());
         let target = there(ops::one_hot(&[0, 3, 36, 5, 20], 37, 0.1, DType::F64)?)?;
         let teacher = there(whole([5, 37], 2001.0))?;
         let kd = ops::kd(&v[0], &teacher, 2.0, ops::Reduction::PerSample)?;
         Ok(vec![ops::cross_entropy(&v[0], &target)?, kd, ops::bce_with_logits(&v[0], &target)?])
     });
-    let qkv = whole([2, 70, 3 * 2 * 16], 40.0);
+    let qkv = [whole([2, 70, 3 * 2 * 16], 40.0)];
     let map = |v: &[Var]| Ok(vec![Var::constant(ops::attention_map(v[0].tensor(), 2, 16)?)]);
-    compare("attention map", &[qkv.clone()], &map);
-    compare("attention", &[qkv], &|v| Ok(vec![ops::attention(&v[0], 2, 16, None)?]));
+    compare("attention map", &qkv, &map);
+    compare("attention", &qkv, &|v| Ok(vec![ops::attention(&v[0], 2, 16, None)?]));
 }
 
 /// Longer than two partial sums, with zeros behind the rows.
