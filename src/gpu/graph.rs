@@ -29,8 +29,8 @@ impl Turn {
 /// A capture under way on this thread; dropped early, by a panic of the work, it ends and what was recorded is lost.
 struct Capture {
     gpu: &'static Gpu,
+    _alone: RwLockWriteGuard<'static, ()>, // before the memory, which waits for a turn to be freed
     home: Arc<Home>,
-    _alone: RwLockWriteGuard<'static, ()>,
 }
 
 impl Capture {
@@ -39,7 +39,7 @@ impl Capture {
         let alone = gpu.turn.0.write().unwrap_or_else(PoisonError::into_inner);
         gpu.driver.begin_capture()?;
         CAPTURING.set(true);
-        Ok(Self { gpu, home: gpu.open_home(), _alone: alone })
+        Ok(Self { gpu, _alone: alone, home: gpu.open_home() })
     }
 
     fn end(self) -> Result<Graph> {
