@@ -194,7 +194,8 @@ fn a_graph_keeps_its_memory_when_only_the_graph_is_left() {
     let expected = chain().and_then(|y| y.to_f64s()).expect("values");
     let mut out = x.tensor().new_full([40, 40], 0.0).expect("device");
     let (graph, ()) = gpu.capture(|| ops::ema(&mut out, &chain()?, 0.0)).expect("capture");
-    let others: Vec<Tensor> = (0..50).map(|k| x.tensor().new_full([40, 40], f64::from(k)).expect("device")).collect();
+    // Smaller, so that they would fit where the graph's blocks lie.
+    let others: Vec<Tensor> = (0..50).map(|k| x.tensor().new_full([24, 24], f64::from(k)).expect("device")).collect();
     for _ in 0..2 {
         graph.replay().expect("replay");
         assert!(out.to_f64s().expect("values") == expected, "other values");
