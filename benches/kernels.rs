@@ -1,21 +1,19 @@
-//! Every op's cases in `f32`: `cargo bench --bench kernels [-- FILTER]`.
+//! Every op's cases in `f32` on every device: `cargo bench --bench kernels [-- FILTER]`.
 //!
 //! Throughput counts the bytes and operations of the forward pass, each byte once, in both measurements. The closing
-//! table sets the forward pass against what the machine reaches in copying memory and in a matrix product.
+//! table sets the forward pass against what the device reaches in copying memory and in a matrix product. A GPU's times are
+//! its own, from event to event, with the second-level cache overwritten before each.
 
+mod common;
+
+use common::{Meter, SAMPLES};
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use espalier::ops::case::{Case, Draw, Gradient, Instance};
-use espalier::report::bench::{gemm_peak, percentile};
-use espalier::report::{Table, interleaved};
-use espalier::{DType, Result, Tape, Tensor, Var};
-use rayon::prelude::*;
-use std::hint::black_box;
-use std::time::{Duration, Instant};
+use espalier::report::{Table, bench::percentile, table::count};
+use espalier::{DType, Device, Result, Tape, Tensor, Var};
+use std::{hint::black_box, time::Duration};
 
-/// Samples of a measurement, the fewest that criterion takes.
-const SAMPLES: usize = 10;
-
-/// A case with its inputs in `f32`, each with whether its gradient is wanted.
+/// A case with its inputs in `f32` on a device, each with whether its gradient is wanted.
 struct Subject {
     instance: Instance,
     inputs: Vec<(Tensor, bool)>,
@@ -23,13 +21,14 @@ struct Subject {
 }
 
 impl Subject {
-    fn new(case: &Case) -> Result<Self> {
-        let mut instance = (case.draw)(&mut Draw::bench(1));
-        let convert = |(tensor, wanted): (Tensor, bool)| match tensor.dtype() {
-            DType::F64 => (tensor.to_dtype(DType::F32).unwrap(), wanted),
-            _ => (tensor, wanted),
+    fn new(case: &Case, device: Device) -> Result<Self> {
+        let small = || Draw::random(vec![3, 9, 5, 2], 1);
+        let mut instance = (case.draw)(&mut if common::simulated(device) { small() } else { Draw::bench(1) });
+        let convert = |(tensor, wanted): (Tensor, bool)| {
+            let tensor = if tensor.dtype() == DType::F64 { tensor.to_dtype(DType::F32)? } else { tensor };
+            Ok((tensor.to_device(device)?, wanted))
         };
-        let inputs = std::mem::take(&mut instance.inputs).into_iter().map(convert).collect();
+        let inputs = std::mem::take(&mut instance.inputs).into_iter().map(convert).collect::<Result<_>>()?;
         Ok(Self { instance, inputs, differentiable: !matches!(case.gradient, Gradient::None(_)) })
     }
 
@@ -54,22 +53,19 @@ impl Subject {
 
 /// Median seconds of `work`, also shown by criterion; `None` when its filter leaves the benchmark out.
 fn measure(
-    criterion: &mut Criterion, subject: &Subject, id: BenchmarkId, work: impl Fn() -> Result<()>,
+    criterion: &mut Criterion, meter: &Meter, subject: &Subject, id: BenchmarkId, work: impl Fn() -> Result<()>,
 ) -> Option<f64> {
     let mut samples: Vec<f64> = Vec::new();
     let (bytes, elements) = (subject.instance.bytes as u64, subject.instance.operations as u64);
-    let mut group = criterion.benchmark_group("kernels");
+    let mut group = criterion.benchmark_group(format!("kernels/{}", meter.device));
     group.sampling_mode(SamplingMode::Flat);
     group.throughput(Throughput::ElementsAndBytes { elements, bytes });
     group.bench_function(id, |bencher| {
         bencher.iter_custom(|rounds| {
-            let start = Instant::now();
-            for _ in 0..rounds {
-                work().expect("a case that its own tests run");
-            }
-            let elapsed = start.elapsed();
-            samples.push(elapsed.as_secs_f64() / rounds.max(1) as f64);
-            elapsed
+            let time = || meter.seconds(&work).expect("a case that its own tests run");
+            let total: f64 = (0..rounds).map(|_| time()).sum();
+            samples.push(total / rounds.max(1) as f64);
+            Duration::from_secs_f64(total)
         });
     });
     group.finish();
@@ -79,15 +75,16 @@ fn measure(
 }
 
 /// A row of the closing table, unless the filter leaves the case out.
-fn row(criterion: &mut Criterion, case: &Case, copy: f64, gemm: f64) -> Result<Option<Vec<String>>> {
-    let subject = Subject::new(case)?;
-    let forward = measure(criterion, &subject, BenchmarkId::new(case.name, "forward"), || {
+fn row(criterion: &mut Criterion, meter: &Meter, case: &Case) -> Result<Option<Vec<String>>> {
+    let subject = Subject::new(case, meter.device)?;
+    let forward = measure(criterion, meter, &subject, BenchmarkId::new(case.name, "forward"), || {
         subject.forward().map(|outputs| drop(black_box(outputs)))
     });
     let backward = if subject.differentiable {
-        let seeds: Vec<Tensor> = subject.forward()?.iter().map(|y| Tensor::full(*y.shape(), y.dtype(), 1.0)).collect();
+        let ones = |y: &Var| y.tensor().new_full(*y.shape(), 1.0);
+        let seeds: Vec<Tensor> = subject.forward()?.iter().map(ones).collect::<Result<_>>()?;
         let id = BenchmarkId::new(case.name, "forward+backward");
-        measure(criterion, &subject, id, || subject.backward(&seeds))
+        measure(criterion, meter, &subject, id, || subject.backward(&seeds))
     } else {
         None
     };
@@ -95,48 +92,35 @@ fn row(criterion: &mut Criterion, case: &Case, copy: f64, gemm: f64) -> Result<O
         return Ok(None);
     }
     let cell = |value: Option<f64>, digits: usize| value.map_or("–".into(), |value| format!("{value:.digits$}"));
-    let gb = forward.map(|time| subject.instance.bytes as f64 / time / 1e9);
-    let gflop = forward.map(|time| subject.instance.operations as f64 / time / 1e9);
+    let [bytes, flops] = [subject.instance.bytes, subject.instance.operations].map(|n| forward.map(|t| n as f64 / t));
     Ok(Some(vec![
+        meter.device.to_string(),
         case.name.to_string(),
         cell(forward.map(|time| time * 1e3), 3),
-        cell(gb, 1),
-        cell(gb.map(|gb| 100.0 * gb / copy), 0),
-        cell(gflop, 1),
-        cell(gflop.map(|gflop| 100.0 * gflop / gemm), 0),
+        cell(bytes.map(|bytes| bytes / 1e9), 1),
+        cell(bytes.map(|bytes| 100.0 * bytes / meter.copy), 0),
+        flops.map_or("–".into(), |flops| count(flops as u64)),
+        cell(flops.map(|flops| 100.0 * flops / meter.product), 0),
         cell(backward.map(|time| time * 1e3), 3),
         cell(forward.zip(backward).map(|(forward, backward)| backward / forward), 1),
     ]))
 }
 
-/// The most GB/s, read and written, that copying memory with all threads reaches.
-fn copy_peak() -> Result<f64> {
-    // Larger than the caches.
-    const BYTES: usize = 256 << 20;
-    let (from, mut to) = (vec![1u8; BYTES], vec![0u8; BYTES]);
-    let copy = || {
-        to.par_chunks_mut(1 << 20).zip(from.par_chunks(1 << 20)).for_each(|(to, from)| to.copy_from_slice(from));
-        Ok(())
-    };
-    let times = interleaved(&mut [("copy", Box::new(copy))], SAMPLES, 1)?;
-    Ok(2.0 * BYTES as f64 / percentile(&times[0].samples, 0.0) / 1e6)
-}
-
 fn main() -> Result<()> {
-    let short = Duration::from_millis(300);
-    let criterion = Criterion::default().sample_size(SAMPLES).warm_up_time(short / 3).measurement_time(short);
-    let mut criterion = criterion.without_plots().configure_from_args();
-    let (copy, gemm) = (copy_peak()?, gemm_peak(0.5));
-    let header =
-        ["case", "forward ms", "GB/s", "% of copy", "GFLOP/s", "% of product", "with backward ms", "× forward"];
+    let (mut criterion, meters) = (common::criterion(), common::meters()?);
+    let header = [
+        "device", "case", "forward ms", "GB/s", "% of copy", "FLOP/s", "% of product", "with backward ms", "× forward",
+    ];
     let mut table = Table::new(&header);
-    for case in espalier::ops::all().iter().flat_map(|op| (op.cases)()) {
-        if let Some(cells) = row(&mut criterion, &case, copy, gemm)? {
-            table.row(cells);
+    for meter in &meters {
+        for case in espalier::ops::all().iter().flat_map(|op| (op.cases)()) {
+            if let Some(cells) = row(&mut criterion, meter, &case)? {
+                table.row(cells);
+            }
         }
     }
     criterion.final_summary();
     println!("\n{}", table.text());
-    println!("100 %: {copy:.1} GB/s copied (read and written), {gemm:.0} GFLOP/s in a product of 1024 x 1024 x 1024");
+    meters.iter().for_each(|meter| println!("{}", meter.ceilings()));
     Ok(())
 }

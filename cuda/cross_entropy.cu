@@ -31,3 +31,17 @@ KERNEL(cross_entropy_bwd, CrossEntropyBwd) {
   const A factor = A(*(const T*)p.dloss) * A(p.scale);
   for (int c = lane; c < p.cols; c += 32) dz[c] = T(factor * (exp_(A(dz[c])) * total - A(target[c])));
 }
+
+KERNEL(hard_target, HardTarget) {
+  const int row = warp_index(), lane = lane_index();
+  if (row >= p.rows) return;
+  const T* z = (const T*)p.z + (size_t)row * p.stride;
+  T* y = (T*)p.y + (size_t)row * p.stride;
+  A top = -Limits<A>::infinity();
+  for (int c = lane; c < p.cols; c += 32) top = max_nan(top, A(z[c]));
+  top = warp_max(top);
+  int best = p.cols;
+  for (int c = lane; c < p.cols && best == p.cols; c += 32) best = A(z[c]) == top ? c : best;
+  for (int other = 16; other; other /= 2) best = min_(best, __shfl_xor_sync(ALL_LANES, best, other));
+  for (int c = lane; c < p.cols; c += 32) y[c] = top != top ? T(top) : T(c == best ? 1 : 0);
+}

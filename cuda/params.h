@@ -41,8 +41,8 @@ typedef struct { Ptr y, x, s; double c; long long count, sample; } Scale;
 typedef struct { Ptr param, m, v, grad; double weight_decay, lr_scale; long long count; } AdamwTensor;
 // the numbers of the step are those at `state`; nothing happens when its grad_scale is not finite
 typedef struct { AdamwTensor at[48]; Ptr state; double beta1, beta2, eps; } Adamw;
-// average = decay · average + (1 - decay) · param
-typedef struct { Ptr average, param; double decay; long long count; } Ema;
+// average = decay · average + (1 - decay) · param; with a state nothing happens when its grad_scale is not finite
+typedef struct { Ptr average, param, state; double decay; long long count; } Ema;
 typedef struct { Ptr x; long long count, first; } NormTensor;
 // partials[first + k] = sum of the squares of the k-th NORM_CHUNK elements of a tensor
 typedef struct { NormTensor at[96]; Ptr partials; } SquareSums;
@@ -106,6 +106,8 @@ typedef struct { Ptr partials, dy, x, stats; int rows, cols, stride, unused; } L
 typedef struct { Ptr log_p, loss, z, t; int rows, cols, stride, unused; } CrossEntropyFwd;
 // dz = dloss · scale · (e^dz sum_c t - t), where dz holds log p
 typedef struct { Ptr dz, t, dloss; double scale; int rows, cols, stride, unused; } CrossEntropyBwd;
+// y[r][c] = 1 at the first of the row's largest values, else 0; NaN throughout a row with NaN
+typedef struct { Ptr y, z; int rows, cols, stride, unused; } HardTarget;
 
 // ---- kd.cu
 

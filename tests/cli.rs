@@ -26,8 +26,11 @@ fn json_lines(output: &Output) -> Vec<Value> {
 
 /// The one line of a refusal, which holds all of `words`.
 fn refusal<S: AsRef<std::ffi::OsStr>>(args: &[S], words: &[&str]) -> String {
-    let output = espalier(args);
-    let message = String::from_utf8(output.stderr).unwrap();
+    refused(&espalier(args), words)
+}
+
+fn refused(output: &Output, words: &[&str]) -> String {
+    let message = String::from_utf8(output.stderr.clone()).unwrap();
     assert_eq!(output.status.code(), Some(1), "{message}");
     assert!(message.starts_with("error: ") && message.lines().count() == 1, "{message}");
     assert!(!message.contains("panicked") && !message.contains("RUST_BACKTRACE"), "{message}");
@@ -87,7 +90,7 @@ fn help_names_every_subcommand_and_option() {
         assert!(stdout(&espalier(&[name, "--help"])).contains("--json"));
     }
     let help = stdout(&espalier(&["classify", "--help"]));
-    for option in ["--model", "--weights", "--top", "--batch", "--skip-broken", "--img-size", "<PATHS>"] {
+    for option in ["--model", "--weights", "--top", "--batch", "--skip-broken", "--img-size", "--device", "<PATHS>"] {
         assert!(help.contains(option), "{help}");
     }
 }
@@ -141,9 +144,8 @@ fn doctor_describes_the_machine() {
 }
 
 /// A driver that is there but is none: the reason is told, nothing panics.
-#[test]
 #[cfg(target_os = "linux")]
-fn doctor_survives_a_broken_driver() {
+fn with_a_broken_driver<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Output {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("libcuda.so"), b"").unwrap();
     // A real library without any of the driver's functions, where the machine has one.
@@ -152,12 +154,54 @@ fn doctor_survives_a_broken_driver() {
         std::fs::copy(other, folder.path().join("libcuda.so")).unwrap();
     }
     let mut command = Command::new(env!("CARGO_BIN_EXE_espalier"));
-    let output = command.args(["doctor", "--json"]).env("LD_LIBRARY_PATH", folder.path()).output().unwrap();
+    let output = command.args(args).env("LD_LIBRARY_PATH", folder.path()).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && !errors.contains("panicked"), "{errors}");
-    let row = json_lines(&output).remove(0);
+    assert!(!errors.contains("panicked"), "{errors}");
+    output
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn doctor_survives_a_broken_driver() {
+    let row = json_lines(&with_a_broken_driver(&["doctor", "--json"])).remove(0);
     let why = row["devices"][1]["why"].as_str().unwrap();
     assert!(row["devices"][1]["in_use"] == false && why.contains("libcuda") && why.contains("install"), "{why}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_missing_gpu_is_refused_in_one_line() {
+    let scene = Scene::new();
+    let (weights, image) = (scene.text("tiny.safetensors"), scene.text("images/b.png"));
+    let commands = [vec!["bench", "--weights", &weights], vec!["classify", "--weights", &weights, &image]];
+    for command in commands {
+        let output = with_a_broken_driver(&[&command[..], &["--device", "cuda"]].concat());
+        refused(&output, &["cuda: ", "libcuda", "install"]);
+        assert!(output.stdout.is_empty());
+        // The processor needs no driver; another name is a wrong option.
+        assert!(with_a_broken_driver(&[&command[..], &["--device", "cpu"]].concat()).status.success());
+        assert_eq!(espalier(&[&command[..], &["--device", "abacus"]].concat()).status.code(), Some(2));
+    }
+}
+
+#[test]
+#[cfg(feature = "sim")]
+fn the_simulated_gpu_sees_what_the_processor_sees() {
+    let scene = Scene::new();
+    let on = |device| json_lines(&espalier(&scene.classify(&["--json", "--device", device, &scene.text("images")])));
+    let (cpu, sim) = (on("cpu"), on("cuda-sim"));
+    assert_eq!((cpu.len(), sim.len()), (2, 2));
+    for (cpu, sim) in cpu.iter().zip(&sim) {
+        let classes = |row: &Value| row["top5"].as_array().unwrap().clone();
+        for (cpu, sim) in classes(cpu).iter().zip(&classes(sim)) {
+            let [p, q] = [cpu, sim].map(|class| class["probability"].as_f64().unwrap());
+            assert!(cpu["index"] == sim["index"] && (p - q).abs() < 1e-5, "{cpu} {sim}");
+        }
+    }
+    let weights = scene.text("tiny.safetensors");
+    let args = ["bench", "--weights", &weights, "--device", "cuda-sim", "--batch", "2", "--rounds", "1", "--json"];
+    let row = json_lines(&espalier(&args)).remove(0);
+    assert!(row["device"] == "cuda-sim" && row["ms"]["median"].as_f64() > Some(0.0), "{row}");
 }
 
 #[test]

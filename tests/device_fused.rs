@@ -4,10 +4,10 @@
 
 mod common;
 
-use common::{cotangent, distance};
+use common::{check_guards, cotangent, distance, gpu_under_test, reverse_order};
 use espalier::ops::case::Draw;
 use espalier::tensor::Device;
-use espalier::{DType, Result, Tape, Tensor, Var, gpu, ops};
+use espalier::{DType, Result, Tape, Tensor, Var, ops};
 
 type Op<'a> = &'a dyn Fn(&[Var]) -> Result<Vec<Var>>;
 
@@ -38,19 +38,19 @@ fn compare(what: &str, inputs: &[Tensor], op: Op) {
     for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 2e-5)] {
         let inputs: Vec<Tensor> = inputs.iter().map(|t| t.to_dtype(dtype).unwrap()).collect();
         let want = run(Device::Cpu, &inputs, op).unwrap();
-        let got = run(Device::CudaSim, &inputs, op).unwrap();
+        let got = run(gpu_under_test(), &inputs, op).unwrap();
         assert_eq!(got.len(), want.len(), "{what}");
         for (k, (got, want)) in got.iter().zip(&want).enumerate() {
             let (gap, top) = distance(got, want);
             assert!(gap <= tolerance * top.max(1.0), "{what} {dtype:?}, tensor {k}: {gap:.1e} apart at {top:.1e}");
         }
-        gpu::simulator().unwrap().set_order(gpu::sim::Order::Reverse);
-        let again = run(Device::CudaSim, &inputs, op).unwrap();
-        gpu::simulator().unwrap().set_order(gpu::sim::Order::Forward);
+        reverse_order(true);
+        let again = run(gpu_under_test(), &inputs, op).unwrap();
+        reverse_order(false);
         let same = got.iter().zip(&again).all(|(a, b)| a.bytes().unwrap() == b.bytes().unwrap());
         assert!(same, "{what} {dtype:?}: other bits in the second run");
     }
-    gpu::simulator().unwrap().check_guards().unwrap();
+    check_guards().unwrap();
 }
 
 /// Normal values.
@@ -109,7 +109,7 @@ fn four_axes_are_contiguous() {
 
 #[test]
 fn a_sole_owner_is_overwritten_and_a_shared_tensor_is_not() {
-    let x = normal([5, 9]).to_device(Device::CudaSim).unwrap();
+    let x = normal([5, 9]).to_device(gpu_under_test()).unwrap();
     let (at, before) = (x.address().unwrap(), x.to_f64s().unwrap());
     let y = ops::bias_gelu(Var::constant(x.clone()), None, None).unwrap();
     assert!(y.tensor().address().unwrap() != at && x.to_f64s().unwrap() == before);
@@ -117,7 +117,7 @@ fn a_sole_owner_is_overwritten_and_a_shared_tensor_is_not() {
     assert!(in_place.tensor().address().unwrap() == at);
     assert_eq!(in_place.tensor().to_f64s().unwrap(), y.tensor().to_f64s().unwrap());
 
-    let vector = Var::constant(normal([9]).to_device(Device::CudaSim).unwrap());
+    let vector = Var::constant(normal([9]).to_device(gpu_under_test()).unwrap());
     let add = |x: Var| ops::add_layernorm(x, &y, None, &vector, &vector, 1e-6).unwrap();
     let (shared, _) = add(in_place.clone());
     assert!(shared.tensor().address().unwrap() != at);
@@ -164,6 +164,6 @@ fn sums_of_many_elements() {
         let there = [&a, &b].map(|t| t.to_device(device).unwrap());
         ops::global_norm(&there).unwrap()
     };
-    let (found, expected) = (norm(Device::CudaSim), norm(Device::Cpu));
+    let (found, expected) = (norm(gpu_under_test()), norm(Device::Cpu));
     assert!((found - expected).abs() <= 1e-12 * expected, "{found} and {expected}");
 }

@@ -239,23 +239,25 @@ const _: () = {
     ["Offset of field: Adamw::beta2"][::std::mem::offset_of!(Adamw, beta2) - 2704usize];
     ["Offset of field: Adamw::eps"][::std::mem::offset_of!(Adamw, eps) - 2712usize];
 };
-#[doc = " average = decay · average + (1 - decay) · param"]
+#[doc = " average = decay · average + (1 - decay) · param; with a state nothing happens when its grad_scale is not finite"]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
 pub struct Ema {
     pub average: Ptr,
     pub param: Ptr,
+    pub state: Ptr,
     pub decay: f64,
     pub count: i64,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Ema"][::std::mem::size_of::<Ema>() - 32usize];
+    ["Size of Ema"][::std::mem::size_of::<Ema>() - 40usize];
     ["Alignment of Ema"][::std::mem::align_of::<Ema>() - 8usize];
     ["Offset of field: Ema::average"][::std::mem::offset_of!(Ema, average) - 0usize];
     ["Offset of field: Ema::param"][::std::mem::offset_of!(Ema, param) - 8usize];
-    ["Offset of field: Ema::decay"][::std::mem::offset_of!(Ema, decay) - 16usize];
-    ["Offset of field: Ema::count"][::std::mem::offset_of!(Ema, count) - 24usize];
+    ["Offset of field: Ema::state"][::std::mem::offset_of!(Ema, state) - 16usize];
+    ["Offset of field: Ema::decay"][::std::mem::offset_of!(Ema, decay) - 24usize];
+    ["Offset of field: Ema::count"][::std::mem::offset_of!(Ema, count) - 32usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
@@ -738,6 +740,28 @@ const _: () = {
     ["Offset of field: CrossEntropyBwd::stride"][::std::mem::offset_of!(CrossEntropyBwd, stride) - 40usize];
     ["Offset of field: CrossEntropyBwd::unused"][::std::mem::offset_of!(CrossEntropyBwd, unused) - 44usize];
 };
+#[doc = " y[r][c] = 1 at the first of the row's largest values, else 0; NaN throughout a row with NaN"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct HardTarget {
+    pub y: Ptr,
+    pub z: Ptr,
+    pub rows: i32,
+    pub cols: i32,
+    pub stride: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of HardTarget"][::std::mem::size_of::<HardTarget>() - 32usize];
+    ["Alignment of HardTarget"][::std::mem::align_of::<HardTarget>() - 8usize];
+    ["Offset of field: HardTarget::y"][::std::mem::offset_of!(HardTarget, y) - 0usize];
+    ["Offset of field: HardTarget::z"][::std::mem::offset_of!(HardTarget, z) - 8usize];
+    ["Offset of field: HardTarget::rows"][::std::mem::offset_of!(HardTarget, rows) - 16usize];
+    ["Offset of field: HardTarget::cols"][::std::mem::offset_of!(HardTarget, cols) - 20usize];
+    ["Offset of field: HardTarget::stride"][::std::mem::offset_of!(HardTarget, stride) - 24usize];
+    ["Offset of field: HardTarget::unused"][::std::mem::offset_of!(HardTarget, unused) - 28usize];
+};
 #[doc = " p = softmax(student / tau), q = softmax(teacher / tau): gap = p - q; sum[r] = sum_c q (log q - log p)"]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
@@ -1201,6 +1225,7 @@ kernel_args!(LayernormBwd, "layernorm_bwd");
 kernel_args!(LayernormGamma, "layernorm_gamma");
 kernel_args!(CrossEntropyFwd, "cross_entropy_fwd");
 kernel_args!(CrossEntropyBwd, "cross_entropy_bwd");
+kernel_args!(HardTarget, "hard_target");
 kernel_args!(KdFwd, "kd_fwd");
 kernel_args!(MseFwd, "mse_fwd");
 kernel_args!(BceFwd, "bce_fwd");

@@ -89,15 +89,15 @@ impl Model {
     }
 }
 
-/// Milliseconds for `batch` grey images (speed does not depend on the values), all models in turn within each of
-/// `rounds` after two that are not timed.
+/// Milliseconds for `batch` grey images (speed does not depend on the values) that lie on the model's device, until the
+/// logits are in main memory; all models in turn within each of `rounds` after two that are not timed.
 pub fn latency<'a>(models: &[(&'a str, &'a Model)], batch: usize, rounds: usize) -> Result<Vec<Timing>> {
-    let rival = |&(name, model): &(&'a str, &'a Model)| -> Rival<'a> {
+    let rival = |&(name, model): &(&'a str, &'a Model)| -> Result<Rival<'a>> {
         let side = model.arch.img_size;
-        let images = Tensor::full([batch, 3, side, side], DType::F32, 0.1);
-        (name, Box::new(move || model.predict(&images).map(drop)))
+        let images = Tensor::full([batch, 3, side, side], DType::F32, 0.1).to_device(model.device())?;
+        Ok((name, Box::new(move || model.predict(&images).map(drop))))
     };
-    interleaved(&mut models.iter().map(rival).collect::<Vec<_>>(), rounds, 2)
+    interleaved(&mut models.iter().map(rival).collect::<Result<Vec<_>>>()?, rounds, 2)
 }
 
 /// `(a + b) / 2` of two heads; one head as it is.

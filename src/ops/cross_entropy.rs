@@ -72,6 +72,16 @@ pub fn one_hot(labels: &[usize], classes: usize, smoothing: f64, dtype: DType) -
     Ok(target)
 }
 
+/// The one-hot target of each row's largest value, the first of equals, where `z [B, K]` is: what a teacher is sure of.
+pub fn hard_target(z: &Tensor) -> Result<Tensor> {
+    let (rows, cols) = z.shape().rows_cols();
+    let Some(gpu) = z.gpu() else { return one_hot(&argmax(z)?, cols, 0.0, z.dtype()) };
+    let mut y = z.new_empty(z.shape())?;
+    let [rows_, cols, stride] = gpu::sizes([rows, cols, z.stored_width()])?;
+    let args = params::HardTarget { y: y.address_mut()?, z: z.address()?, rows: rows_, cols, stride, unused: 0 };
+    gpu.launch(z.dtype(), Grid::warps(rows), &args).map(|()| y)
+}
+
 /// The index of the largest value of each row, the first of equals.
 pub fn argmax(z: &Tensor) -> Result<Vec<usize>> {
     let cols = z.shape().rows_cols().1;
@@ -95,7 +105,15 @@ fn total_loss<T: Float>(log_p: &Tensor, target: &Tensor) -> Result<f64> {
 
 /// Test and benchmark cases.
 pub fn cases() -> Vec<Case> {
-    vec![Case::new("cross_entropy/soft", |d| {
+    let hard = Case::new("cross_entropy/hard_target", |d| {
+        // few different values: equal ones are common
+        let (shape, count) = ([d.size(256), d.positive(1000)], 4);
+        let levels = d.indices(shape[0] * shape[1], count);
+        let values: Vec<f64> = levels.iter().map(|level| *level as f64).collect();
+        let z = Tensor::from_slice(shape, &values).unwrap_or_else(|_| Tensor::zeros(shape, DType::F64));
+        Instance::new([z], |v| hard_target(v[0].tensor()).map(Var::constant)).cost_each(1, 1)
+    });
+    let soft = Case::new("cross_entropy/soft", |d| {
         let shape = [d.size(256), d.positive(1000)];
         let target = d.uniform(shape, 0.0, 1.0); // rows that do not sum to 1 are legal
         let run = |v: &[Var]| cross_entropy(&v[0], v[1].tensor());
@@ -104,5 +122,6 @@ pub fn cases() -> Vec<Case> {
             super::scale(&sum, -1.0 / v[0].shape()[0].max(1) as f64)
         };
         Instance::new([d.normal(shape), target], run).reference(plain).constant(1).cost_each(1, 8)
-    })]
+    });
+    vec![soft, hard.without_gradient("a target")]
 }

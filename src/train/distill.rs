@@ -29,10 +29,7 @@ impl DistillKind {
         match self {
             DistillKind::Soft => ops::kd(z, teacher, tau, reduction),
             DistillKind::Mse => ops::mse(z, &Var::constant(teacher.clone())),
-            DistillKind::Hard | DistillKind::None => {
-                let best = ops::one_hot(&ops::argmax(teacher)?, teacher.dim(-1), 0.0, z.dtype())?;
-                ops::cross_entropy(z, &best.to_device(z.tensor().device())?)
-            }
+            DistillKind::Hard | DistillKind::None => ops::cross_entropy(z, &ops::hard_target(teacher)?),
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::{show::print, source};
 use espalier::models::{Model, cost, latency, zoo};
 use espalier::report::{Table, Timing, table::count};
-use espalier::{Error, Result};
+use espalier::{Device, Error, Result};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -22,6 +22,9 @@ pub struct Args {
     /// Timed rounds, after two that are not timed
     #[arg(long, default_value_t = 20)]
     rounds: usize,
+    /// Device to run on
+    #[arg(long, value_enum, default_value_t)]
+    device: Device,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -32,7 +35,11 @@ pub fn run(args: &Args) -> Result<()> {
     args.batch.iter().try_for_each(|&batch| source::at_least_one("--batch", batch))?;
     let named = args.model.iter().map(|name| Ok((name.clone(), Model::init(zoo::find(name)?.architecture, 0)?)));
     let files = args.weights.iter().map(|file| Ok((file.display().to_string(), source::load(None, file, None)?)));
-    let models = named.chain(files).collect::<Result<Vec<_>>>()?;
+    args.device.gpu()?; // why there is none, before anything else
+    let mut models = named.chain(files).collect::<Result<Vec<_>>>()?;
+    for (_, model) in &mut models {
+        *model = model.to_device(args.device)?;
+    }
     let rivals: Vec<(&str, &Model)> = models.iter().map(|(name, model)| (name.as_str(), model)).collect();
     let mut table = Table::new(&["model", "batch", "ms (p5–p95)", "img/s (p5–p95)", "MACs", "GFLOP/s"]);
     for &batch in &args.batch {
@@ -43,8 +50,9 @@ pub fn run(args: &Args) -> Result<()> {
             if args.json {
                 let spread = |t: &Timing| json!({ "median": t.median, "p5": t.p5, "p95": t.p95 });
                 print(json!({
-                    "name": name, "batch": batch, "params": cost::params(model.arch()), "macs": macs,
-                    "ms": spread(timing), "images_per_second": spread(&speed), "gflops": gflops,
+                    "name": name, "device": args.device, "batch": batch, "macs": macs,
+                    "params": cost::params(model.arch()), "ms": spread(timing),
+                    "images_per_second": spread(&speed), "gflops": gflops,
                 }))?;
             }
             let (ms, speed) = (timing.to_string(), speed.to_string());

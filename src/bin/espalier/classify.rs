@@ -4,7 +4,7 @@ use crate::{show::print, source};
 use espalier::data::dataset::FolderDataset;
 use espalier::data::folder::{ImageFolder, imagenet_classes, loose_files};
 use espalier::data::{augment::Transform, loader::Loader, loader::LoaderOptions};
-use espalier::{Error, Result, report::table::one_line, report::tell, train::images};
+use espalier::{Device, Error, Result, report::table::one_line, report::tell, train::images};
 use serde_json::{Value, json};
 use std::{path::Path, path::PathBuf, sync::Arc};
 
@@ -35,6 +35,9 @@ pub struct Args {
     /// Input side in pixels, if not the model's; position embeddings are interpolated
     #[arg(long)]
     img_size: Option<usize>,
+    /// Device to run on
+    #[arg(long, value_enum, default_value_t)]
+    device: Device,
     /// Image files and folders
     #[arg(required = true)]
     paths: Vec<PathBuf>,
@@ -43,8 +46,9 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     source::at_least_one("--batch", args.batch)?;
     source::at_least_one("--top", args.top)?;
+    args.device.gpu()?; // why there is none, before anything else
     let files: Vec<(PathBuf, usize)> = loose_files(&args.paths)?.into_iter().map(|file| (file, 0)).collect();
-    let model = source::load(args.model.as_deref(), &args.weights, args.img_size)?;
+    let model = source::load(args.model.as_deref(), &args.weights, args.img_size)?.to_device(args.device)?;
     let (side, classes) = (model.arch().img_size, model.arch().num_classes);
     let folder = ImageFolder { classes: vec!["unknown".into()], files: files.clone() };
     let dataset = FolderDataset::new(folder, Transform::eval(side), 0)?.uncached();
