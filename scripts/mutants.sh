@@ -110,5 +110,5 @@ for name; do
     fi
     for file in $files; do cp "$file" "$tree/$file"; done
 done
-echo "$(($# - bad)) caught or sound, $bad not"
+echo "$bad faults were not found"
 [ "$bad" = 0 ]
