@@ -228,4 +228,5 @@ fn a_graph_keeps_its_memory_when_only_the_graph_is_left() {
     for (k, other) in others.iter().enumerate() {
         assert!(other.to_f64s().expect("values").iter().all(|v| *v == k as f64), "tensor {k} was overwritten");
     }
+    common::check_guards().expect("no write beside a tensor or after its end");
 }

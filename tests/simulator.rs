@@ -101,6 +101,20 @@ fn writes_outside_an_allocation_are_found() {
 }
 
 #[test]
+fn writes_to_freed_memory_are_found() {
+    let sim = sim();
+    let address = sim.alloc(100).unwrap();
+    sim.free(address, 100);
+    sim.check_guards().unwrap();
+    // AddressSanitizer ends the process at the write itself.
+    if std::env::var_os("ESPALIER_SIM_SANITIZE").is_none() {
+        launch(&sim, "test_write_f32", 1, 1, 0, &Test { out: address, mode: 24, ..Test::default() }).unwrap();
+        let error = sim.check_guards().unwrap_err().to_string();
+        assert!(error.contains("freed memory of 100 bytes was written to"), "{error}");
+    }
+}
+
+#[test]
 fn memory_calls_stay_inside_one_allocation() {
     let sim = sim();
     let (a, b) = (Buffer::of(&sim, &[1u8; 100]), Buffer::of(&sim, &[2u8; 300]));

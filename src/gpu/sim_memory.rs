@@ -1,15 +1,18 @@
 //! The simulated device's memory: host memory of exactly the size asked for, between guard zones. All bytes are `0xff` (NaN
-//! in every float type) until something is written.
+//! in every float type) until something is written, and again for a while after it was freed, so that a write to what is
+//! gone is seen.
 #![allow(unsafe_code)]
 
 use crate::{Error, Result};
 use std::alloc::{Layout, alloc, dealloc};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const GUARD: usize = 256;
 const POISON: u8 = 0xff;
+/// Freed bytes that are kept to see whether something still writes there.
+const QUARANTINE: usize = 1 << 20;
 
 unsafe extern "C" {
     /// Tells AddressSanitizer, where the kernels are built with it, which bytes nothing may touch.
@@ -27,6 +30,9 @@ struct State {
     /// Bytes by address.
     live: BTreeMap<u64, usize>,
     used: usize,
+    /// Address and bytes of what was freed last, oldest first.
+    freed: VecDeque<(u64, usize)>,
+    kept: usize,
     /// The first thing that was found wrong where nobody could be told; every later call is.
     fault: Option<String>,
 }
@@ -53,7 +59,7 @@ impl Memory {
         // SAFETY: the allocation has this many bytes.
         unsafe { base.write_bytes(POISON, layout(bytes).size()) };
         let address = base as u64 + GUARD as u64;
-        poison(address, bytes, true);
+        poison_guards(address, bytes);
         state.used += bytes;
         state.live.insert(address, bytes);
         Ok(address)
@@ -72,15 +78,28 @@ impl Memory {
         }
         state.live.remove(&address);
         state.used -= bytes;
-        poison(address, bytes, false);
-        // SAFETY: it was allocated by this layout, and is freed once: it was among the living.
-        unsafe { dealloc((address - GUARD as u64) as *mut u8, layout(bytes)) };
+        // SAFETY: the allocation has this many bytes, and is nobody's any more.
+        unsafe {
+            (address as *mut u8).write_bytes(POISON, bytes);
+            sim_poison(address, bytes, true.into());
+        }
+        state.freed.push_back((address, bytes));
+        state.kept += bytes;
+        while state.kept > QUARANTINE {
+            let Some((address, bytes)) = state.freed.pop_front() else { break };
+            state.kept -= bytes;
+            if let Err(fault) = untouched(address, bytes) {
+                state.fault.get_or_insert(fault);
+            }
+            release(address, bytes);
+        }
     }
 
-    /// An error if a guard zone was written to, now or at an earlier [`Memory::free`].
+    /// An error if a guard zone or freed memory was written to, now or at an earlier [`Memory::free`].
     pub fn check_guards(&self) -> Result<()> {
         self.check_faults()?;
         let state = self.state();
+        state.freed.iter().try_for_each(|&(address, bytes)| untouched(address, bytes)).map_err(fault)?;
         state.live.iter().try_for_each(|(&address, &bytes)| guards_hold(address, bytes)).map_err(fault)
     }
 
@@ -150,12 +169,8 @@ impl State {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        let live = std::mem::take(&mut self.state().live);
-        for (address, bytes) in live {
-            poison(address, bytes, false);
-            // SAFETY: allocated by this layout; nobody knows the address any more.
-            unsafe { dealloc((address - GUARD as u64) as *mut u8, layout(bytes)) };
-        }
+        let state = std::mem::take(&mut *self.state());
+        state.live.into_iter().chain(state.freed).for_each(|(address, bytes)| release(address, bytes));
     }
 }
 
@@ -183,11 +198,34 @@ fn guards_hold(address: u64, bytes: usize) -> Result<(), String> {
     Ok(())
 }
 
+/// An error if a freed block, which is still ours, was written to.
+fn untouched(address: u64, bytes: usize) -> Result<(), String> {
+    // SAFETY: the block was written whole when it was freed, and is given back only by `release`.
+    let block = unsafe { std::slice::from_raw_parts(address as *const u8, bytes) };
+    // Pieces first: a loop without an exit vectorises.
+    let whole = |piece: &[u8]| piece.iter().fold(POISON, |all, byte| all & byte) == POISON;
+    let at = block.chunks(4096).position(|piece| !whole(piece)).map(|piece| {
+        let start = 4096 * piece;
+        start + block[start..].iter().position(|byte| *byte != POISON).unwrap_or(0)
+    });
+    at.map_or(Ok(()), |at| Err(format!("freed memory of {bytes} bytes was written to at byte {at}")))
+}
+
+/// Gives a block back to the host, once.
+fn release(address: u64, bytes: usize) {
+    let (base, layout) = (address - GUARD as u64, layout(bytes));
+    // SAFETY: it was allocated by this layout; nobody knows the address any more.
+    unsafe {
+        sim_poison(base, layout.size(), false.into());
+        dealloc(base as *mut u8, layout);
+    }
+}
+
 /// For AddressSanitizer: the guard zones of an allocation.
-fn poison(address: u64, bytes: usize, poisoned: bool) {
+fn poison_guards(address: u64, bytes: usize) {
     for (_, zone) in guards(address, bytes) {
         // SAFETY: the zones belong to an allocation of ours; the call changes no memory.
-        unsafe { sim_poison(zone.start, (zone.end - zone.start) as usize, poisoned.into()) };
+        unsafe { sim_poison(zone.start, (zone.end - zone.start) as usize, true.into()) };
     }
 }
 
