@@ -4,6 +4,7 @@
 
 use super::cuda::code;
 use cudarc::{cublaslt::sys as lt, driver::sys as driver, nvrtc::sys as nvrtc};
+use libloading::Library;
 use std::path::{Path, PathBuf};
 use std::{cell::Cell, env, fs, panic, sync::LazyLock, sync::Once};
 
@@ -34,7 +35,9 @@ pub fn driver() -> &'static Version {
 pub fn nvrtc() -> &'static Version {
     static FOUND: LazyLock<Version> = LazyLock::new(|| {
         // SAFETY: as for the driver.
-        load(&["libnvrtc-builtins", "libnvrtc"], || unsafe { nvrtc::is_culib_present() })?;
+        load(&["libnvrtc-builtins", "libnvrtc"], "nvrtcVersion", || unsafe {
+            nvrtc::is_culib_present().then(|| nvrtc::culib())
+        })?;
         quietly("libnvrtc", || {
             let (mut major, mut minor) = (0, 0);
             // SAFETY: the pointers are to locals.
@@ -51,7 +54,7 @@ pub fn nvrtc() -> &'static Version {
 pub fn cublaslt() -> &'static Version {
     static FOUND: LazyLock<Version> = LazyLock::new(|| {
         // SAFETY: as for the driver.
-        load(&["libcublasLt"], || unsafe { lt::is_culib_present() })?;
+        load(&["libcublasLt"], "cublasLtGetVersion", || unsafe { lt::is_culib_present().then(|| lt::culib()) })?;
         // SAFETY: it only gives a number: 120805, 130002.
         let version = quietly("libcublasLt", || Ok(unsafe { lt::cublasLtGetVersion() } as u32))?;
         Ok((version / 10_000, version % 10_000 / 100))
@@ -60,33 +63,51 @@ pub fn cublaslt() -> &'static Version {
 }
 
 /// Sees to it that the loader finds the last of `names`, as `present` will say: by the folders of `ESPALIER_CUDA_LIBS`,
-/// else by the loader's own ways, else in the usual folders.
-fn load(names: &[&str], present: impl Fn() -> bool) -> Result<(), String> {
+/// else by the loader's own ways, else in the usual folders. The loader knows what is loaded by its `name.so.12` only, and
+/// cudarc asks for `name.so` first: where the system has that, it would win over the variable, and is refused.
+fn load(names: &[&str], function: &str, present: impl Fn() -> Option<&'static Library>) -> Result<(), String> {
     let name = names[names.len() - 1];
     let list = env::var_os("ESPALIER_CUDA_LIBS").unwrap_or_default();
     let named: Vec<PathBuf> = env::split_paths(&list).filter(|folder| !folder.as_os_str().is_empty()).collect();
-    open(&named, names);
-    if present() {
-        return Ok(());
+    let wanted = open(&named, names).and_then(|path| fs::canonicalize(path).ok());
+    if let Some(library) = present() {
+        return match (wanted, file_of(library, function)) {
+            (Some(wanted), Some(file)) if wanted != file => Err(format!(
+                "ESPALIER_CUDA_LIBS names {}, but the system gives {}: set LD_LIBRARY_PATH to the folder of {name}.so",
+                wanted.display(),
+                file.display(),
+            )),
+            _ => Ok(()),
+        };
     }
     let homes = [env::var_os("CUDA_HOME").map(PathBuf::from), Some("/usr/local/cuda".into())];
     let usual = homes.into_iter().flatten().flat_map(|home| [home.join("lib64"), home.join("lib")]);
     open(&usual.collect::<Vec<_>>(), names);
     let place = if named.is_empty() { String::new() } else { format!(", nor in {}", list.display()) };
-    if present() { Ok(()) } else { Err(format!("{name} was not found{place}: {INSTALL}")) }
+    if present().is_some() { Ok(()) } else { Err(format!("{name} was not found{place}: {INSTALL}")) }
 }
 
-/// Loads each of `names` from the first folder that has it. The loader then gives the same to whoever asks for
-/// `name.so.12`.
-fn open(folders: &[PathBuf], names: &[&str]) {
-    for name in names {
-        for path in folders.iter().flat_map(|folder| versions(folder, name)) {
-            // SAFETY: as for the driver; the library stays loaded.
-            if unsafe { libloading::Library::new(path) }.map(std::mem::forget).is_ok() {
-                break;
-            }
-        }
-    }
+/// Loads each of `names` from the first folder that has it, and tells from where the last. The loader then gives the same
+/// to whoever asks for `name.so.12`.
+fn open(folders: &[PathBuf], names: &[&str]) -> Option<PathBuf> {
+    let load = |name: &&str| {
+        let mut paths = folders.iter().flat_map(|folder| versions(folder, name));
+        // SAFETY: as for the driver; the library stays loaded.
+        paths.find(|path| unsafe { Library::new(path) }.map(std::mem::forget).is_ok())
+    };
+    names.iter().map(load).last().flatten()
+}
+
+/// The file that a function of a library lies in, where the system tells.
+fn file_of(library: &Library, function: &str) -> Option<PathBuf> {
+    // SAFETY: the function is not called: its address is all that is looked at.
+    let address = unsafe { library.get::<*const ()>(function.as_bytes()) }.ok()?.addr();
+    let maps = fs::read_to_string("/proc/self/maps").ok()?;
+    maps.lines().find_map(|line| {
+        let (from, to) = line.split_once(' ')?.0.split_once('-')?;
+        let [from, to] = [from, to].map(|hex| usize::from_str_radix(hex, 16).unwrap_or(0));
+        (from..to).contains(&address).then(|| line.find('/').map(|start| line[start..].into()))?
+    })
 }
 
 /// `folder/name.so.12` and newer, the newest first.

@@ -1,6 +1,6 @@
 //! Where the kernels' machine code comes from: what nvcc made when the crate was built, else what NVRTC makes of the
 //! embedded sources for the card at hand, kept on disk. Always machine code, never PTX: a driver refuses the PTX of a
-//! newer toolkit.
+//! newer toolkit, and the machine code of one with a newer major version.
 #![allow(unsafe_code)]
 
 use super::libraries;
@@ -11,7 +11,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::{env, fs, io::Write};
 
-/// `SOURCES`, `ARCHS`, `FATBINS`.
+/// `SOURCES`, `NVCC`, `ARCHS`, `FATBINS`.
 mod built {
     include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 }
@@ -53,9 +53,14 @@ pub fn embedded() -> &'static [&'static str] {
     built::ARCHS
 }
 
-/// Whether some of it runs on a card of this compute capability.
-pub fn is_embedded(capability: (u32, u32)) -> bool {
-    embedded().iter().any(|arch| runs(arch, capability))
+/// The major version of the nvcc that made it; 0 without.
+pub fn nvcc() -> u32 {
+    built::NVCC
+}
+
+/// Whether some of it runs on a card of this compute capability with a driver of this major version.
+pub fn is_embedded(capability: (u32, u32), driver: u32) -> bool {
+    nvcc() <= driver && embedded().iter().any(|arch| runs(arch, capability))
 }
 
 /// What NVRTC and nvcc call a card of this compute capability.
@@ -66,17 +71,21 @@ pub fn arch(capability: (u32, u32)) -> String {
     }
 }
 
-/// The code of a kernel file for a card.
-pub fn image(stem: &str, capability: (u32, u32), cache: Option<&Path>) -> Result<(Vec<u8>, Origin)> {
+/// The code of a kernel file for a card and its driver's major version, where they refused code of that origin.
+pub fn image(
+    stem: &str, capability: (u32, u32), driver: u32, cache: Option<&Path>, refused: Option<Origin>,
+) -> Result<(Vec<u8>, Origin)> {
     let fatbin = built::FATBINS.iter().find(|(name, _)| *name == stem);
-    if let Some((_, bytes)) = fatbin.filter(|_| is_embedded(capability)) {
+    if let Some((_, bytes)) = fatbin.filter(|_| refused.is_none() && is_embedded(capability, driver)) {
         return Ok((bytes.to_vec(), Origin::Embedded));
     }
     let (arch, mut key) = (arch(capability), DefaultHasher::new());
     (options(&arch), libraries::nvrtc()).hash(&mut key);
     whole(stem)?.hash(&mut key);
     let name = format!("{stem}-{arch}-{:016x}.cubin", key.finish());
-    cached(cache.map(|folder| folder.join(name)).as_deref(), || compile(stem, &arch))
+    let file = cache.map(|folder| folder.join(name));
+    let file = file.filter(|file| refused != Some(Origin::Cache) || fs::remove_file(file).is_ok());
+    cached(file.as_deref(), || compile(stem, &arch))
 }
 
 /// Whether code for `arch` ("80", "90a") runs on a card: that of a lower minor version does, but for an `a`.
