@@ -13,11 +13,16 @@ use tempfile::TempDir;
 
 /// A folder with the pretended libraries; none, in one line, where there is no C compiler.
 fn fakes() -> Option<TempDir> {
+    pretended("-O0", ["libcuda.so", "libnvrtc.so", "libcublasLt.so"])
+}
+
+fn pretended(option: &str, names: [&str; 3]) -> Option<TempDir> {
     let folder = tempfile::tempdir().unwrap();
-    let library = folder.path().join("libcuda.so");
+    let library = folder.path().join(names[0]);
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fake_cuda/fake.c");
     let compiler = env::var("CC").unwrap_or_else(|_| "cc".into());
-    let made = Command::new(&compiler).args(["-shared", "-fPIC", "-w", "-o"]).arg(&library).arg(source).output();
+    let made =
+        Command::new(&compiler).args(["-shared", "-fPIC", "-w", option, "-o"]).arg(&library).arg(source).output();
     let Ok(output) = made else {
         let why = format!("no C compiler ({compiler}) for the pretended driver");
         assert!(!env::var("ESPALIER_REQUIRE_CUDA_TOOLS").is_ok_and(|value| value == "1"), "{why}");
@@ -25,7 +30,7 @@ fn fakes() -> Option<TempDir> {
         return None;
     };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    for name in ["libnvrtc.so", "libcublasLt.so"] {
+    for name in &names[1..] {
         fs::copy(&library, folder.path().join(name)).unwrap();
     }
     Some(folder)
@@ -250,20 +255,29 @@ fn what_cannot_work_is_told() {
         return println!("{}", cuda::open().err().expect("it opens"));
     }
     let Some(folder) = fakes() else { return };
-    let named = tempfile::tempdir().unwrap();
-    let library = named.path().join("libcublasLt.so.13");
-    fs::copy(folder.path().join("libcuda.so"), &library).unwrap();
-    let other = format!("ESPALIER_CUDA_LIBS names {}, but the system gives", library.canonicalize().unwrap().display());
     for (variable, value, words) in [
         ("ESPALIER_CUDA_DEVICE", "2", "ESPALIER_CUDA_DEVICE: expected the number of one of 2 devices, from 0, found 2"),
         ("ESPALIER_CUDA_DEVICE", "x", "found x"),
         ("FAKE_DRIVER", "12040", "is of CUDA 13, the driver of 12.4: install a newer driver or CUDA 12 libraries"),
         ("FAKE_CAPABILITY", "75", "compute capability 7.5: 8.0"),
-        ("ESPALIER_CUDA_LIBS", named.path().to_str().unwrap(), &other),
     ] {
         let text = again(&folder, "what_cannot_work_is_told", &[(variable, value)]);
         assert!(text.contains(words), "{text}");
     }
+}
+
+/// What a system has under the names without a version does not hide what the variable names.
+#[test]
+fn the_named_libraries_win() {
+    if !pretending() {
+        let Some(folder) = fakes() else { return };
+        let named = pretended("-DLIBRARIES=12", ["unused.so", "libnvrtc.so.12", "libcublasLt.so.12"]).unwrap();
+        let variables = [("FAKE_DRIVER", "12040"), ("ESPALIER_CUDA_LIBS", named.path().to_str().unwrap())];
+        again(&folder, "the_named_libraries_win", &variables);
+        return;
+    }
+    assert_eq!((libraries::nvrtc(), libraries::cublaslt()), (&Ok((12, 0)), &Ok((12, 0))));
+    assert_eq!(launched().unwrap()[..2], ["nvrtc --gpu-architecture=sm_99", "module of NVRTC"]);
 }
 
 /// Here kernels launch, but do nothing.

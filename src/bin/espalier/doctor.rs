@@ -91,7 +91,8 @@ fn found((name, version): (&str, &libraries::Version)) -> String {
 
 /// Where machine code comes from.
 fn kernels(embedded: &[&str], nvrtc: &libraries::Version, cache: Option<PathBuf>) -> String {
-    let built = (!embedded.is_empty()).then(|| format!("built in for sm_{}", embedded.join(", sm_")));
+    let built = (!embedded.is_empty())
+        .then(|| format!("built in by nvcc {} for sm_{}", modules::nvcc(), embedded.join(", sm_")));
     let made = nvrtc.is_ok().then(|| match cache {
         Some(folder) => format!("compiled at first use, kept in {}", folder.display()),
         None => "compiled in every run (neither XDG_CACHE_HOME nor HOME is set)".into(),
