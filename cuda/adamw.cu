@@ -30,6 +30,7 @@ KERNEL(adamw, Adamw) {
 KERNEL(ema, Ema) {
   const long long i = element_index();
   if (i >= p.count) return;
+  if (p.state && !(abs_(((const StepNumbers*)p.state)->grad_scale) < Limits<double>::infinity())) return;
   T* average = (T*)p.average;
   average[i] = T(A(p.decay) * A(average[i]) + A(1.0 - p.decay) * A(((const T*)p.param)[i]));
 }

@@ -41,8 +41,8 @@ typedef struct { Ptr y, x, s; double c; long long count, sample; } Scale;
 typedef struct { Ptr param, m, v, grad; double weight_decay, lr_scale; long long count; } AdamwTensor;
 // the numbers of the step are those at `state`; nothing happens when its grad_scale is not finite
 typedef struct { AdamwTensor at[48]; Ptr state; double beta1, beta2, eps; } Adamw;
-// average = decay · average + (1 - decay) · param
-typedef struct { Ptr average, param; double decay; long long count; } Ema;
+// average = decay · average + (1 - decay) · param; with a state nothing happens when its grad_scale is not finite
+typedef struct { Ptr average, param, state; double decay; long long count; } Ema;
 typedef struct { Ptr x; long long count, first; } NormTensor;
 // partials[first + k] = sum of the squares of the k-th NORM_CHUNK elements of a tensor
 typedef struct { NormTensor at[96]; Ptr partials; } SquareSums;

@@ -4,10 +4,10 @@
 
 mod common;
 
-use common::{cotangent, distance};
+use common::{check_guards, cotangent, distance, gpu_under_test, reverse_order};
 use espalier::ops::case::Draw;
 use espalier::tensor::Device;
-use espalier::{DType, Result, Tape, Tensor, Var, gpu, ops};
+use espalier::{DType, Result, Tape, Tensor, Var, ops};
 
 type Op<'a> = &'a dyn Fn(&[Var]) -> Result<Vec<Var>>;
 
@@ -38,19 +38,19 @@ fn compare(what: &str, inputs: &[Tensor], op: Op) {
     for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 2e-5)] {
         let inputs: Vec<Tensor> = inputs.iter().map(|t| t.to_dtype(dtype).unwrap()).collect();
         let want = run(Device::Cpu, &inputs, op).unwrap();
-        let got = run(Device::CudaSim, &inputs, op).unwrap();
+        let got = run(gpu_under_test(), &inputs, op).unwrap();
         assert_eq!(got.len(), want.len(), "{what}");
         for (k, (got, want)) in got.iter().zip(&want).enumerate() {
             let (gap, top) = distance(got, want);
             assert!(gap <= tolerance * top.max(1.0), "{what} {dtype:?}, tensor {k}: {gap:.1e} apart at {top:.1e}");
         }
-        gpu::simulator().unwrap().set_order(gpu::sim::Order::Reverse);
-        let again = run(Device::CudaSim, &inputs, op).unwrap();
-        gpu::simulator().unwrap().set_order(gpu::sim::Order::Forward);
+        reverse_order(true);
+        let again = run(gpu_under_test(), &inputs, op).unwrap();
+        reverse_order(false);
         let same = got.iter().zip(&again).all(|(a, b)| a.bytes().unwrap() == b.bytes().unwrap());
         assert!(same, "{what} {dtype:?}: other bits in the second run");
     }
-    gpu::simulator().unwrap().check_guards().unwrap();
+    check_guards().unwrap();
 }
 
 /// Normal values.
@@ -109,7 +109,7 @@ fn four_axes_are_contiguous() {
 
 #[test]
 fn a_sole_owner_is_overwritten_and_a_shared_tensor_is_not() {
-    let x = normal([5, 9]).to_device(Device::CudaSim).unwrap();
+    let x = normal([5, 9]).to_device(gpu_under_test()).unwrap();
     let (at, before) = (x.address().unwrap(), x.to_f64s().unwrap());
     let y = ops::bias_gelu(Var::constant(x.clone()), None, None).unwrap();
     assert!(y.tensor().address().unwrap() != at && x.to_f64s().unwrap() == before);
@@ -117,11 +117,53 @@ fn a_sole_owner_is_overwritten_and_a_shared_tensor_is_not() {
     assert!(in_place.tensor().address().unwrap() == at);
     assert_eq!(in_place.tensor().to_f64s().unwrap(), y.tensor().to_f64s().unwrap());
 
-    let vector = Var::constant(normal([9]).to_device(Device::CudaSim).unwrap());
+    let vector = Var::constant(normal([9]).to_device(gpu_under_test()).unwrap());
     let add = |x: Var| ops::add_layernorm(x, &y, None, &vector, &vector, 1e-6).unwrap();
     let (shared, _) = add(in_place.clone());
     assert!(shared.tensor().address().unwrap() != at);
     let (sum, _) = add(in_place);
     assert!(sum.tensor().address().unwrap() == at);
     assert_eq!(sum.tensor().to_f64s().unwrap(), shared.tensor().to_f64s().unwrap());
+}
+
+/// Whole numbers of this size: sums and differences of their products have no rounding error in `f32`.
+fn whole<const N: usize>(shape: [usize; N], size: f64) -> Tensor {
+    let values: Vec<f64> = normal(shape).to_f64s().unwrap().iter().map(|v| (v * size).round()).collect();
+    Tensor::from_slice(shape, &values).unwrap()
+}
+
+/// `e^x` of such values is infinite in `f32` and in `f64`.
+#[test]
+fn large_values_do_not_overflow() {
+    let x = [whole([5, 37], 2000.0)];
+    compare("softmax", &x, &|v| Ok(vec![ops::softmax(&v[0])?, ops::log_softmax(&v[0])?]));
+    let mask = Draw::random(vec![1], 3).mask([5, 37]);
+    compare("masked softmax", &x, &|v| {
+        let mask = mask.to_dtype(v[0].dtype())?.to_device(v[0].tensor().device())?;
+        Ok(vec![ops::masked_softmax(&v[0], Some(&mask))?])
+    });
+    compare("losses", &x, &|v| {
+        let there = |t: Tensor| t.to_dtype(v[0].dtype())?.to_device(v[0].tensor().device());
+        let target = there(ops::one_hot(&[0, 3, 36, 5, 20], 37, 0.1, DType::F64)?)?;
+        let teacher = there(whole([5, 37], 2001.0))?;
+        let kd = ops::kd(&v[0], &teacher, 2.0, ops::Reduction::PerSample)?;
+        Ok(vec![ops::cross_entropy(&v[0], &target)?, kd, ops::bce_with_logits(&v[0], &target)?])
+    });
+    let qkv = [whole([2, 70, 3 * 2 * 16], 40.0)];
+    let map = |v: &[Var]| Ok(vec![Var::constant(ops::attention_map(v[0].tensor(), 2, 16)?)]);
+    compare("attention map", &qkv, &map);
+    compare("attention", &qkv, &|v| Ok(vec![ops::attention(&v[0], 2, 16, None)?]));
+}
+
+/// Longer than two partial sums, with zeros behind the rows.
+#[test]
+fn sums_of_many_elements() {
+    let (a, b) = (normal([3, 3001]), normal([3, 3001]));
+    compare("sums", &[a.clone(), b.clone()], &|v| Ok(vec![ops::dot(&v[0], &v[1])?, ops::mse(&v[0], &v[1])?]));
+    let norm = |device| {
+        let there = [&a, &b].map(|t| t.to_device(device).unwrap());
+        ops::global_norm(&there).unwrap()
+    };
+    let (found, expected) = (norm(gpu_under_test()), norm(Device::Cpu));
+    assert!((found - expected).abs() <= 1e-12 * expected, "{found} and {expected}");
 }

@@ -4,12 +4,15 @@
 
 mod common;
 
+use common::gpu_under_test;
 use espalier::data::generated::{GeneratedDataset, Split};
 use espalier::data::loader::{Loader, LoaderOptions};
+use espalier::gpu::{StepState, params::StepNumbers};
 use espalier::models::{Architecture, Model};
 use espalier::nn::{Params, Pass};
+use espalier::ops::{self, AdamwTensor, Numbers};
 use espalier::train::{DistillKind, Distillation, Outcome, Teacher, TrainConfig, Trainer};
-use espalier::{Device, Error, Result, Tensor, Var, report::Show};
+use espalier::{DType, Device, Error, Result, Tensor, Var, report::Show};
 use std::sync::Arc;
 
 fn loader(images: usize, batch: usize) -> Loader {
@@ -50,8 +53,8 @@ fn bits(params: &Params) -> Vec<Vec<u8>> {
 
 #[test]
 fn a_replayed_step_has_the_bits_of_a_launched_one_and_the_cpus_values() {
-    let (replayed, with_graphs) = train(Device::CudaSim, true, 2, None);
-    let (launched, without) = train(Device::CudaSim, false, 2, None);
+    let (replayed, with_graphs) = train(gpu_under_test(), true, 2, None);
+    let (launched, without) = train(gpu_under_test(), false, 2, None);
     assert!(bits(replayed.params()) == bits(launched.params()), "a replay changed the parameters");
     assert_eq!(with_graphs.loss.to_bits(), without.loss.to_bits());
     let averages = [with_graphs.ema, without.ema].map(|ema| bits(&ema.expect("average")));
@@ -72,7 +75,7 @@ fn a_replayed_step_has_the_bits_of_a_launched_one_and_the_cpus_values() {
 fn every_kind_of_distillation_is_captured() {
     for kind in [DistillKind::Hard, DistillKind::Mse] {
         let run = |graphs: bool| {
-            let (mut student, teacher) = (model(0, Device::CudaSim), model(1, Device::CudaSim));
+            let (mut student, teacher) = (model(0, gpu_under_test()), model(1, gpu_under_test()));
             let config = TrainConfig { distillation: Distillation { kind, ..config(1).distillation }, ..config(1) };
             let mut trainer = Trainer::new(&mut student, config, None, Show::Quiet).expect("trainer");
             trainer.graphs = graphs;
@@ -85,18 +88,17 @@ fn every_kind_of_distillation_is_captured() {
 
 #[test]
 fn the_order_of_warps_and_a_pause_change_no_bit() {
-    use espalier::gpu::{sim::Order, simulator};
-    let (whole, _) = train(Device::CudaSim, true, 2, None);
-    simulator().expect("simulator").set_order(Order::Reverse);
-    let (reversed, _) = train(Device::CudaSim, true, 2, None);
-    simulator().expect("simulator").set_order(Order::Forward);
+    let (whole, _) = train(gpu_under_test(), true, 2, None);
+    common::reverse_order(true);
+    let (reversed, _) = train(gpu_under_test(), true, 2, None);
+    common::reverse_order(false);
     assert!(bits(whole.params()) == bits(reversed.params()), "the order of warps shows");
-    simulator().expect("simulator").check_guards().expect("no write beside a tensor");
+    common::check_guards().expect("no write beside a tensor");
 
     // Interrupted after the first epoch, and gone on with by another trainer.
     let folder = tempfile::tempdir().expect("folder");
     let path = folder.path().join("run.checkpoint");
-    let (mut first, teacher) = (model(0, Device::CudaSim), model(1, Device::CudaSim));
+    let (mut first, teacher) = (model(0, gpu_under_test()), model(1, gpu_under_test()));
     let settings = TrainConfig { checkpoint_every: 1, ..config(2) };
     struct Dying(GeneratedDataset);
     impl espalier::data::dataset::Dataset for Dying {
@@ -119,7 +121,7 @@ fn the_order_of_warps_and_a_pause_change_no_bit() {
     let trainer = Trainer::new(&mut first, settings.clone(), None, Show::Quiet).expect("trainer");
     let trainer = trainer.resuming(path.clone()).expect("path");
     assert!(trainer.run(&dying, None, Some(&mut Teacher::remembering(&teacher))).is_err());
-    let mut second = model(0, Device::CudaSim);
+    let mut second = model(0, gpu_under_test());
     let trainer =
         Trainer::new(&mut second, settings, None, Show::Quiet).expect("trainer").resuming(path).expect("path");
     assert_eq!(trainer.epoch, 1);
@@ -142,18 +144,18 @@ fn a_step_that_is_not_finite_changes_nothing_and_names_the_same_layer() {
         assert!(bits(model.params()) == before, "{device}: a broken step changed parameters");
         error
     };
-    let [cpu, sim] = [Device::Cpu, Device::CudaSim].map(broken);
+    let [cpu, sim] = [Device::Cpu, gpu_under_test()].map(broken);
     assert!(cpu.contains("is not finite") && cpu.split('(').next() == sim.split('(').next(), "{cpu}\n{sim}");
 }
 
 #[test]
 fn a_captured_forward_pass_replays_on_new_images() {
-    let (model, gpu) = (model(0, Device::CudaSim), Device::CudaSim.gpu().expect("simulator").expect("a GPU"));
+    let (model, gpu) = (model(0, gpu_under_test()), gpu_under_test().gpu().expect("simulator").expect("a GPU"));
     let images = |seed: usize| {
         let values: Vec<f32> = (0..2 * 3 * 16 * 16).map(|i| ((i * seed) as f32 * 0.37).sin()).collect();
         Tensor::from_slice([2, 3, 16, 16], &values).expect("images")
     };
-    let mut input = images(1).to_device(Device::CudaSim).expect("device");
+    let mut input = images(1).to_device(gpu_under_test()).expect("device");
     let forward = |input: &Tensor| -> Result<Tensor> {
         Ok(model.forward(&Pass::eval(model.params()), &Var::constant(input.clone()))?.remove(0).into_tensor())
     };
@@ -161,10 +163,61 @@ fn a_captured_forward_pass_replays_on_new_images() {
     for seed in [2, 3] {
         input.copy_from(&images(seed)).expect("copy");
         graph.replay().expect("replay");
-        let eager = forward(&images(seed).to_device(Device::CudaSim).expect("device")).expect("forward");
+        let eager = forward(&images(seed).to_device(gpu_under_test()).expect("device")).expect("forward");
         assert!(logits.bytes().expect("bytes") == eager.bytes().expect("bytes"), "images {seed}");
     }
     // What waits for the device cannot be captured, and the device goes on afterwards.
     assert!(gpu.capture(|| forward(&input)?.item()).is_err());
     assert!(forward(&input).and_then(|logits| logits.to_f64s()).is_ok());
+    // Nor can a capture inside another, and a panic inside one leaves the device as it was.
+    assert!(gpu.capture(|| gpu.capture(|| forward(&input)).map(drop)).is_err());
+    let panics = || gpu.capture(|| -> Result<()> { panic!("a fault of the work") }).map(drop);
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics)).is_err());
+    let (graph, logits) = gpu.capture(|| forward(&input)).expect("capture");
+    graph.replay().expect("replay");
+    assert!(logits.bytes().expect("bytes") == forward(&input).expect("forward").bytes().expect("bytes"));
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_the_update_though_the_gradients_are() {
+    let gpu = gpu_under_test().gpu().expect("simulator").expect("a GPU");
+    let full = |value: f64| Tensor::full([5], DType::F32, value).to_device(gpu_under_test()).expect("device");
+    let update = |loss: f32| {
+        let [mut param, mut m, mut v, grad] = [1.0, 0.0, 0.0, 0.5].map(full);
+        let state = StepState::new(gpu)?;
+        state.write(&StepNumbers { lr: 0.1, bias1: 0.1, bias2: 0.001, grad_scale: 1.0, grad_norm: 0.0, step: 0 })?;
+        let loss = Tensor::from_slice([], &[loss])?.to_device(gpu_under_test())?;
+        ops::clip_scale(&[&grad], &loss, Some(1.0), &state)?;
+        let (param_, m_, v_) = (&mut param, &mut m, &mut v);
+        let tensor = AdamwTensor { param: param_, m: m_, v: v_, grad: &grad, weight_decay: 0.0, lr_scale: 1.0 };
+        ops::adamw(vec![tensor], (0.9, 0.999), 1e-8, Numbers::Device(&state))?;
+        let mut average = full(-1.0);
+        ops::ema(&mut average, &grad, 0.5, Some(&state))?;
+        Ok::<_, Error>([param, m, v, average].map(|t| t.to_f64s().expect("values")))
+    };
+    let before = [1.0, 0.0, 0.0, -1.0].map(|value| vec![value; 5]);
+    for loss in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        assert_eq!(update(loss).expect("update"), before, "loss {loss}");
+    }
+    assert!(update(2.0).expect("update").iter().zip(&before).all(|(after, before)| after != before));
+}
+
+/// Neither its own tensors nor those that came since may be touched by what is not theirs.
+#[test]
+fn a_graph_keeps_its_memory_when_only_the_graph_is_left() {
+    let gpu = gpu_under_test().gpu().expect("simulator").expect("a GPU");
+    let there = |value: f64| Tensor::full([40, 40], DType::F32, value).to_device(gpu_under_test()).expect("device");
+    let (x, mut out) = (Var::constant(there(0.5)), there(0.0));
+    let expected = ops::gelu(&ops::gelu(&x).expect("gelu")).expect("gelu").tensor().to_f64s().expect("values");
+    let (graph, ()) =
+        gpu.capture(|| ops::ema(&mut out, ops::gelu(&ops::gelu(&x)?)?.tensor(), 0.0, None)).expect("capture");
+    let others: Vec<Tensor> = (0..50).map(|k| there(f64::from(k))).collect();
+    for _ in 0..2 {
+        graph.replay().expect("replay");
+        assert!(out.to_f64s().expect("values") == expected);
+        out.copy_from(&Tensor::zeros([40, 40], DType::F32)).expect("copy");
+    }
+    for (k, other) in others.iter().enumerate() {
+        assert!(other.to_f64s().expect("values").iter().all(|v| *v == k as f64), "tensor {k} was overwritten");
+    }
 }

@@ -74,7 +74,7 @@ fn analytic_gradients_equal_central_differences() {
 #[cfg(feature = "sim")]
 #[test]
 fn analytic_gradients_of_cuda_kernels_equal_central_differences() {
-    gradients_equal_differences(Device::CudaSim, Extent { shapes: 16, elements: 500 });
+    gradients_equal_differences(common::gpu_under_test(), Extent { shapes: 16, elements: 500 });
 }
 
 #[test]

@@ -96,10 +96,11 @@ fn every_case_has_a_cost_and_every_op_a_gradient_case_or_a_reason() {
 #[cfg(feature = "sim")]
 mod simulated {
     use super::*;
-    use common::{Extent, Results, cast, cotangent, moved, odd_widths, run_on, through_tape};
-    use espalier::gpu::{self, sim::Order};
+    use common::{Extent, Results, cast, check_guards, cotangent, gpu_under_test, moved, odd_widths, reverse_order};
+    use common::{run_on, through_tape};
+    use espalier::Result;
+    use espalier::gpu::sim::Order;
     use espalier::ops::case::Instance;
-    use espalier::{Device, Result};
     use std::sync::{Mutex, MutexGuard, PoisonError};
 
     const EXTENT: Extent = Extent { shapes: 32, elements: 1500 };
@@ -148,9 +149,9 @@ mod simulated {
 
     /// A run on the simulator in one order of warps and blocks, with the guard zones looked at.
     fn simulate(instance: &Instance, reference: bool, dtype: DType, order: Order) -> Result<Results> {
-        gpu::simulator()?.set_order(order);
-        let results = run_on(instance, reference, dtype, Device::CudaSim)?;
-        gpu::simulator()?.check_guards().map(|()| results)
+        reverse_order(order == Order::Reverse);
+        let results = run_on(instance, reference, dtype, gpu_under_test())?;
+        check_guards().map(|()| results)
     }
 
     /// The CUDA kernels give what the processor's give, and the same bits in another run in another order.
@@ -208,8 +209,8 @@ mod simulated {
 
     /// Forward and backward recorded as a graph, which no read-back would survive, and replayed twice.
     fn replayed(instance: &Instance) -> Result<[Results; 2]> {
-        let gpu = gpu::sim()?;
-        let inputs = moved(&cast(&instance.inputs, DType::F32), Device::CudaSim)?;
+        let Some(gpu) = gpu_under_test().gpu()? else { unreachable!("it is a GPU") };
+        let inputs = moved(&cast(&instance.inputs, DType::F32), gpu_under_test())?;
         let run = |seed: &dyn Fn(&Tensor, usize) -> Tensor| through_tape(instance, &instance.run, &inputs, seed);
         let eager = run(&cotangent)?;
         let seeds: Vec<Tensor> = eager.0.iter().enumerate().map(|(k, y)| cotangent(y, k)).collect();

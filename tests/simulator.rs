@@ -235,13 +235,14 @@ fn reductions_are_sums_and_maxima() {
         if n % 7 == 0 {
             v[n / 2] = f64::NAN;
         }
-        let (x, out) = (Buffer::of(&sim, &v), Buffer::new(&sim, threads * 24));
+        let (x, out) = (Buffer::of(&sim, &v), Buffer::new(&sim, threads * 32));
         let args = Test { out: out.address, x: x.address, count: n as i32, ..Test::default() };
         launch(&sim, "test_reduce_f64", 1, threads as u32, 0, &args).unwrap();
         let top = if n % 7 == 0 { f64::NAN } else { v.iter().copied().fold(f64::MIN, f64::max) };
-        for (i, found) in out.read::<f64>().chunks(3).enumerate() {
+        for (i, found) in out.read::<f64>().chunks(4).enumerate() {
             let warp = v.iter().skip(i / 32 * 32).take(32).sum::<f64>();
-            for (found, expected) in found.iter().zip([warp, v.iter().sum(), top]) {
+            let squares = v.iter().map(|v| v * v).sum();
+            for (found, expected) in found.iter().zip([warp, v.iter().sum(), squares, top]) {
                 assert_eq!(found.is_nan(), expected.is_nan());
                 assert!(
                     expected.is_nan() || (found - expected).abs() <= 1e-13 * expected.abs(),

@@ -94,3 +94,19 @@ fn normal_cdf_agrees_with_erfc() {
     }
     assert!(normal_cdf_pdf(f32::NAN).0.is_nan());
 }
+
+#[cfg(feature = "sim")]
+#[test]
+fn a_constant_tensor_on_a_device_has_zeros_behind_its_rows() {
+    use espalier::Device;
+    let like = Tensor::zeros([1], DType::F32).to_device(Device::CudaSim).unwrap();
+    for (rows, cols, stored) in [(3, 5, 8), (2, 16, 16), (1, 9, 16)] {
+        let tensor = like.new_full([rows, cols], 2.5).unwrap();
+        assert_eq!(tensor.to_f64s().unwrap(), vec![2.5; rows * cols]);
+        let bytes = tensor.stored_bytes().unwrap();
+        let memory: Vec<f32> = bytes.chunks(4).map(|v| f32::from_ne_bytes([v[0], v[1], v[2], v[3]])).collect();
+        assert_eq!(memory.len(), rows * stored);
+        let is_right = |(i, v): (usize, &f32)| *v == if i % stored < cols { 2.5 } else { 0.0 };
+        assert!(memory.iter().enumerate().all(is_right), "{rows} x {cols}: {memory:?}");
+    }
+}

@@ -95,13 +95,13 @@ KERNEL(test_warp, Test) {
   out[6] = T(__all_sync(mask, lane < by) != 0);
 }
 
-// out[3 i ..] = sum over the warp, sum and maximum over the block of x[0 .. count].
+// out[4 i ..] = sum over the warp, sums over the block of x[0 .. count] and its squares, one right after the other, maximum.
 KERNEL(test_reduce, Test) {
   const int i = threadIdx.x;
   const bool there = i < p.count;
   const A v = there ? A(((const T*)p.x)[i]) : A(0), top = there ? v : -Limits<A>::infinity();
-  T* out = (T*)p.out + i * 3;
-  out[0] = T(warp_sum(v)), out[1] = T(block_sum(v)), out[2] = T(block_max(top));
+  T* out = (T*)p.out + i * 4;
+  out[0] = T(warp_sum(v)), out[1] = T(block_sum(v)), out[2] = T(block_sum(v * v)), out[3] = T(block_max(top));
 }
 
 // The words and uniforms of (seed a, step b, site c, sample of the block).

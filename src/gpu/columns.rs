@@ -20,7 +20,7 @@ impl Gpu {
         let mut partials = out.new_empty([count * cols, 1, 1, 1])?;
         let address = partials.address_mut()?;
         let across = cols.div_ceil(THREADS as usize);
-        partial(address, Grid::blocks([across, count, 1]))?;
+        partial(address, Grid::blocks([count, across, 1]))?; // the long side on the axis without limit
         let [count, cols] = sizes([count, cols])?;
         let (out_address, accumulate) = (out.address_mut()?, accumulate.into());
         let args = params::AddPartials { out: out_address, partials: address, count, cols, accumulate, unused: 0 };

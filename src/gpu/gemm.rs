@@ -11,8 +11,6 @@ use std::{collections::HashMap, sync::OnceLock};
 
 /// Device memory that algorithms may use.
 const WORKSPACE: usize = 32 << 20;
-/// Addresses must be multiples of this: what the library is told.
-const ALIGNMENT: u64 = 16;
 const OP_T: i32 = 1;
 const EPILOGUE_BIAS: i32 = 4;
 
@@ -68,8 +66,6 @@ impl Matrix {
 
     fn new(tensor: &Tensor, address: u64, rows: usize, cols: usize) -> Result<Self> {
         let stride = tensor.stored_width();
-        let aligned = address.is_multiple_of(ALIGNMENT);
-        Error::ensure_shape(aligned, "gemm", "addresses that are multiples of 16", address)?;
         Ok(Self { address, shape: Layout { rows, cols, stride, batch_stride: rows * stride }, transposed: false })
     }
 
@@ -137,7 +133,7 @@ impl Gpu {
         let lt = self.driver.lt();
         let plan = match plans.plans.entry(key) {
             std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
-            std::collections::hash_map::Entry::Vacant(new) => new.insert(Plan::new(lt, &key)?),
+            std::collections::hash_map::Entry::Vacant(new) => new.insert(Plan::new(lt, &key, epilogue)?),
         };
         if let Epilogue::Bias(address) = epilogue {
             let attribute = DescAttribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER;
@@ -164,7 +160,7 @@ impl Gpu {
 }
 
 impl Plan {
-    fn new(lt: &dyn Lt, key: &Key) -> Result<Self> {
+    fn new(lt: &dyn Lt, key: &Key, epilogue: Epilogue) -> Result<Self> {
         let (compute, data) = match key.dtype {
             DType::F32 => (ComputeType::CUBLAS_COMPUTE_32F, DataType::CUDA_R_32F),
             DType::F64 => (ComputeType::CUBLAS_COMPUTE_64F, DataType::CUDA_R_64F),
@@ -177,8 +173,10 @@ impl Plan {
         {
             lt.set_desc(desc, attribute, &(if transposed { OP_T } else { 0 }).to_ne_bytes())?;
         }
-        if key.bias {
+        if let Epilogue::Bias(address) = epilogue {
             lt.set_desc(desc, DescAttribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &EPILOGUE_BIAS.to_ne_bytes())?;
+            // Before the heuristic, which some versions refuse to answer for a bias at no address.
+            lt.set_desc(desc, DescAttribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &address.to_ne_bytes())?;
         }
         let mut layouts = [0; 3];
         for (handle, (shape, _)) in layouts.iter_mut().zip([b, a, c]) {

@@ -5,7 +5,7 @@
 //! [`Tensor::copy_from`]: crate::Tensor::copy_from
 
 use super::{Gpu, driver::Replay, memory::Home};
-use crate::Result;
+use crate::{Error, Result};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::{cell::Cell, thread_local};
 
@@ -24,21 +24,36 @@ impl Turn {
     pub fn take(&self) -> Option<RwLockReadGuard<'_, ()>> {
         (!CAPTURING.get()).then(|| self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
+}
 
-    fn alone(&self) -> Alone<'_> {
-        let guard = self.0.write().unwrap_or_else(PoisonError::into_inner);
+/// A capture under way on this thread; dropped early, by a panic of the work, it ends and what was recorded is lost.
+struct Capture {
+    gpu: &'static Gpu,
+    home: Arc<Home>,
+    _alone: RwLockWriteGuard<'static, ()>,
+}
+
+impl Capture {
+    fn begin(gpu: &'static Gpu) -> Result<Self> {
+        Error::ensure(!CAPTURING.get(), "capture", "one at a time", "a capture inside another")?;
+        let alone = gpu.turn.0.write().unwrap_or_else(PoisonError::into_inner);
+        gpu.driver.begin_capture()?;
         CAPTURING.set(true);
-        Alone { _guard: guard }
+        Ok(Self { gpu, home: gpu.open_home(), _alone: alone })
+    }
+
+    fn end(self) -> Result<Graph> {
+        let recorded = self.gpu.driver.end_capture();
+        Ok(Graph { recorded: recorded?, _home: Arc::clone(&self.home), gpu: self.gpu })
     }
 }
 
-/// The turn of the thread that captures.
-struct Alone<'a> {
-    _guard: RwLockWriteGuard<'a, ()>,
-}
-
-impl Drop for Alone<'_> {
+impl Drop for Capture {
     fn drop(&mut self) {
+        self.gpu.close_home();
+        if std::thread::panicking() {
+            let _ = self.gpu.driver.end_capture();
+        }
         CAPTURING.set(false);
     }
 }
@@ -53,16 +68,13 @@ pub struct Graph {
 impl Gpu {
     /// Records what `work` launches, without running it, and gives its result: tensors that every replay fills. `work` must
     /// not wait for the device (no read-back) nor capture; an error then, or of `work` itself, leaves the device as it was.
+    /// A replay writes in place: clones of what `work` changes, or gives, change with it.
     pub fn capture<R>(&'static self, work: impl FnOnce() -> Result<R>) -> Result<(Graph, R)> {
-        let alone = self.turn.alone();
-        self.driver.begin_capture()?;
-        let home = self.open_home();
+        let capture = Capture::begin(self)?;
         let result = work();
-        self.close_home();
-        let recorded = self.driver.end_capture();
-        drop(alone);
+        let graph = capture.end();
         let result = result?;
-        Ok((Graph { recorded: recorded?, _home: home, gpu: self }, result))
+        Ok((graph?, result))
     }
 }
 

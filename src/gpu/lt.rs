@@ -7,6 +7,9 @@ pub use cudarc::cublaslt::sys::{
     cublasLtMatrixLayoutAttribute_t as LayoutAttribute, cudaDataType_t as DataType,
 };
 
+/// Addresses of operands are multiples of this: what the heuristic is told, and every call checks.
+pub const ALIGNMENT: u64 = 16;
+
 /// An opaque descriptor or layout of the library behind [`Lt`].
 pub type Handle = u64;
 

@@ -2,7 +2,7 @@
 //! column-major like the library's. So a wrong leading dimension, transpose or epilogue gives wrong numbers here, too.
 #![allow(unsafe_code)]
 
-use super::lt::{ComputeType, DataType, DescAttribute, Handle, LayoutAttribute, Lt, Matmul, Operand};
+use super::lt::{ALIGNMENT, ComputeType, DataType, DescAttribute, Handle, LayoutAttribute, Lt, Matmul, Operand};
 use super::{lock, sim_memory::Memory, stream::Stream};
 use crate::{Error, Result, cpu::Mat, cpu::gemm, tensor::Float};
 use std::{collections::HashMap, sync::Arc, sync::Mutex};
@@ -83,7 +83,7 @@ impl SimLt {
         let view =
             View { rows, cols, ld, batch: batch as usize, offset: offset as usize, address: operand.address, double };
         let valid =
-            batch > 0 && offset >= 0 && ld >= rows && rows > 0 && cols > 0 && operand.address.is_multiple_of(16);
+            batch > 0 && offset >= 0 && ld >= rows && rows > 0 && cols > 0 && operand.address.is_multiple_of(ALIGNMENT);
         Error::ensure(
             valid,
             "cublasLt layout",

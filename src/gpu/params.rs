@@ -239,23 +239,25 @@ const _: () = {
     ["Offset of field: Adamw::beta2"][::std::mem::offset_of!(Adamw, beta2) - 2704usize];
     ["Offset of field: Adamw::eps"][::std::mem::offset_of!(Adamw, eps) - 2712usize];
 };
-#[doc = " average = decay · average + (1 - decay) · param"]
+#[doc = " average = decay · average + (1 - decay) · param; with a state nothing happens when its grad_scale is not finite"]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
 pub struct Ema {
     pub average: Ptr,
     pub param: Ptr,
+    pub state: Ptr,
     pub decay: f64,
     pub count: i64,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Ema"][::std::mem::size_of::<Ema>() - 32usize];
+    ["Size of Ema"][::std::mem::size_of::<Ema>() - 40usize];
     ["Alignment of Ema"][::std::mem::align_of::<Ema>() - 8usize];
     ["Offset of field: Ema::average"][::std::mem::offset_of!(Ema, average) - 0usize];
     ["Offset of field: Ema::param"][::std::mem::offset_of!(Ema, param) - 8usize];
-    ["Offset of field: Ema::decay"][::std::mem::offset_of!(Ema, decay) - 16usize];
-    ["Offset of field: Ema::count"][::std::mem::offset_of!(Ema, count) - 24usize];
+    ["Offset of field: Ema::state"][::std::mem::offset_of!(Ema, state) - 16usize];
+    ["Offset of field: Ema::decay"][::std::mem::offset_of!(Ema, decay) - 24usize];
+    ["Offset of field: Ema::count"][::std::mem::offset_of!(Ema, count) - 32usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]

@@ -99,13 +99,14 @@ fn launch(gpu: &Gpu, tensors: Vec<AdamwTensor>, betas: (f64, f64), eps: f64, sta
     Ok(())
 }
 
-/// `e ← d e + (1 - d) p`.
-pub fn ema(average: &mut Tensor, param: &Tensor, decay: f64) -> Result<()> {
+/// `e ← d e + (1 - d) p`; nothing happens when a `state` is given whose `grad_scale` is not finite.
+pub fn ema(average: &mut Tensor, param: &Tensor, decay: f64, state: Option<&StepState>) -> Result<()> {
     average.check_same("ema", param)?;
     if let Some(gpu) = average.gpu() {
         let count = average.stored_numel();
         let (average_, param) = (average.address_mut()?, param.address()?);
-        let args = params::Ema { average: average_, param, decay, count: count as i64 };
+        let state = state.map_or(0, StepState::address);
+        let args = params::Ema { average: average_, param, state, decay, count: count as i64 };
         return gpu.launch(average.dtype(), Grid::elements(count), &args);
     }
     float_dispatch!("ema", param.dtype(), T => {
@@ -174,7 +175,7 @@ pub fn cases() -> Vec<Case> {
         let shape = d.sizes([22_050_664]);
         let run = |v: &[Var]| {
             let mut average = v[0].tensor().clone();
-            ema(&mut average, v[1].tensor(), 0.99)?;
+            ema(&mut average, v[1].tensor(), 0.99, None)?;
             let norm = global_norm([v[0].tensor(), v[1].tensor()])?;
             let norm = average.new_full([], norm)?;
             Ok([average, norm].map(Var::constant))

@@ -39,12 +39,9 @@ pub(super) fn check_factors(x: &Tensor, s: Option<&Tensor>) -> Result<()> {
     let Some(s) = s else { return Ok(()) };
     Error::ensure_shape(x.shape().len() > 1, OP, "samples of one axis and more", x.shape())?;
     let (samples, dtype) = (x.dim(0), x.dtype());
-    Error::ensure_shape(
-        s.numel() == samples && s.dtype() == dtype,
-        OP,
-        format_args!("{samples} factors of {dtype:?}"),
-        s.shape(),
-    )
+    let fits = s.numel() == samples && s.dtype() == dtype;
+    Error::ensure_shape(fits, OP, format_args!("{samples} factors of {dtype:?}"), s.shape())?;
+    x.check_device(OP, s)
 }
 
 /// `y = c x`.

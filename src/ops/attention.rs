@@ -75,6 +75,7 @@ impl Size {
 pub fn attention(qkv: &Var, heads: usize, head_dim: usize, key_mask: Option<&Tensor>) -> Result<Var> {
     let size = Size::of(qkv.tensor(), heads, head_dim)?;
     let (batch, n, dtype) = (size.batch, size.tokens, qkv.dtype());
+    key_mask.map_or(Ok(()), |mask| qkv.tensor().check_device(OP, mask))?;
     if let Some(mask) = key_mask.filter(|m| m.numel() != batch * n || m.dtype() != dtype) {
         return Err(Error::shape(OP, format!("key mask [{batch}, {n}] {dtype:?}"), mask.shape()));
     }

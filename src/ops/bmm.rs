@@ -13,6 +13,7 @@ pub fn bmm(a: &Var, b: &Var, transpose_b: bool) -> Result<Var> {
     let fits = sa.len() == 3 && sb.len() == 3 && sa[0] == sb[0] && sa[2] == sb[if transpose_b { 2 } else { 1 }];
     let expected = "a [B, m, k] with b [B, k, n], or [B, n, k] transposed";
     Error::ensure_shape(fits && a.dtype() == b.dtype(), OP, expected, (sa, sb))?;
+    a.tensor().check_device(OP, b.tensor())?;
     let c = product(a.tensor(), false, b.tensor(), transpose_b)?;
     let (at, bt) = (a.tensor().clone(), b.tensor().clone());
     Ok(record_one(OP, &[a.handle(), b.handle()], c, move |back, dc| {

@@ -17,7 +17,7 @@ pub fn gate(x: &Var, g: &Var, group: usize) -> Result<Var> {
         format_args!("units of {group} columns"),
         x.shape(),
     )?;
-    expect(OP, "gate", g, &[cols / group], x.dtype())?;
+    expect(OP, "gate", g, &[cols / group], x.tensor())?;
     let y = times(x.tensor(), g.tensor(), group)?;
     let (xt, gt) = (x.tensor().clone(), g.tensor().clone());
     Ok(record_one(OP, &[x.handle(), g.handle()], y, move |back, dy| {
@@ -32,7 +32,7 @@ pub fn gate(x: &Var, g: &Var, group: usize) -> Result<Var> {
 /// `y[.., c] = x[.., c] + b[c]`, the plain reference of the fused bias.
 pub fn add_bias(x: &Var, b: &Var) -> Result<Var> {
     let cols = x.shape().rows_cols().1;
-    expect("add_bias", "bias", b, &[cols], x.dtype())?;
+    expect("add_bias", "bias", b, &[cols], x.tensor())?;
     let y = plus(x.tensor(), b.tensor())?;
     Ok(record_one("add_bias", &[x.handle(), b.handle()], y, move |back, dy| {
         back.slot(1, |db, accumulate| sum_rows(&dy, db, accumulate))?;

@@ -17,8 +17,8 @@ pub fn gelu(x: &Var) -> Result<Var> {
 /// `y = GELU((x + b) · g)` over the last axis. In place when `x` is untracked and the sole owner of its memory.
 pub fn bias_gelu(x: Var, b: Option<&Var>, g: Option<&Var>) -> Result<Var> {
     let cols = x.shape().rows_cols().1;
-    expect(OP, "bias", b, &[cols], x.dtype())?;
-    expect(OP, "gate", g, &[cols], x.dtype())?;
+    expect(OP, "bias", b, &[cols], x.tensor())?;
+    expect(OP, "gate", g, &[cols], x.tensor())?;
     let inputs = [x.handle(), Handle::of(b), Handle::of(g)];
     let tracked = [Some(&x), b, g].into_iter().flatten().any(Var::is_tracked);
     let vectors = [b, g].map(|v| v.map(|v| v.tensor().clone()));

@@ -40,8 +40,8 @@ pub fn add_layernorm(
 /// `(sum, LayerNorm(sum))`, recorded for both terms.
 fn normalize(terms: Terms, [x, branch]: [Handle; 2], [gamma, beta]: [&Var; 2], eps: f64) -> Result<[Var; 2]> {
     let cols = terms.x.shape().rows_cols().1;
-    expect(OP, "weight", gamma, &[cols], terms.x.dtype())?;
-    expect(OP, "bias", beta, &[cols], terms.x.dtype())?;
+    expect(OP, "weight", gamma, &[cols], &terms.x)?;
+    expect(OP, "bias", beta, &[cols], &terms.x)?;
     Error::ensure(eps > 0.0, "LayerNorm eps", "above 0", eps)?;
     let (inputs, s) = ([x, branch, gamma.handle(), beta.handle()], terms.s.clone());
     let [sum, y, stats] = forward(terms, gamma.tensor(), beta.tensor(), eps)?;

@@ -13,8 +13,9 @@ pub fn linear(x: &Var, w: &Var, b: Option<&Var>) -> Result<Var> {
     let inner = x.shape().rows_cols().1;
     let fits = w.shape().len() == 2 && w.shape()[1] == inner && w.dtype() == x.dtype() && !x.shape().is_empty();
     Error::ensure_shape(fits, OP, format_args!("weight [out, {inner}] {:?}", x.dtype()), (w.shape(), w.dtype()))?;
+    x.tensor().check_device(OP, w.tensor())?;
     let out = w.shape()[0];
-    expect(OP, "bias", b, &[out], x.dtype())?;
+    expect(OP, "bias", b, &[out], x.tensor())?;
     let y = forward(x.tensor(), w.tensor(), b.map(Var::tensor))?;
     let (xt, wt) = (x.tensor().clone(), w.tensor().clone());
     Ok(record_one(OP, &[x.handle(), w.handle(), Handle::of(b)], y, move |back, dy| {

@@ -23,7 +23,7 @@ pub mod score;
 pub mod select;
 pub mod softmax;
 
-use crate::{DType, Error, Result, Tensor, Var, cpu};
+use crate::{Error, Result, Tensor, Var, cpu};
 use case::Op;
 
 /// What every op's file uses.
@@ -70,16 +70,14 @@ ops! {
     adamw: AdamwTensor, Numbers, adamw, clip_scale, ema, global_norm;
 }
 
-/// An error of `op` unless `v`, when there is one, has exactly this shape and dtype.
+/// An error of `op` unless `v`, when there is one, has exactly this shape, and dtype and device of `like`.
 fn expect<'a>(
-    op: &'static str, what: &str, v: impl Into<Option<&'a Var>>, shape: &[usize], dtype: DType,
+    op: &'static str, what: &str, v: impl Into<Option<&'a Var>>, shape: &[usize], like: &Tensor,
 ) -> Result<()> {
-    match v.into() {
-        Some(v) if **v.shape() != *shape || v.dtype() != dtype => {
-            Err(Error::shape(op, format!("{what} of {shape:?} {dtype:?}"), (v.shape(), v.dtype())))
-        }
-        _ => Ok(()),
-    }
+    let Some(v) = v.into() else { return Ok(()) };
+    let (dtype, fits) = (like.dtype(), **v.shape() == *shape && v.dtype() == like.dtype());
+    Error::ensure_shape(fits, op, format_args!("{what} of {shape:?} {dtype:?}"), (v.shape(), v.dtype()))?;
+    like.check_device(op, v.tensor())
 }
 
 /// `out[c] (+)= sum over rows of x[., c]`, `x` seen as rows as long as `out`.

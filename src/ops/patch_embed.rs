@@ -103,14 +103,14 @@ fn put_patches(dy: &Tensor, shape: Shape, grid: Patches) -> Result<Tensor> {
 /// `[first tokens; patches] + pos`: `first` are `[1, 1, D]` each, `patches [B, n, D]`, `pos [1, first + n, D]`.
 pub fn embed_tokens(patches: &Var, first: &[&Var], pos: &Var) -> Result<Var> {
     const OP: &str = "embed_tokens";
-    let (shape, dtype) = (*patches.shape(), patches.dtype());
+    let shape = *patches.shape();
     Error::ensure_shape(shape.len() == 3, OP, "patches [batch, patches, width]", shape)?;
     let (n, width, extra) = (shape[1], shape[2], first.len());
     let tokens = extra + n;
     for token in first {
-        expect(OP, "token", *token, &[1, 1, width], dtype)?;
+        expect(OP, "token", *token, &[1, 1, width], patches.tensor())?;
     }
-    expect(OP, "pos_embed", pos, &[1, tokens, width], dtype)?;
+    expect(OP, "pos_embed", pos, &[1, tokens, width], patches.tensor())?;
     let values: Vec<&Tensor> = first.iter().map(|token| token.tensor()).collect();
     let out = put_together(patches.tensor(), &values, pos.tensor())?;
     let inputs: Vec<Handle> = [patches, pos].iter().chain(first).map(|v| v.handle()).collect();

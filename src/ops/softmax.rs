@@ -18,6 +18,7 @@ pub fn masked_softmax(x: &Var, mask: Option<&Tensor>) -> Result<Var> {
     if let Some(m) = mask.filter(|m| m.dtype() != x.dtype() || (m.numel() != cols && m.numel() != rows * cols)) {
         return Err(Error::shape(OP, format!("a mask of [{cols}] or [{rows}, {cols}] {:?}", x.dtype()), m.shape()));
     }
+    mask.map_or(Ok(()), |mask| x.tensor().check_device(OP, mask))?;
     let y = softmax_rows(x.tensor(), mask)?;
     let p = y.clone();
     Ok(record_one(OP, &[x.handle()], y, move |back, dy| back.add(0, softmax_gradient(dy, &p)?)))

@@ -1,6 +1,8 @@
 //! AdamW over a model's parameters in groups, clipping, and the moving average.
 
-use crate::{Error, Result, Tensor, gpu::params::StepNumbers, nn::Params, ops, ops::AdamwTensor, ops::Numbers};
+use crate::{
+    Error, Result, Tensor, gpu::StepState, gpu::params::StepNumbers, nn::Params, ops, ops::AdamwTensor, ops::Numbers,
+};
 
 /// AdamW with decoupled decay (equation in [`ops::adamw`](mod@crate::ops::adamw)), its moments, and the step count.
 #[derive(Debug, Clone)]
@@ -97,7 +99,8 @@ pub fn clip_factor(norm: f64, max_norm: f64) -> f64 {
 }
 
 /// `average ← decay · average + (1 - decay) · parameter`, of each parameter by its place; begins as a clone of them.
-pub fn ema(average: &mut Params, params: &Params, decay: f64) -> Result<()> {
+/// With a `state` nothing happens when its step was refused.
+pub fn ema(average: &mut Params, params: &Params, decay: f64, state: Option<&StepState>) -> Result<()> {
     let mut pairs = average.iter_mut().zip(params.iter());
-    pairs.try_for_each(|((_, average), (_, param))| ops::ema(average, param, decay))
+    pairs.try_for_each(|((_, average), (_, param))| ops::ema(average, param, decay, state))
 }

@@ -128,10 +128,22 @@ impl Tensor {
         self.dtype
     }
 
-    /// An error of `op` unless `other` has the same shape and dtype.
+    /// An error of `op` unless `other` has the same shape and dtype, and lies on the same device.
     pub(crate) fn check_same(&self, op: &'static str, other: &Tensor) -> Result<()> {
+        self.check_like(op, other)?;
+        self.check_device(op, other)
+    }
+
+    /// An error of `op` unless `other` has the same shape and dtype.
+    fn check_like(&self, op: &'static str, other: &Tensor) -> Result<()> {
         let same = self.shape == other.shape && self.dtype == other.dtype;
         Error::ensure_shape(same, op, format_args!("{:?} {:?}", self.shape, self.dtype), (other.shape, other.dtype))
+    }
+
+    /// An error of `op` unless `other` lies on the same device.
+    pub(crate) fn check_device(&self, op: &'static str, other: &Tensor) -> Result<()> {
+        let (ours, theirs) = (self.device(), other.device());
+        Error::ensure_shape(ours == theirs, op, format_args!("tensors on one device, {ours}"), theirs)
     }
 
     /// Number of elements.
@@ -211,7 +223,7 @@ impl Tensor {
     /// Overwrites the elements, on its device, with those of a tensor of the same shape and dtype in main memory. On a GPU it
     /// must be the only tensor of its memory, which then stays where it is: a graph reads its inputs there.
     pub fn copy_from(&mut self, host: &Tensor) -> Result<()> {
-        self.check_same("copy_from", host)?;
+        self.check_like("copy_from", host)?;
         let Some(gpu) = self.gpu() else {
             self.bytes_mut().copy_from_slice(host.host_bytes()?);
             return Ok(());

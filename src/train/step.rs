@@ -75,7 +75,7 @@ impl Trainer<'_> {
         if loss.is_finite() && norm.is_finite() {
             let scale = self.config.clip_norm.map_or(1.0, |limit| clip_factor(norm, limit));
             self.optimizer.step(self.model.params_mut(), &grads, lr, scale)?;
-            self.average()?;
+            self.average(None)?;
         }
         Ok((loss, norm))
     }
@@ -86,8 +86,9 @@ impl Trainer<'_> {
         self.optimizer.steps += 1;
         state.write(&self.optimizer.numbers(lr))?;
         let batch = inputs.images.dim(0);
-        let known = self.on_gpu.captured.as_ref().is_some_and(|step| step.inputs.images.dim(0) == batch);
-        if self.graphs && !known && self.on_gpu.batch == batch {
+        // A smaller last batch of every epoch stays launched: its graph would take the place of the usual one.
+        let captured = self.on_gpu.captured.as_ref().map_or(0, |step| step.inputs.images.dim(0));
+        if self.graphs && captured < batch && self.on_gpu.batch == batch {
             self.on_gpu.captured = None; // its memory first
             self.on_gpu.captured = Some(self.capture(inputs.to_device(gpu.device())?, &state)?);
         }
@@ -128,12 +129,12 @@ impl Trainer<'_> {
         let list: Vec<&Tensor> = grads.iter().map(|(_, grad)| grad).collect();
         ops::clip_scale(&list, &loss, self.config.clip_norm, state)?;
         self.optimizer.update(self.model.params_mut(), &grads, Numbers::Device(state))?;
-        self.average().map(|()| loss)
+        self.average(Some(state)).map(|()| loss)
     }
 
-    fn average(&mut self) -> Result<()> {
+    fn average(&mut self, state: Option<&StepState>) -> Result<()> {
         match (&mut self.ema, self.config.ema_decay) {
-            (Some(average), Some(decay)) => ema(average, self.model.params(), decay),
+            (Some(average), Some(decay)) => ema(average, self.model.params(), decay, state),
             _ => Ok(()),
         }
     }

@@ -148,3 +148,27 @@ pub fn gradient_bound(case: &Case) -> Option<f64> {
         Gradient::None(_) => None,
     }
 }
+
+/// The GPU that tests run on: the simulator, or what `ESPALIER_TEST_DEVICE` names (`cuda`: the machine's card).
+#[cfg(feature = "sim")]
+pub fn gpu_under_test() -> Device {
+    let named = std::env::var("ESPALIER_TEST_DEVICE").ok();
+    let device = |name: String| clap::ValueEnum::from_str(&name, true).expect("a device's name");
+    let device: Device = named.map_or(Device::CudaSim, device);
+    assert!(device != Device::Cpu, "the CPU is what a GPU is compared with");
+    device
+}
+
+/// Turns the simulator's order of warps and blocks round, or back; a card has its own.
+#[cfg(feature = "sim")]
+pub fn reverse_order(reverse: bool) {
+    use espalier::gpu::{sim::Order, simulator};
+    let order = if reverse { Order::Reverse } else { Order::Forward };
+    simulator().expect("simulator").set_order(order);
+}
+
+/// Fails when something beside a tensor was written; only the simulator can tell.
+#[cfg(feature = "sim")]
+pub fn check_guards() -> Result<()> {
+    espalier::gpu::simulator()?.check_guards()
+}

@@ -84,7 +84,7 @@ pub fn train_steps(case: &Case) -> Outcome<Produced> {
         losses.push(loss.tensor().item()?);
         norms.push(step(&mut optimizer, model.params_mut(), &grads, lr, clip(case))?);
         if let Some((average, decay)) = &mut average {
-            ema(average, model.params(), *decay)?;
+            ema(average, model.params(), *decay, None)?;
         }
     }
     produced.put("out/losses", &[losses.len()], losses);
