@@ -1,5 +1,5 @@
 //! NVIDIA's libraries: found at run time, so that one binary runs with and without them. cudarc panics when one is
-//! missing or too old; nothing here does.
+//! missing or too old; nothing here does. Its signatures serve for NVRTC and cuBLASLt, its loader for the driver alone.
 #![allow(unsafe_code)]
 
 use super::cuda::code;
@@ -68,11 +68,12 @@ pub(super) static CUBLASLT: Opened = Opened::new(|| load("libcublasLt", &[]));
 /// Calls a function of an opened library, by the signature that cudarc has for it; an error where it is missing.
 macro_rules! call {
     ($library:ident, $module:ident::$function:ident($($arg:expr),* $(,)?)) => {{
+        use $crate::gpu::libraries::{Signature, address};
         static ADDRESS: std::sync::LazyLock<Result<usize, String>> =
-            std::sync::LazyLock::new(|| $crate::gpu::libraries::address(&$crate::gpu::libraries::$library, stringify!($function)));
+            std::sync::LazyLock::new(|| address(&$crate::gpu::libraries::$library, stringify!($function)));
         let like: unsafe fn($($crate::gpu::libraries::any!($arg)),*) -> _ = $module::$function;
         match &*ADDRESS {
-            Ok(address) => Ok($crate::gpu::libraries::Signature::at(like, *address)($($arg),*)),
+            Ok(address) => Ok(like.at(*address)($($arg),*)),
             Err(why) => Err(why.clone()),
         }
     }};
@@ -94,7 +95,7 @@ pub(super) trait Signature {
     /// The function of C's at an address.
     ///
     /// # Safety
-    /// It must be there and have this signature.
+    /// It must lie there and have this signature.
     unsafe fn at(self, address: usize) -> Self::Foreign;
 }
 
