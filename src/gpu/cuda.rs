@@ -263,7 +263,7 @@ impl Code {
             let words = format!("of cuda/{stem}.cu ({bytes} bytes, {origin:?})");
             match cu!(cuModuleLoadData(&mut module, image.as_ptr().cast()), "{words}") {
                 Ok(()) => return Ok(Handle(module)),
-                Err(error) if origin == Origin::Compiled => return Err(both(error)),
+                Err(error) if origin == Origin::Compiled || before == Some(origin) => return Err(both(error)),
                 Err(error) => refused = Some((origin, both(error))),
             }
         }
