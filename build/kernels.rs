@@ -17,13 +17,13 @@ fn asked(variable: &str) -> bool {
 }
 
 /// Writes the tables that `src/gpu/modules.rs` includes: every source by its name, and the fatbin of every kernel file
-/// with the architectures in it (none without nvcc).
+/// with the architectures in it and nvcc's major version (none without nvcc).
 pub fn embed() {
     let (cuda, out) = (&folder("CARGO_MANIFEST_DIR").join("cuda"), &folder("OUT_DIR"));
     let (kernels, mut headers) = (files(cuda, "cu"), files(&cuda.join("common"), "cuh"));
     headers.push(cuda.join("params.h"));
     let required = asked("ESPALIER_REQUIRE_CUDA_TOOLS");
-    let (archs, fatbins) = fatbins(out, &kernels, &headers).unwrap_or_else(|why| {
+    let (major, archs, fatbins) = fatbins(out, &kernels, &headers).unwrap_or_else(|why| {
         assert!(!required, "{why}");
         println!("cargo::warning={}: kernels will be compiled when they are first used", why.replace('\n', " | "));
         Default::default()
@@ -32,7 +32,8 @@ pub fn embed() {
     for path in kernels.iter().chain(&headers) {
         text += &format!("    ({:?}, include_str!({path:?})),\n", path.strip_prefix(cuda).expect("it lies there"));
     }
-    text += &format!("];\npub static ARCHS: &[&str] = &{archs:?};\npub static FATBINS: &[(&str, &[u8])] = &[\n");
+    text += &format!("];\npub static NVCC: u32 = {major};\npub static ARCHS: &[&str] = &{archs:?};\n");
+    text += "pub static FATBINS: &[(&str, &[u8])] = &[\n";
     for path in &fatbins {
         text += &format!("    ({:?}, include_bytes!({path:?})),\n", path.file_stem().expect("it has one"));
     }
@@ -48,13 +49,15 @@ fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     found
 }
 
-/// A fatbin for every kernel file, and the architectures in them; nothing where there is no nvcc.
-fn fatbins(out: &Path, kernels: &[PathBuf], headers: &[PathBuf]) -> Result<(Vec<String>, Vec<PathBuf>), String> {
+/// nvcc's major version, and a fatbin for every kernel file with the architectures in them; nothing without nvcc.
+fn fatbins(out: &Path, kernels: &[PathBuf], headers: &[PathBuf]) -> Result<(u32, Vec<String>, Vec<PathBuf>), String> {
     let Some(nvcc) = nvcc()? else { return Ok(Default::default()) };
-    let archs = architectures(&nvcc)?;
+    let (version, archs) = (run(Command::new(&nvcc).arg("--version"))?, architectures(&nvcc)?);
+    let major = version.split_once("release ").and_then(|(_, rest)| rest.split('.').next()?.parse().ok());
+    let major = major.ok_or_else(|| format!("{} tells no version: {version}", nvcc.display()))?;
     // A header's change concerns every kernel; otherwise only what changed is compiled.
     let mut common = DefaultHasher::new();
-    (run(Command::new(&nvcc).arg("--version"))?, &archs).hash(&mut common);
+    (version, &archs).hash(&mut common);
     headers.iter().for_each(|path| fs::read(path).unwrap_or_default().hash(&mut common));
     let next = AtomicUsize::new(0);
     let worker = || -> Result<(), String> {
@@ -68,7 +71,7 @@ fn fatbins(out: &Path, kernels: &[PathBuf], headers: &[PathBuf]) -> Result<(Vec<
         let other = scope.spawn(worker);
         worker().and(other.join().expect("it does not panic"))
     })?;
-    Ok((archs, kernels.iter().map(|source| fatbin(out, source)).collect()))
+    Ok((major, archs, kernels.iter().map(|source| fatbin(out, source)).collect()))
 }
 
 fn fatbin(out: &Path, source: &Path) -> PathBuf {

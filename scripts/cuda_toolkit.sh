@@ -21,6 +21,8 @@ home=$folder/nvidia/cu13
 python3 -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target "$folder" "${packages[@]}"
 chmod +x "$home"/bin/* "$home"/nvvm/bin/* # some versions of pip drop it
 
+[ "$folder" != "$PWD/target/cuda" ] || touch build.rs # cargo does not watch what was not there at the last build
+
 echo "installed in $home ($(du -sh "$home" | cut -f1)):"
 "$home/bin/nvcc" --version | tail -n 2 | head -n 1
 ls "$home"/lib | grep -E '^lib(nvrtc|cublasLt)\.so' || true

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Compiles every kernel file with nvcc, warnings as errors, and prints what each kernel takes. Spills and stack frames
-# fail unless scripts/spills.txt names kernel and architecture with a reason; so does a line there that holds no longer.
+# Compiles every kernel file and the simulator's test kernels with nvcc, warnings as errors, and prints what each kernel
+# takes. Spills and stack frames fail unless scripts/spills.txt names kernel and architecture with a reason; so does a line
+# there that holds no longer.
 #   scripts/nvcc_check.sh [FOLDER]     (keeps cubins and ptxas's words in FOLDER)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,7 +14,7 @@ out=${1:-}
 mkdir -p "$out"
 
 newest=$("$nvcc" --list-gpu-arch | sed -n 's/^compute_\([0-9]*\)$/\1/p' | sort -n | tail -n 1)
-archs=$(printf '%s\n' 80 90a "$newest" | awk '!seen[$0]++')
+archs=$(printf '%s\n' 80 86 90a "$newest" | awk '!seen[$0]++')
 compile() { # nvcc, folder, kernel file, architecture
     name=$2/$(basename "$3" .cu).$4 start=$(date +%s.%N)
     rm -f "$name".*
@@ -22,7 +23,7 @@ compile() { # nvcc, folder, kernel file, architecture
     date +%s.%N | awk -v start="$start" '{ printf "%.1f\n", $1 - start }' >"$name.seconds"
 }
 export -f compile
-for arch in $archs; do printf '%s\n' cuda/*.cu | sed "s/\$/ $arch/"; done |
+for arch in $archs; do printf '%s\n' cuda/*.cu cuda/sim/test_kernels.cu | sed "s/\$/ $arch/"; done |
     xargs -P 2 -L 1 bash -c 'compile "$0" "$1" "$2" "$3"' "$nvcc" "$out"
 
 for log in "$out"/*.log; do

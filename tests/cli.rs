@@ -139,6 +139,10 @@ fn doctor_describes_the_machine() {
     // Either a card, or why there is none.
     assert!(cuda["why"].is_null() == cuda["in_use"].as_bool().unwrap() && cuda["card"].is_string() == cuda["in_use"]);
     assert!(cuda["embedded"].is_array() && (cuda["nvrtc"].is_null() || cuda["nvrtc"].is_string()), "{cuda}");
+    for name in ["driver", "nvrtc", "cublaslt"] {
+        let why = cuda["missing"][name].as_str();
+        assert!(cuda[name].is_null() == why.is_some_and(|why| !why.is_empty()), "{name}: {cuda}");
+    }
     let text = stdout(&espalier(&["doctor"]));
     assert!(text.contains("cuda kernels") && (cuda["in_use"] == true || text.contains("not in use")), "{text}");
 }

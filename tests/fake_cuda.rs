@@ -2,43 +2,67 @@
 //! which order, with what, and what errors say. Whether a card computes the same is for a machine that has one.
 #![cfg(target_os = "linux")]
 
-use espalier::gpu::cuda;
 use espalier::gpu::driver::{Driver, Launch};
 use espalier::gpu::lt::{ComputeType, DataType, DescAttribute, Matmul, Operand};
+use espalier::gpu::{cuda, libraries, modules};
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::{env, fs};
+use tempfile::TempDir;
 
-/// Runs the test `inner` of this program with the fake libraries in front of all others; its log.
-fn with_fakes(inner: &str, driver: &str, device: &str) -> Option<(Output, String)> {
+/// A folder with the pretended libraries; none, in one line, where there is no C compiler.
+fn fakes() -> Option<TempDir> {
+    pretended("-O0", ["libcuda.so", "libnvrtc.so", "libcublasLt.so"])
+}
+
+fn pretended(option: &str, names: [&str; 3]) -> Option<TempDir> {
     let folder = tempfile::tempdir().unwrap();
-    let library = folder.path().join("libcuda.so");
+    let library = folder.path().join(names[0]);
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fake_cuda/fake.c");
     let compiler = env::var("CC").unwrap_or_else(|_| "cc".into());
-    let Ok(output) = Command::new(&compiler).args(["-shared", "-fPIC", "-w", "-o"]).arg(&library).arg(source).output()
-    else {
-        let _ = writeln!(std::io::stderr(), "skipped: no C compiler ({compiler}) for the pretended driver");
+    let made =
+        Command::new(&compiler).args(["-shared", "-fPIC", "-w", option, "-o"]).arg(&library).arg(source).output();
+    let Ok(output) = made else {
+        let why = format!("no C compiler ({compiler}) for the pretended driver");
+        assert!(!env::var("ESPALIER_REQUIRE_CUDA_TOOLS").is_ok_and(|value| value == "1"), "{why}");
+        let _ = writeln!(std::io::stderr(), "skipped: {why}");
         return None;
     };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    for name in ["libnvrtc.so", "libcublasLt.so"] {
+    for name in &names[1..] {
         fs::copy(&library, folder.path().join(name)).unwrap();
     }
-    let log = folder.path().join("log");
-    let output = Command::new(env::current_exe().unwrap())
-        .args(["--exact", inner, "--nocapture"])
-        .env("LD_LIBRARY_PATH", folder.path())
-        .env("XDG_CACHE_HOME", folder.path())
-        .env_remove("ESPALIER_CUDA_LIBS")
-        .env("ESPALIER_CUDA_DEVICE", device)
-        .envs([("FAKE_DRIVER", driver), ("FAKE_LOG", log.to_str().unwrap())])
-        .output()
-        .unwrap();
-    Some((output, fs::read_to_string(log).unwrap_or_default()))
+    Some(folder)
 }
 
-/// Whether this process is one that [`with_fakes`] started.
+/// Runs a program with the fake libraries in front of all others; its words.
+fn with_fakes(folder: &TempDir, command: &mut Command, variables: &[(&str, &str)]) -> (bool, String) {
+    let [driver, libraries, capability] =
+        [("FAKE_DRIVER", "13000"), ("FAKE_LIBRARIES", "13"), ("FAKE_CAPABILITY", "99")];
+    let output = command
+        .env("LD_LIBRARY_PATH", folder.path())
+        .env("XDG_CACHE_HOME", folder.path())
+        .env("FAKE_LOG", folder.path().join("log"))
+        .env_remove("ESPALIER_CUDA_LIBS")
+        .env("ESPALIER_CUDA_DEVICE", "1")
+        .envs([driver, libraries, capability])
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    let [out, errors] = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    (output.status.success(), out + &errors)
+}
+
+/// Runs a test of this program once more with the fake libraries, for [`pretending`] to tell it; its words.
+fn again(folder: &TempDir, test: &str, variables: &[(&str, &str)]) -> String {
+    let mut command = Command::new(env::current_exe().unwrap());
+    let (passed, text) = with_fakes(folder, command.args(["--exact", test, "--nocapture"]), variables);
+    assert!(passed && text.contains("1 passed"), "{text}");
+    text
+}
+
+/// Whether this process is one that [`again`] started.
 fn pretending() -> bool {
     env::var_os("FAKE_LOG").is_some()
 }
@@ -53,25 +77,16 @@ fn calls() -> Vec<String> {
 
 #[test]
 fn the_driver_is_called_as_it_wants_to_be() {
-    if pretending() {
-        return;
-    }
-    if let Some((output, log)) = with_fakes("inner_calls", "13000", "1") {
-        let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && text.contains("1 passed"), "{text}");
-        assert_eq!(log, "lt destroyed\nstream destroyed\nrelease\n");
-    }
-}
-
-#[test]
-fn inner_calls() {
     if !pretending() {
-        return;
+        let Some(folder) = fakes() else { return };
+        again(&folder, "the_driver_is_called_as_it_wants_to_be", &[]);
+        let log = fs::read_to_string(folder.path().join("log")).unwrap();
+        return assert_eq!(log, "lt destroyed\nstream destroyed\nrelease\n");
     }
     let cuda = cuda::open().map_err(|why| panic!("{why}")).unwrap();
     let limits = cuda.limits();
     assert_eq!((limits.name.as_str(), limits.capability, limits.shared), ("Fake 1", (9, 9), 200 << 10));
-    assert_eq!((limits.multiprocessors, limits.memory), (4, 1 << 20));
+    assert_eq!((limits.multiprocessors, limits.memory), (4, 64 << 20));
     assert_eq!(calls(), ["pool 4 ffffffffffffffff"]);
     memory(&cuda);
     launches(&cuda);
@@ -89,14 +104,14 @@ fn memory(cuda: &dyn Driver) {
     assert_eq!(&back, b"a\0\0de");
     cuda.free(a, 5);
     cuda.free(b, 5);
-    assert_eq!(calls(), ["alloc async", "alloc async", "free async", "free async"]);
-    let error = cuda.alloc(3 << 20).unwrap_err().to_string();
-    for word in ["3145728 bytes", "4096 of 1048576 bytes are free", "CUDA_ERROR_OUT_OF_MEMORY: out of memory"] {
+    assert_eq!(calls(), ["alloc async", "alloc async", "synchronize", "synchronize", "free async", "free async"]);
+    let error = cuda.alloc(65 << 20).unwrap_err().to_string();
+    for word in ["68157440 bytes", "4096 of 67108864 bytes are free", "CUDA_ERROR_OUT_OF_MEMORY: out of memory"] {
         assert!(error.contains(word), "{error}");
     }
-    assert_eq!(calls(), ["alloc async", "trim", "alloc async"]);
+    assert_eq!(calls(), ["alloc async", "synchronize", "trim", "alloc async"]);
     assert_eq!(cuda.time(&mut || Ok(())).unwrap(), 1.5);
-    assert_eq!(calls(), ["event", "event"]);
+    assert_eq!(calls(), ["event", "event", "synchronize"]);
 }
 
 fn launches(cuda: &dyn Driver) {
@@ -107,7 +122,7 @@ fn launches(cuda: &dyn Driver) {
     };
     let logged = |shared| format!("launch softmax_fwd_f32 5 2 3, 32 4 1, {shared}, args ab..cd");
     launch("softmax_fwd_f32", 5, 0, &args).unwrap();
-    assert_eq!(calls(), ["nvrtc --gpu-architecture=sm_99".into(), "module #line ".into(), logged(0)]);
+    assert_eq!(calls(), ["nvrtc --gpu-architecture=sm_99".into(), "module of NVRTC".into(), logged(0)]);
     let shared = 100 << 10;
     launch("softmax_fwd_f32", 5, shared, &args).unwrap();
     launch("softmax_fwd_f32", 5, shared, &args).unwrap();
@@ -143,7 +158,7 @@ fn capture(cuda: &dyn Driver) {
     drop(replay);
     cuda.free(during, 8);
     let expected = ["alloc async", "alloc plain", "capture ends", "free async", "graph destroyed", "replay", "replay"];
-    assert_eq!(calls(), [&expected[..], &["exec destroyed", "free plain"]].concat());
+    assert_eq!(calls(), [&expected[..], &["synchronize", "exec destroyed", "synchronize", "free plain"]].concat());
 }
 
 fn products(cuda: &dyn Driver) {
@@ -183,26 +198,95 @@ fn products(cuda: &dyn Driver) {
     assert!(calls().is_empty());
 }
 
-#[test]
-fn what_cannot_work_is_told() {
-    if pretending() {
-        return;
-    }
-    for (driver, device, words) in [
-        ("13000", "2", "ESPALIER_CUDA_DEVICE: expected the number of one of 2 devices, from 0, found 2"),
-        ("13000", "x", "found x"),
-        ("12040", "0", "is of CUDA 13, the driver of 12.4: install a newer driver or CUDA 12 libraries"),
-    ] {
-        if let Some((output, _)) = with_fakes("inner_reason", driver, device) {
-            let text = String::from_utf8_lossy(&output.stdout);
-            assert!(output.status.success() && text.contains(words), "{text}");
-        }
-    }
+/// Launches a kernel on a card of its own; the calls from its code's arrival on.
+fn launched() -> Result<Vec<String>, String> {
+    let cuda = cuda::open()?;
+    calls();
+    let launch = Launch { kernel: "softmax_fwd_f32", grid: [1; 3], block: [32, 1, 1], shared: 0, args: &[0; 40] };
+    cuda.launch(&launch).map_err(|error| error.to_string())?;
+    Ok(calls())
 }
 
 #[test]
-fn inner_reason() {
-    if pretending() {
-        println!("{}", cuda::open().err().expect("it opens"));
+fn code_of_a_newer_toolkit_is_not_used() {
+    if !pretending() {
+        let Some(folder) = fakes() else { return };
+        for driver in ["12040", "13000"] {
+            let variables = [("FAKE_DRIVER", driver), ("FAKE_LIBRARIES", &driver[..2]), ("FAKE_CAPABILITY", "80")];
+            again(&folder, "code_of_a_newer_toolkit_is_not_used", &variables);
+        }
+        return;
     }
+    let driver = libraries::driver().as_ref().unwrap().0;
+    // nvcc 13 made what is built in, if it is of no use to a driver of CUDA 12.
+    let built_in = modules::is_embedded((8, 0), driver);
+    assert!(!built_in || driver >= modules::nvcc());
+    let compiled = ["nvrtc --gpu-architecture=sm_80", "module of NVRTC"];
+    let expected = if built_in { &["module of nvcc"][..] } else { &compiled };
+    assert_eq!(launched().unwrap()[..expected.len()], *expected);
+}
+
+#[test]
+fn refused_code_is_compiled_anew() {
+    if !pretending() {
+        let Some(folder) = fakes() else { return };
+        again(&folder, "refused_code_is_compiled_anew", &[]);
+        return;
+    }
+    let compiled = ["nvrtc --gpu-architecture=sm_99", "module of NVRTC"];
+    assert_eq!(launched().unwrap()[..2], compiled);
+    assert_eq!(launched().unwrap()[0], "module of NVRTC");
+    let folder = modules::cache_folder().unwrap();
+    let file = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    let stale = [&crc32fast::hash(b"stale!").to_le_bytes()[..], b"stale!"].concat();
+    fs::write(&file, stale).unwrap();
+    assert_eq!(launched().unwrap()[..3], [&["module refused"], &compiled[..]].concat());
+    assert_eq!(launched().unwrap()[0], "module of NVRTC");
+    fs::write(format!("{}.refuse", env::var("FAKE_LOG").unwrap()), "").unwrap();
+    let error = launched().unwrap_err();
+    let (first, second) = (error.find("Cache").unwrap(), error.find("Compiled").unwrap());
+    assert!(first < second && error.matches("INVALID_IMAGE").count() == 2, "{error}");
+    assert_eq!(calls()[..3], ["module refused", compiled[0], "module refused"]);
+}
+
+#[test]
+fn what_cannot_work_is_told() {
+    if pretending() {
+        return println!("{}", cuda::open().err().expect("it opens"));
+    }
+    let Some(folder) = fakes() else { return };
+    for (variable, value, words) in [
+        ("ESPALIER_CUDA_DEVICE", "2", "ESPALIER_CUDA_DEVICE: expected the number of one of 2 devices, from 0, found 2"),
+        ("ESPALIER_CUDA_DEVICE", "x", "found x"),
+        ("FAKE_DRIVER", "12040", "is of CUDA 13, the driver of 12.4: install a newer driver or CUDA 12 libraries"),
+        ("FAKE_CAPABILITY", "75", "compute capability 7.5: 8.0"),
+    ] {
+        let text = again(&folder, "what_cannot_work_is_told", &[(variable, value)]);
+        assert!(text.contains(words), "{text}");
+    }
+}
+
+/// What a system has under the names without a version does not hide what the variable names.
+#[test]
+fn the_named_libraries_win() {
+    if !pretending() {
+        let Some(folder) = fakes() else { return };
+        let named = pretended("-DLIBRARIES=12", ["unused.so", "libnvrtc.so.12", "libcublasLt.so.12"]).unwrap();
+        let variables = [("FAKE_DRIVER", "12040"), ("ESPALIER_CUDA_LIBS", named.path().to_str().unwrap())];
+        again(&folder, "the_named_libraries_win", &variables);
+        return;
+    }
+    assert_eq!((libraries::nvrtc(), libraries::cublaslt()), (&Ok((12, 0)), &Ok((12, 0))));
+    assert_eq!(launched().unwrap()[..2], ["nvrtc --gpu-architecture=sm_99", "module of NVRTC"]);
+}
+
+/// Here kernels launch, but do nothing.
+#[test]
+fn doctor_tries_the_card() {
+    let Some(folder) = fakes() else { return };
+    let mut command = Command::new(env!("CARGO_BIN_EXE_espalier"));
+    let (passed, text) = with_fakes(&folder, command.arg("doctor"), &[]);
+    let log = fs::read_to_string(folder.path().join("log")).unwrap();
+    assert!(log.contains("launch fill_f32") && log.contains("matmul 1 0"), "{log}");
+    assert!(passed && text.contains("not in use: a trial of the card") && text.contains("8 everywhere"), "{text}");
 }

@@ -49,17 +49,22 @@ fn every_kernel_file_compiles() {
 #[test]
 fn an_image_is_compiled_once() {
     let folder = tempfile::tempdir().unwrap();
-    // Of a card that nothing embedded is for.
-    let image = || modules::image("softmax", (8, 7), Some(folder.path()));
-    if !modules::is_embedded((8, 7)) && nvrtc() {
-        let (first, origin) = image().unwrap();
+    // For a driver older than every nvcc: nothing embedded is for it.
+    let image = |refused| modules::image("softmax", (8, 0), 0, Some(folder.path()), refused).unwrap();
+    if nvrtc() {
+        let (first, origin) = image(None);
         assert_eq!(origin, Origin::Compiled);
-        assert_eq!(image().unwrap(), (first, Origin::Cache));
+        assert!(first.starts_with(b"\x7fELF"));
+        assert_eq!(image(None), (first.clone(), Origin::Cache));
+        assert_eq!(image(Some(Origin::Embedded)), (first.clone(), Origin::Cache));
+        assert_eq!(image(Some(Origin::Cache)), (first, Origin::Compiled));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
     if let Some(arch) = modules::embedded().first() {
         let number: u32 = arch.trim_end_matches('a').parse().unwrap();
-        let (code, origin) = modules::image("softmax", (number / 10, number % 10), None).unwrap();
+        let (capability, nvcc) = ((number / 10, number % 10), modules::nvcc());
+        assert!(nvcc >= 12 && !modules::is_embedded(capability, nvcc - 1));
+        let (code, origin) = modules::image("softmax", capability, nvcc, None, None).unwrap();
         assert!(origin == Origin::Embedded && code.len() > 1000);
     }
 }

@@ -1,8 +1,8 @@
 //! The real matrix library: cuBLASLt's calls on the device's stream.
 #![allow(unsafe_code)]
 
-use super::cuda::Stream;
 use super::lt::{ComputeType, DataType, DescAttribute, Handle, LayoutAttribute, Lt, Matmul};
+use super::{cuda::Stream, libraries};
 use crate::{Error, Result};
 use cudarc::cublaslt::sys;
 use std::{ffi::CStr, ffi::c_void, ptr, sync::Arc};
@@ -22,22 +22,34 @@ unsafe impl Send for CudaLt {}
 // SAFETY: as above.
 unsafe impl Sync for CudaLt {}
 
+/// A call of the library; an error unless it succeeded.
+macro_rules! lt {
+    ($call:ident($($arg:expr),* $(,)?)) => {
+        // SAFETY: pointers are to locals or slices that outlive the call (the library copies what it keeps, and scalars are
+        // read during the call), handles came from this library and are never destroyed while in use, and addresses are
+        // the caller's to answer for, by the contract of `Driver`.
+        unsafe { libraries::call!(CUBLASLT, sys::$call($($arg),*)) }
+            .map_err(|why| Error::device(stringify!($call), why))
+            .and_then(|status| check(status, stringify!($call)))
+    };
+}
+
 /// An error of `call` unless it succeeded.
 fn check(status: sys::cublasStatus_t, call: &str) -> Result<()> {
     if status == sys::cublasStatus_t::CUBLAS_STATUS_SUCCESS {
         return Ok(());
     }
     // SAFETY: the library's own constant text.
-    let words = unsafe { CStr::from_ptr(sys::cublasLtGetStatusString(status)) };
-    Err(Error::device(call, format_args!("{status:?}: {}", words.to_string_lossy())))
+    let words =
+        unsafe { libraries::call!(CUBLASLT, sys::cublasLtGetStatusString(status)).map(|text| CStr::from_ptr(text)) };
+    Err(Error::device(call, format_args!("{status:?}: {}", words.unwrap_or_default().to_string_lossy())))
 }
 
 impl CudaLt {
     pub(super) fn new(stream: Arc<Stream>) -> Result<Self> {
         let mut handle = ptr::null_mut();
         stream.bind()?;
-        // SAFETY: the pointer is to a local.
-        check(unsafe { sys::cublasLtCreate(&mut handle) }, "cublasLtCreate")?;
+        lt!(cublasLtCreate(&mut handle))?;
         Ok(Self { handle, stream })
     }
 }
@@ -45,8 +57,7 @@ impl CudaLt {
 impl Drop for CudaLt {
     fn drop(&mut self) {
         let _ = self.stream.bind();
-        // SAFETY: the handle is not used again.
-        unsafe { sys::cublasLtDestroy(self.handle) };
+        let _ = lt!(cublasLtDestroy(self.handle));
     }
 }
 
@@ -56,55 +67,43 @@ struct Wanted(sys::cublasLtMatmulPreference_t);
 impl Wanted {
     fn new() -> Result<Self> {
         let mut raw = ptr::null_mut();
-        // SAFETY: the pointer is to a local.
-        check(unsafe { sys::cublasLtMatmulPreferenceCreate(&mut raw) }, "cublasLtMatmulPreferenceCreate")?;
+        lt!(cublasLtMatmulPreferenceCreate(&mut raw))?;
         Ok(Self(raw))
     }
 
     fn set(&self, attribute: Preference, value: &[u8]) -> Result<()> {
-        // SAFETY: the library copies the bytes.
-        let status =
-            unsafe { sys::cublasLtMatmulPreferenceSetAttribute(self.0, attribute, value.as_ptr().cast(), value.len()) };
-        check(status, "cublasLtMatmulPreferenceSetAttribute")
+        lt!(cublasLtMatmulPreferenceSetAttribute(self.0, attribute, value.as_ptr().cast(), value.len()))
     }
 }
 
 impl Drop for Wanted {
     fn drop(&mut self) {
-        // SAFETY: the preference is not used again.
-        unsafe { sys::cublasLtMatmulPreferenceDestroy(self.0) };
+        let _ = lt!(cublasLtMatmulPreferenceDestroy(self.0));
     }
 }
 
 impl Lt for CudaLt {
     fn desc(&self, compute: ComputeType, scale: DataType) -> Result<Handle> {
         let mut desc = ptr::null_mut();
-        // SAFETY: the pointer is to a local.
-        check(unsafe { sys::cublasLtMatmulDescCreate(&mut desc, compute, scale) }, "cublasLtMatmulDescCreate")?;
+        lt!(cublasLtMatmulDescCreate(&mut desc, compute, scale))?;
         Ok(desc as Handle)
     }
 
     fn set_desc(&self, desc: Handle, attribute: DescAttribute, value: &[u8]) -> Result<()> {
         let (desc, from, size) = (desc as sys::cublasLtMatmulDesc_t, value.as_ptr().cast(), value.len());
-        // SAFETY: the handle came from `desc`, which are never destroyed; the library copies the bytes.
-        let status = unsafe { sys::cublasLtMatmulDescSetAttribute(desc, attribute, from, size) };
-        check(status, "cublasLtMatmulDescSetAttribute")
+        lt!(cublasLtMatmulDescSetAttribute(desc, attribute, from, size))
             .map_err(|error| Error::device(error, format_args!("{attribute:?}")))
     }
 
     fn layout(&self, dtype: DataType, rows: u64, cols: u64, ld: i64) -> Result<Handle> {
         let mut layout = ptr::null_mut();
-        // SAFETY: the pointer is to a local.
-        let status = unsafe { sys::cublasLtMatrixLayoutCreate(&mut layout, dtype, rows, cols, ld) };
-        check(status, "cublasLtMatrixLayoutCreate")?;
+        lt!(cublasLtMatrixLayoutCreate(&mut layout, dtype, rows, cols, ld))?;
         Ok(layout as Handle)
     }
 
     fn set_layout(&self, layout: Handle, attribute: LayoutAttribute, value: &[u8]) -> Result<()> {
         let (layout, from, size) = (layout as sys::cublasLtMatrixLayout_t, value.as_ptr().cast(), value.len());
-        // SAFETY: as in `set_desc`.
-        let status = unsafe { sys::cublasLtMatrixLayoutSetAttribute(layout, attribute, from, size) };
-        check(status, "cublasLtMatrixLayoutSetAttribute")
+        lt!(cublasLtMatrixLayoutSetAttribute(layout, attribute, from, size))
             .map_err(|error| Error::device(error, format_args!("{attribute:?}")))
     }
 
@@ -130,12 +129,8 @@ impl Lt for CudaLt {
         let (a, b, c) =
             (a as sys::cublasLtMatrixLayout_t, b as sys::cublasLtMatrixLayout_t, c as sys::cublasLtMatrixLayout_t);
         let (mut found, mut best) = (0, std::mem::MaybeUninit::<sys::cublasLtMatmulHeuristicResult_t>::zeroed());
-        // SAFETY: the handles came from `desc` and `layout`; there is room for the one result that is asked for.
-        let status = unsafe {
-            let (desc, best) = (desc as sys::cublasLtMatmulDesc_t, best.as_mut_ptr());
-            sys::cublasLtMatmulAlgoGetHeuristic(self.handle, desc, a, b, c, c, wanted.0, 1, best, &mut found)
-        };
-        check(status, "cublasLtMatmulAlgoGetHeuristic")?;
+        let (desc, one) = (desc as sys::cublasLtMatmulDesc_t, best.as_mut_ptr());
+        lt!(cublasLtMatmulAlgoGetHeuristic(self.handle, desc, a, b, c, c, wanted.0, 1, one, &mut found))?;
         if found == 0 {
             return Err(Error::device(
                 "cublasLtMatmulAlgoGetHeuristic",
@@ -162,12 +157,7 @@ impl Lt for CudaLt {
         let (desc, algo) =
             (product.desc as sys::cublasLtMatmulDesc_t, sys::cublasLtMatmulAlgo_t { data: product.algo });
         let (space, bytes, stream) = (product.workspace.0 as *mut c_void, product.workspace.1, self.stream.raw.cast());
-        // SAFETY: the handles came from `desc`, `layout` and `heuristic`; the scalars are read during the call; the
-        // addresses are the caller's to answer for, by the contract of `Driver`.
-        let status = unsafe {
-            sys::cublasLtMatmul(self.handle, desc, alpha, a, la, b, lb, beta, c, lc, d, ld, &algo, space, bytes, stream)
-        };
-        check(status, "cublasLtMatmul")
+        lt!(cublasLtMatmul(self.handle, desc, alpha, a, la, b, lb, beta, c, lc, d, ld, &algo, space, bytes, stream))
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::cublaslt::CudaLt;
 use super::driver::{Driver, Launch, Limits, Replay};
-use super::{libraries, lt::Lt, modules};
+use super::{libraries, lt::Lt, modules, modules::Origin};
 use crate::{Error, Result};
 use cudarc::driver::sys;
 use std::collections::{HashMap, HashSet};
@@ -161,7 +161,7 @@ fn usable(limits: &Limits) -> Result<()> {
     }
     let driver = libraries::driver().as_ref().map_err(|why| unusable(why))?;
     let mut needed = vec![("libcublasLt", libraries::cublaslt())];
-    if !modules::is_embedded(limits.capability) {
+    if !modules::is_embedded(limits.capability, driver.0) {
         needed.push(("libnvrtc", libraries::nvrtc()));
     }
     for (name, version) in needed {
@@ -247,13 +247,32 @@ impl Cuda {
 }
 
 impl Code {
+    /// A kernel file's code on the card. What the driver refuses is compiled anew, where that was not just done.
+    fn module(&self, stem: &str, limits: &Limits) -> Result<Handle<sys::CUmodule>> {
+        let driver = libraries::driver().as_ref().map_or(0, |version| version.0);
+        let mut refused: Option<(Origin, Error)> = None;
+        loop {
+            let before = refused.as_ref().map(|(origin, _)| *origin);
+            let both = |error| match &refused {
+                Some((_, earlier)) => Error::device(earlier, error),
+                None => error,
+            };
+            let image = modules::image(stem, limits.capability, driver, self.cache.as_deref(), before);
+            let (image, origin) = image.map_err(both)?;
+            let (mut module, bytes) = (ptr::null_mut(), image.len());
+            let words = format!("of cuda/{stem}.cu ({bytes} bytes, {origin:?})");
+            match cu!(cuModuleLoadData(&mut module, image.as_ptr().cast()), "{words}") {
+                Ok(()) => return Ok(Handle(module)),
+                Err(error) if origin == Origin::Compiled || before == Some(origin) => return Err(both(error)),
+                Err(error) => refused = Some((origin, both(error))),
+            }
+        }
+    }
+
     fn load(&mut self, kernel: &str, limits: &Limits) -> Result<Function> {
         let stem = modules::stem_of(kernel).ok_or_else(|| Error::invalid("kernel", "one of cuda/*.cu", kernel))?;
         if !self.modules.contains_key(stem) {
-            let (image, origin) = modules::image(stem, limits.capability, self.cache.as_deref())?;
-            let (mut module, bytes) = (ptr::null_mut(), image.len());
-            cu!(cuModuleLoadData(&mut module, image.as_ptr().cast()), "of cuda/{stem}.cu ({bytes} bytes, {origin:?})")?;
-            self.modules.insert(stem, Handle(module));
+            self.modules.insert(stem, self.module(stem, limits)?);
         }
         let (mut raw, name) = (ptr::null_mut(), CString::new(kernel).map_err(|error| Error::device(kernel, error))?);
         cu!(cuModuleGetFunction(&mut raw, self.modules[stem].0, name.as_ptr()), "of {kernel}")?;
@@ -281,8 +300,10 @@ impl Driver for Cuda {
             true => cu!(cuMemAlloc_v2(&mut address, bytes), "of {bytes} bytes"),
             false => cu!(cuMemAllocAsync(&mut address, bytes, self.stream.raw), "of {bytes} bytes"),
         };
-        // What the pool keeps for later it gives up only when asked.
-        ask().or_else(|_| cu!(cuMemPoolTrimTo(self.pool.0, 0), "to 0").and_then(|()| ask())).map_err(|error| {
+        // What the pool keeps for later it gives up only when asked, and what is freed only when the stream is there.
+        let wait = || if capture.on { Ok(()) } else { self.stream.synchronize("before memory is given up") };
+        let trim = || wait().and_then(|()| cu!(cuMemPoolTrimTo(self.pool.0, 0), "to 0"));
+        ask().or_else(|_| trim().and_then(|()| ask())).map_err(|error| {
             let (mut free, mut total) = (0, 0);
             match cu!(cuMemGetInfo_v2(&mut free, &mut total), "after it") {
                 Ok(()) => Error::device(error, format_args!("{free} of {total} bytes are free")),
@@ -303,8 +324,9 @@ impl Driver for Cuda {
     fn upload(&self, to: u64, from: &[u8]) -> Result<()> {
         self.ensure_running("upload")?;
         self.stream.bind()?;
-        // From pageable memory: the call returns when the driver has copied the bytes to its own buffer.
-        cu!(cuMemcpyHtoDAsync_v2(to, from.as_ptr().cast(), from.len(), self.stream.raw), "of {} bytes", from.len())
+        cu!(cuMemcpyHtoDAsync_v2(to, from.as_ptr().cast(), from.len(), self.stream.raw), "of {} bytes", from.len())?;
+        // `from` may be reused at once. Nothing is lost inside a training step: it uploads before it launches.
+        self.stream.synchronize("after an upload")
     }
 
     fn download(&self, from: u64, to: &mut [u8]) -> Result<()> {
@@ -399,7 +421,13 @@ impl Replay for Graph {
 
 impl Drop for Graph {
     fn drop(&mut self) {
-        let _ = self.stream.bind().and_then(|()| cu!(cuGraphExecDestroy(self.exec.0), "of recorded work"));
+        // It may still run; only a stream that records cannot be waited for.
+        let mut status = sys::CUstreamCaptureStatus_enum::CU_STREAM_CAPTURE_STATUS_NONE;
+        let _ = self.stream.bind().and_then(|()| cu!(cuStreamIsCapturing(self.stream.raw, &mut status), "of ours"));
+        if status == sys::CUstreamCaptureStatus_enum::CU_STREAM_CAPTURE_STATUS_NONE {
+            let _ = self.stream.synchronize("before recorded work is destroyed");
+        }
+        let _ = cu!(cuGraphExecDestroy(self.exec.0), "of recorded work");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where the kernels' machine code comes from: what nvcc made when the crate was built, else what NVRTC makes of the
 //! embedded sources for the card at hand, kept on disk. Always machine code, never PTX: a driver refuses the PTX of a
-//! newer toolkit.
+//! newer toolkit, and the machine code of one with a newer major version.
 #![allow(unsafe_code)]
 
 use super::libraries;
@@ -11,7 +11,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::{env, fs, io::Write};
 
-/// `SOURCES`, `ARCHS`, `FATBINS`.
+/// `SOURCES`, `NVCC`, `ARCHS`, `FATBINS`.
 mod built {
     include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 }
@@ -53,9 +53,14 @@ pub fn embedded() -> &'static [&'static str] {
     built::ARCHS
 }
 
-/// Whether some of it runs on a card of this compute capability.
-pub fn is_embedded(capability: (u32, u32)) -> bool {
-    embedded().iter().any(|arch| runs(arch, capability))
+/// The major version of the nvcc that made it; 0 without.
+pub fn nvcc() -> u32 {
+    built::NVCC
+}
+
+/// Whether some of it runs on a card of this compute capability with a driver of this major version.
+pub fn is_embedded(capability: (u32, u32), driver: u32) -> bool {
+    nvcc() <= driver && embedded().iter().any(|arch| runs(arch, capability))
 }
 
 /// What NVRTC and nvcc call a card of this compute capability.
@@ -66,17 +71,21 @@ pub fn arch(capability: (u32, u32)) -> String {
     }
 }
 
-/// The code of a kernel file for a card.
-pub fn image(stem: &str, capability: (u32, u32), cache: Option<&Path>) -> Result<(Vec<u8>, Origin)> {
+/// The code of a kernel file for a card and its driver's major version, where they refused code of that origin.
+pub fn image(
+    stem: &str, capability: (u32, u32), driver: u32, cache: Option<&Path>, refused: Option<Origin>,
+) -> Result<(Vec<u8>, Origin)> {
     let fatbin = built::FATBINS.iter().find(|(name, _)| *name == stem);
-    if let Some((_, bytes)) = fatbin.filter(|_| is_embedded(capability)) {
+    if let Some((_, bytes)) = fatbin.filter(|_| refused.is_none() && is_embedded(capability, driver)) {
         return Ok((bytes.to_vec(), Origin::Embedded));
     }
     let (arch, mut key) = (arch(capability), DefaultHasher::new());
     (options(&arch), libraries::nvrtc()).hash(&mut key);
     whole(stem)?.hash(&mut key);
     let name = format!("{stem}-{arch}-{:016x}.cubin", key.finish());
-    cached(cache.map(|folder| folder.join(name)).as_deref(), || compile(stem, &arch))
+    let file = cache.map(|folder| folder.join(name));
+    let file = file.filter(|file| refused != Some(Origin::Cache) || fs::remove_file(file).is_ok());
+    cached(file.as_deref(), || compile(stem, &arch))
 }
 
 /// Whether code for `arch` ("80", "90a") runs on a card: that of a lower minor version does, but for an `a`.
@@ -164,11 +173,21 @@ pub fn compile(stem: &str, arch: &str) -> Result<Vec<u8>> {
     let text = |text: String| CString::new(text).map_err(|error| Error::device(what(), error));
     let (source, name) = (text(whole(stem)?)?, text(format!("cuda/{stem}.cu"))?);
     let options = options(arch).map(text);
-    let made = libraries::quietly("libnvrtc", || {
-        let program = Program::new(&source, &name)?;
-        program.compile(&options.into_iter().collect::<Result<Vec<_>>>().map_err(|error| error.to_string())?)
-    });
+    let options = options.into_iter().collect::<Result<Vec<_>>>()?;
+    let made = Program::new(&source, &name).and_then(|program| program.compile(&options));
     made.map_err(|why| Error::device(what(), why))
+}
+
+/// A call of NVRTC; an error unless it succeeded.
+macro_rules! nvrtc {
+    ($call:ident($($arg:expr),*)) => {
+        // SAFETY: pointers are to what outlives the call and as large as NVRTC says; it copies what it keeps.
+        match unsafe { libraries::call!(NVRTC, sys::$call($($arg),*)) } {
+            Ok(sys::nvrtcResult::NVRTC_SUCCESS) => Ok(()),
+            Ok(error) => Err(format!("{}: {error:?}", stringify!($call))),
+            Err(why) => Err(why),
+        }
+    };
 }
 
 /// A program of NVRTC's.
@@ -177,48 +196,34 @@ struct Program(sys::nvrtcProgram);
 impl Program {
     fn new(source: &CStr, name: &CStr) -> Result<Self, String> {
         let (mut program, none) = (std::ptr::null_mut(), std::ptr::null());
-        // SAFETY: both texts are copied during the call, and there are no headers.
-        let made = unsafe { sys::nvrtcCreateProgram(&mut program, source.as_ptr(), name.as_ptr(), 0, none, none) };
-        check("nvrtcCreateProgram", made).map(|()| Self(program))
+        nvrtc!(nvrtcCreateProgram(&mut program, source.as_ptr(), name.as_ptr(), 0, none, none))?;
+        Ok(Self(program))
     }
 
     fn compile(&self, options: &[CString]) -> Result<Vec<u8>, String> {
         let options: Vec<_> = options.iter().map(|option| option.as_ptr()).collect();
-        // SAFETY: `options` outlives the call.
-        let done = unsafe { sys::nvrtcCompileProgram(self.0, options.len() as i32, options.as_ptr()) };
-        check("nvrtcCompileProgram", done).map_err(|error| {
-            // SAFETY: both calls get pointers to what they say.
-            let log = self.bytes(
-                |p, n| unsafe { sys::nvrtcGetProgramLogSize(p, n) },
-                |p, to| unsafe { sys::nvrtcGetProgramLog(p, to) },
-            );
-            let log = log.unwrap_or_default();
+        nvrtc!(nvrtcCompileProgram(self.0, options.len() as i32, options.as_ptr())).map_err(|error| {
+            let log = self.log().unwrap_or_default();
             format!("{error}\n{}", String::from_utf8_lossy(log.strip_suffix(b"\0").unwrap_or(&log)).trim_end())
         })?;
-        // SAFETY: as for the log.
-        self.bytes(|p, n| unsafe { sys::nvrtcGetCUBINSize(p, n) }, |p, to| unsafe { sys::nvrtcGetCUBIN(p, to) })
+        let mut size = 0;
+        nvrtc!(nvrtcGetCUBINSize(self.0, &mut size))?;
+        let mut code = vec![0u8; size];
+        nvrtc!(nvrtcGetCUBIN(self.0, code.as_mut_ptr().cast()))?;
+        Ok(code)
     }
 
-    /// What `get` writes, as many bytes as `size` says.
-    fn bytes(
-        &self, size: impl Fn(sys::nvrtcProgram, *mut usize) -> sys::nvrtcResult,
-        get: impl Fn(sys::nvrtcProgram, *mut std::ffi::c_char) -> sys::nvrtcResult,
-    ) -> Result<Vec<u8>, String> {
-        let mut count = 0;
-        check("size of NVRTC's result", size(self.0, &mut count))?;
-        let mut bytes = vec![0u8; count];
-        check("NVRTC's result", get(self.0, bytes.as_mut_ptr().cast()))?;
-        Ok(bytes)
+    fn log(&self) -> Result<Vec<u8>, String> {
+        let mut size = 0;
+        nvrtc!(nvrtcGetProgramLogSize(self.0, &mut size))?;
+        let mut log = vec![0u8; size];
+        nvrtc!(nvrtcGetProgramLog(self.0, log.as_mut_ptr().cast()))?;
+        Ok(log)
     }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // SAFETY: the program was created and is not used again.
-        unsafe { sys::nvrtcDestroyProgram(&mut self.0) };
+        let _ = nvrtc!(nvrtcDestroyProgram(&mut self.0));
     }
-}
-
-fn check(call: &str, result: sys::nvrtcResult) -> Result<(), String> {
-    if result == sys::nvrtcResult::NVRTC_SUCCESS { Ok(()) } else { Err(format!("{call}: {result:?}")) }
 }

@@ -7,7 +7,7 @@
 #include <string.h>
 
 typedef uint64_t Ptr;
-enum { OK = 0, INVALID = 1, OUT_OF_MEMORY = 2, STREAM = 0x5ea, CAP = 1 << 20 };
+enum { OK = 0, INVALID = 1, OUT_OF_MEMORY = 2, INVALID_IMAGE = 200, STREAM = 0x5ea, CAP = 64 << 20 };
 
 static void say(const char* format, ...) {
   FILE* file = fopen(getenv("FAKE_LOG"), "a");
@@ -18,13 +18,20 @@ static void say(const char* format, ...) {
   fclose(file);
 }
 
+static int number(const char* variable) { return atoi(getenv(variable)); }
+#ifndef LIBRARIES
+#define LIBRARIES number("FAKE_LIBRARIES")
+#endif
+
 // ---- the driver
 
 static int capturing, bound;
 int cuInit(unsigned flags) { return flags; }
-int cuDriverGetVersion(int* version) { return *version = atoi(getenv("FAKE_DRIVER")), OK; }
+int cuDriverGetVersion(int* version) { return *version = number("FAKE_DRIVER"), OK; }
 int cuGetErrorName(int error, const char** text) {
-  *text = error == OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY" : "CUDA_ERROR_INVALID_VALUE";
+  *text = error == OUT_OF_MEMORY   ? "CUDA_ERROR_OUT_OF_MEMORY"
+          : error == INVALID_IMAGE ? "CUDA_ERROR_INVALID_IMAGE"
+                                   : "CUDA_ERROR_INVALID_VALUE";
   return OK;
 }
 int cuGetErrorString(int error, const char** text) { return *text = error == OUT_OF_MEMORY ? "out of memory" : "invalid", OK; }
@@ -33,7 +40,8 @@ int cuDeviceGet(int* device, int ordinal) { return *device = ordinal, OK; }
 int cuDeviceGetName(char* name, int size, int device) { return snprintf(name, size, "Fake %d", device), OK; }
 int cuDeviceTotalMem_v2(size_t* bytes, int device) { return *bytes = CAP, OK; }
 int cuDeviceGetAttribute(int* value, int attribute, int device) {
-  *value = attribute == 75 ? 9 : attribute == 76 ? 9 : attribute == 97 ? 200 << 10 : attribute == 16 ? 4 : -1;
+  int capability = number("FAKE_CAPABILITY");
+  *value = attribute == 75 ? capability / 10 : attribute == 76 ? capability % 10 : attribute == 97 ? 200 << 10 : attribute == 16 ? 4 : -1;
   return OK;
 }
 int cuDevicePrimaryCtxRetain(void** context, int device) { return *context = (void*)0xc0, OK; }
@@ -41,7 +49,7 @@ int cuDevicePrimaryCtxRelease_v2(int device) { return say("release"), OK; }
 int cuCtxSetCurrent(void* context) { return bound = context == (void*)0xc0, OK; }
 int cuStreamCreate(void** stream, unsigned flags) { return *stream = (void*)STREAM, flags == 1 && bound ? OK : INVALID; }
 int cuStreamDestroy_v2(void* stream) { return say("stream destroyed"), OK; }
-int cuStreamSynchronize(void* stream) { return stream == (void*)STREAM && !capturing ? OK : INVALID; }
+int cuStreamSynchronize(void* stream) { return say("synchronize"), stream == (void*)STREAM && !capturing ? OK : INVALID; }
 int cuDeviceGetDefaultMemPool(void** pool, int device) { return *pool = (void*)0xb0, OK; }
 int cuMemPoolSetAttribute(void* pool, int attribute, void* value) {
   return say("pool %d %llx", attribute, (unsigned long long)*(uint64_t*)value), OK;
@@ -57,9 +65,19 @@ int cuMemcpyHtoDAsync_v2(Ptr to, const void* from, size_t n, void* stream) { ret
 int cuMemcpyDtoHAsync_v2(void* to, Ptr from, size_t n, void* stream) { return memcpy(to, (void*)from, n), OK; }
 int cuMemcpyDtoDAsync_v2(Ptr to, Ptr from, size_t n, void* stream) { return memmove((void*)to, (void*)from, n), OK; }
 int cuMemsetD8Async(Ptr to, unsigned char value, size_t n, void* stream) { return memset((void*)to, value, n), OK; }
-int cuModuleLoadData(void** module, const void* image) { return say("module %.6s", (const char*)image), *module = (void*)1, OK; }
+int cuModuleLoadData(void** module, const void* image) { // takes NVRTC's code and nvcc's, but nothing while FAKE_LOG.refuse is there
+  char refuse[4096];
+  snprintf(refuse, sizeof refuse, "%s.refuse", getenv("FAKE_LOG"));
+  FILE* file = fopen(refuse, "r");
+  if (file) fclose(file);
+  int source = !memcmp(image, "#line ", 6), fatbin = !memcmp(image, "\x50\xed\x55\xba", 4);
+  if (file || !(source || fatbin)) return say("module refused"), INVALID_IMAGE;
+  return say(source ? "module of NVRTC" : "module of nvcc"), *module = (void*)1, OK;
+}
 int cuModuleGetFunction(void** function, void* module, const char* name) { return *function = strdup(name), OK; }
-int cuFuncGetParamInfo(void* function, size_t index, size_t* offset, size_t* size) { return *offset = 0, *size = 40, OK; }
+int cuFuncGetParamInfo(void* function, size_t index, size_t* offset, size_t* size) {
+  return *offset = 0, *size = strncmp(function, "fill", 4) ? 40 : 32, OK;
+}
 int cuFuncSetAttribute(void* function, int attribute, int value) {
   return say("attribute %d of %s: %d", attribute, (char*)function, value), value > 200 << 10 ? INVALID : OK;
 }
@@ -69,6 +87,7 @@ int cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsign
       (unsigned long long)*(uint64_t*)args[0], ((unsigned char*)args[0])[39]);
   return gx && stream == (void*)STREAM && !extra ? OK : INVALID;
 }
+int cuStreamIsCapturing(void* stream, int* status) { return *status = capturing, OK; }
 int cuStreamBeginCapture_v2(void* stream, int mode) { return capturing = 1, mode == 2 ? OK : INVALID; }
 int cuStreamEndCapture(void* stream, void** graph) { return say("capture ends"), capturing = 0, *graph = (void*)2, OK; }
 int cuGraphInstantiateWithFlags(void** exec, void* graph, unsigned long long flags) { return *exec = (void*)3, OK; }
@@ -83,7 +102,7 @@ int cuEventElapsedTime(float* milliseconds, void* from, void* to) { return *mill
 // ---- NVRTC: its machine code is the source
 
 static char* text;
-int nvrtcVersion(int* major, int* minor) { return *major = 13, *minor = 0, OK; }
+int nvrtcVersion(int* major, int* minor) { return *major = LIBRARIES, *minor = 0, OK; }
 int nvrtcCreateProgram(void** program, const char* source, const char* name, int n, void* headers, void* names) {
   return *program = text = strdup(source), OK;
 }
@@ -94,7 +113,7 @@ int nvrtcDestroyProgram(void** program) { return OK; }
 
 // ---- cuBLASLt
 
-size_t cublasLtGetVersion(void) { return 130002; }
+size_t cublasLtGetVersion(void) { return LIBRARIES * 10000 + 2; }
 int cublasLtCreate(void** handle) { return *handle = (void*)7, OK; }
 int cublasLtDestroy(void* handle) { return say("lt destroyed"), OK; }
 const char* cublasLtGetStatusString(int status) { return "words"; }

@@ -1,9 +1,9 @@
 //! `espalier doctor`: what this machine has and how fast it is.
 
 use crate::show::{pairs, print};
-use espalier::gpu::{cuda, driver::Driver, driver::Limits, libraries, modules};
-use espalier::{Result, report::bench::gemm_peak, report::table::bytes};
-use serde_json::json;
+use espalier::gpu::{self, driver::Limits, libraries, modules};
+use espalier::{DType, Device, Error, Result, Tensor, Var, ops, report::bench::gemm_peak, report::table::bytes};
+use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 
 /// Show version, processor, memory and devices, and measure a matrix product for a second
@@ -24,7 +24,8 @@ pub fn run(args: &Args) -> Result<()> {
         let kib = field("/proc/meminfo", name)?.split_whitespace().next()?.parse::<u64>().ok()?;
         Some(kib * 1024)
     });
-    let cuda = cuda::open().map(|cuda| cuda.limits().clone());
+    let cuda = gpu::cuda().and_then(|gpu| trial().map(|()| gpu.limits().clone()));
+    let cuda = cuda.map_err(|error| error.to_string().trim_start_matches("cuda: ").to_string());
     let [driver, nvrtc, cublaslt] = [libraries::driver(), libraries::nvrtc(), libraries::cublaslt()];
     let (embedded, cache) = (modules::embedded(), modules::cache_folder());
     let gflops = gemm_peak(1.0);
@@ -32,6 +33,11 @@ pub fn run(args: &Args) -> Result<()> {
         let number =
             |library: &libraries::Version| library.as_ref().ok().map(|(major, minor)| format!("{major}.{minor}"));
         let card = cuda.as_ref().ok();
+        let all = [("driver", driver), ("nvrtc", nvrtc), ("cublaslt", cublaslt)];
+        let missing: Map<String, Value> = all
+            .into_iter()
+            .filter_map(|(name, version)| Some((name.into(), version.as_ref().err()?.as_str().into())))
+            .collect();
         return print(json!({
             "version": version, "system": system,
             "cpu": { "model": model, "features": features, "cores": cores, "threads": threads },
@@ -40,7 +46,7 @@ pub fn run(args: &Args) -> Result<()> {
                 "name": "cuda", "in_use": cuda.is_ok(), "why": cuda.as_ref().err(),
                 "card": card.map(|card| &card.name), "capability": card.map(|card| card.capability),
                 "memory": card.map(|card| card.memory), "driver": number(driver), "nvrtc": number(nvrtc),
-                "cublaslt": number(cublaslt), "embedded": embedded, "cache": cache,
+                "cublaslt": number(cublaslt), "missing": missing, "embedded": embedded, "cache": cache,
             }],
             "gemm_gflops": gflops,
         }));
@@ -55,10 +61,19 @@ pub fn run(args: &Args) -> Result<()> {
         ("memory", format!("{total}, {available} available")),
         ("cpu", "in use".into()),
         ("cuda", cuda.map_or_else(|why| format!("not in use: {why}"), |limits| card(&limits))),
-        ("cuda libraries", [("driver", driver), ("NVRTC", nvrtc), ("cuBLASLt", cublaslt)].map(found).join(", ")),
+        ("cuda libraries", [("driver", driver), ("NVRTC", nvrtc), ("cuBLASLt", cublaslt)].map(found).join("; ")),
         ("cuda kernels", kernels(embedded, nvrtc, cache)),
         ("matrix product", format!("{gflops:.0} GFLOP/s (f32, 1024 x 1024 x 1024, all threads)")),
     ]))
+}
+
+/// A kernel and a small matrix product, read back: only then is the card in use.
+fn trial() -> Result<()> {
+    let one = Tensor::full([3, 16], DType::F32, 1.0).to_device(Device::Cuda)?;
+    let [x, w] = [one.new_full([3, 16], 2.0)?, one.new_full([8, 16], 0.25)?].map(Var::constant);
+    let y = ops::linear(&x, &w, None)?.tensor().to_f64s()?;
+    let right = y == [8.0; 24];
+    Error::ensure(right, "a trial of the card (2 x 0.25, 16 times)", "8 everywhere", format_args!("{y:?}"))
 }
 
 fn card(limits: &Limits) -> String {
@@ -70,13 +85,14 @@ fn card(limits: &Limits) -> String {
 fn found((name, version): (&str, &libraries::Version)) -> String {
     match version {
         Ok((major, minor)) => format!("{name} {major}.{minor}"),
-        Err(_) => format!("no {name}"),
+        Err(why) => format!("no {name}: {why}"),
     }
 }
 
 /// Where machine code comes from.
 fn kernels(embedded: &[&str], nvrtc: &libraries::Version, cache: Option<PathBuf>) -> String {
-    let built = (!embedded.is_empty()).then(|| format!("built in for sm_{}", embedded.join(", sm_")));
+    let built = (!embedded.is_empty())
+        .then(|| format!("built in by nvcc {} for sm_{}", modules::nvcc(), embedded.join(", sm_")));
     let made = nvrtc.is_ok().then(|| match cache {
         Some(folder) => format!("compiled at first use, kept in {}", folder.display()),
         None => "compiled in every run (neither XDG_CACHE_HOME nor HOME is set)".into(),
