@@ -1,15 +1,12 @@
 //! The real matrix library: cuBLASLt's calls on the device's stream.
 #![allow(unsafe_code)]
 
-use super::lt::{ComputeType, DataType, DescAttribute, Handle, LayoutAttribute, Lt, Matmul};
+use super::lt::{ALIGNMENT, ComputeType, DataType, DescAttribute, Handle, LayoutAttribute, Lt, Matmul};
 use super::{cuda::Stream, libraries};
 use crate::{Error, Result};
 use cudarc::cublaslt::sys;
 use std::{ffi::CStr, ffi::c_void, ptr, sync::Arc};
 use sys::cublasLtMatmulPreferenceAttributes_t as Preference;
-
-/// Operands start at multiples of this: enough for 16-byte accesses; cuBLASLt would take 256 for granted.
-pub const ALIGNMENT: u64 = 16;
 
 /// The library with its handle.
 pub struct CudaLt {

@@ -44,7 +44,7 @@ impl Capture {
 
     fn end(self) -> Result<Graph> {
         let recorded = self.gpu.driver.end_capture();
-        Ok(Graph { recorded: recorded?, _home: Arc::clone(&self.home), gpu: self.gpu })
+        Ok(Graph { recorded: Some(recorded?), _home: Arc::clone(&self.home), gpu: self.gpu })
     }
 }
 
@@ -60,7 +60,7 @@ impl Drop for Capture {
 
 /// Recorded work and the memory that it uses.
 pub struct Graph {
-    recorded: Box<dyn Replay>, // before its memory, so that it is dropped first
+    recorded: Option<Box<dyn Replay>>, // `None` only while it is dropped, before its memory
     _home: Arc<Home>,
     gpu: &'static Gpu,
 }
@@ -82,6 +82,13 @@ impl Graph {
     /// Runs the recorded work.
     pub fn replay(&self) -> Result<()> {
         let _turn = self.gpu.turn.take();
-        self.recorded.launch()
+        self.recorded.as_ref().map_or(Ok(()), |recorded| recorded.launch())
+    }
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        let _turn = self.gpu.turn.take();
+        self.recorded = None;
     }
 }
