@@ -33,6 +33,8 @@ pub use state::StepState;
 
 use crate::{DType, Error, Result, tensor::Device};
 use driver::{Driver, Launch, Limits};
+#[cfg(feature = "sim")]
+use std::sync::OnceLock;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// Threads of a block unless a kernel says otherwise.
@@ -178,9 +180,8 @@ pub fn cuda() -> Result<&'static Gpu> {
 /// The simulated card.
 #[cfg(feature = "sim")]
 pub fn sim() -> Result<&'static Gpu> {
-    static SIM: LazyLock<Result<Gpu, String>> =
-        LazyLock::new(|| simulator().map(|sim| Gpu::new(Device::CudaSim, sim)).map_err(|error| error.to_string()));
-    SIM.as_ref().map_err(|why| Error::device("cuda-sim", why))
+    static SIM: OnceLock<Gpu> = OnceLock::new();
+    simulator().map(|sim| SIM.get_or_init(|| Gpu::new(Device::CudaSim, sim)))
 }
 
 /// The simulator behind [`sim()`], for tests: its order and its guard zones.

@@ -238,6 +238,6 @@ impl Call {
 
 /// An environment variable, or the default.
 fn setting<T: Default + std::str::FromStr + strum::VariantNames>(name: &str) -> Result<T> {
-    let Ok(text) = std::env::var(name) else { return Ok(T::default()) };
+    let Some(text) = std::env::var(name).ok().filter(|text| !text.is_empty()) else { return Ok(T::default()) };
     text.parse().map_err(|_| Error::invalid(name, T::VARIANTS.join(", "), text))
 }
