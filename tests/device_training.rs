@@ -100,22 +100,8 @@ fn the_order_of_warps_and_a_pause_change_no_bit() {
     let path = folder.path().join("run.checkpoint");
     let (mut first, teacher) = (model(0, gpu_under_test()), model(1, gpu_under_test()));
     let settings = TrainConfig { checkpoint_every: 1, ..config(2) };
-    struct Dying(GeneratedDataset);
-    impl espalier::data::dataset::Dataset for Dying {
-        fn len(&self) -> usize {
-            self.0.len()
-        }
-        fn class_names(&self) -> &[String] {
-            self.0.class_names()
-        }
-        fn img_size(&self) -> usize {
-            self.0.img_size()
-        }
-        fn sample(&self, index: usize, epoch: u64) -> Result<espalier::data::dataset::Sample> {
-            if epoch < 1 { self.0.sample(index, epoch) } else { Err(Error::invalid("data", "a disk", "none")) }
-        }
-    }
-    let data = Dying(GeneratedDataset::new(Split::Train, 36, 16, 0).expect("data"));
+    let data = GeneratedDataset::new(Split::Train, 36, 16, 0).expect("data");
+    let data = common::Dying { data, epochs: 1 };
     let options = LoaderOptions { drop_last: false, ..LoaderOptions::train(8, 3) };
     let dying = Loader::new(Arc::new(data), options).expect("loader");
     let trainer = Trainer::new(&mut first, settings.clone(), None, Show::Quiet).expect("trainer");

@@ -1,35 +1,16 @@
 //! The training loop: it learns, resumes to the same bits, repeats itself on any number of threads, and stops at a NaN.
 
-use espalier::data::dataset::{Dataset, Sample};
+mod common;
+
+use common::Dying;
 use espalier::data::generated::{GeneratedDataset, Split};
 use espalier::data::loader::{Loader, LoaderOptions};
 use espalier::models::{Architecture, Model};
 use espalier::optim::{GroupRule, default_rules, group_of};
 use espalier::report::{Progress, RunFolder, Show, read_log};
 use espalier::train::{DistillKind, Distillation, Teacher, TrainConfig, Trainer, evaluate};
-use espalier::{DType, Error, Result, Tensor};
+use espalier::{DType, Error, Tensor};
 use std::sync::Arc;
-
-/// A data set that is gone in the third epoch.
-struct Dying(GeneratedDataset);
-
-impl Dataset for Dying {
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn class_names(&self) -> &[String] {
-        self.0.class_names()
-    }
-
-    fn img_size(&self) -> usize {
-        self.0.img_size()
-    }
-
-    fn sample(&self, index: usize, epoch: u64) -> Result<Sample> {
-        if epoch < 2 { self.0.sample(index, epoch) } else { Err(Error::invalid("data", "a disk", "none")) }
-    }
-}
 
 fn data(split: Split, len: usize) -> GeneratedDataset {
     GeneratedDataset::new(split, len, 32, 0).expect("data")
@@ -64,7 +45,8 @@ fn a_resumed_run_ends_in_the_same_bits() {
     // The same run, stopped by an error in its third epoch, and gone on with.
     let path = folder.path().join("run.checkpoint");
     let mut stopped = model();
-    let dying = Loader::new(Arc::new(Dying(data(Split::Train, 64))), LoaderOptions::train(16, 3)).expect("loader");
+    let dying = Loader::new(Arc::new(Dying { data: data(Split::Train, 64), epochs: 2 }), LoaderOptions::train(16, 3))
+        .expect("loader");
     let trainer = Trainer::new(&mut stopped, config(3), None, Show::Quiet).unwrap().resuming(path.clone()).unwrap();
     assert!(trainer.run(&dying, None, None).is_err());
     let mut resumed = model();

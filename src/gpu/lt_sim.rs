@@ -215,7 +215,8 @@ impl Lt for SimLt {
     fn matmul(&self, product: &Matmul) -> Result<()> {
         let chosen = [product.desc, product.a.layout, product.b.layout, product.d.layout];
         Error::ensure(product.algo[..4] == chosen, "cublasLt algorithm", "the one chosen for the operands", "another")?;
-        let (meaning, double) = (self.meaning(product)?, self.meaning(product)?.d.double);
+        let meaning = self.meaning(product)?;
+        let double = meaning.d.double;
         self.stream.submit("cublasLtMatmul", move || {
             if double {
                 meaning.run::<f64>()

@@ -369,7 +369,8 @@ impl Tensor {
 
     /// Whether every element is finite.
     pub fn is_finite(&self) -> Result<bool> {
-        Ok(self.to_f64s()?.iter().all(|v| v.is_finite()))
+        let host = self.to_host()?;
+        Ok(dispatch!(self.dtype, T => host.slice::<T>()?.iter().all(|v| v.f64().is_finite())))
     }
 }
 

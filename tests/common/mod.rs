@@ -1,8 +1,10 @@
 //! What the tests of the ops share.
 #![allow(dead_code)]
 
+use espalier::data::dataset::{Dataset, Sample};
+use espalier::data::generated::GeneratedDataset;
 use espalier::ops::case::{Case, Draw, Gradient, Instance, Run};
-use espalier::{DType, Device, Result, Tape, Tensor, Var};
+use espalier::{DType, Device, Error, Result, Tape, Tensor, Var};
 use proptest::prelude::*;
 use proptest::test_runner::TestError;
 
@@ -171,4 +173,28 @@ pub fn reverse_order(reverse: bool) {
 #[cfg(feature = "sim")]
 pub fn check_guards() -> Result<()> {
     espalier::gpu::simulator()?.check_guards()
+}
+
+/// A data set that is gone after so many epochs.
+pub struct Dying {
+    pub data: GeneratedDataset,
+    pub epochs: u64,
+}
+
+impl Dataset for Dying {
+    fn len(&self) -> usize {
+        self.data.len()
+    }
+
+    fn class_names(&self) -> &[String] {
+        self.data.class_names()
+    }
+
+    fn img_size(&self) -> usize {
+        self.data.img_size()
+    }
+
+    fn sample(&self, index: usize, epoch: u64) -> Result<Sample> {
+        if epoch < self.epochs { self.data.sample(index, epoch) } else { Err(Error::invalid("data", "a disk", "none")) }
+    }
 }
