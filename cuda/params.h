@@ -22,6 +22,12 @@ typedef struct { Ptr out, x; long long count; } Accumulate;
 // the same elements in order, `count` of them, under another width
 typedef struct { Ptr out, x; long long count; int x_cols, x_stride, cols, stride; } Repitch;
 
+// out = x in the wide type
+typedef struct { Ptr out, x; long long count; } Widen;
+typedef struct { Ptr out, x; long long count, first; } NarrowTensor;
+// out = x, rounded, for each of several tensors; the pieces of a tensor begin with block `first`
+typedef struct { NarrowTensor at[384]; int tensors, unused; } Narrow;
+
 // partials[k][c] = sum of x[r][c] over the k-th COLUMN_ROWS rows
 typedef struct { Ptr partials, x; int rows, cols, stride, unused; } SumColumns;
 // out[c] (+)= sum over k < count of partials[k][c]

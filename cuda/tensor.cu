@@ -1,5 +1,6 @@
 // What the tensor itself needs: one thread an element, neighbours in memory to neighbouring threads.
 #include "common/columns.cuh"
+#include "common/pieces.cuh"
 #include "common/reduce.cuh"
 
 KERNEL(fill, Fill) {
@@ -9,7 +10,7 @@ KERNEL(fill, Fill) {
 
 KERNEL(accumulate, Accumulate) {
   const long long i = element_index();
-  if (i < p.count) ((T*)p.out)[i] += ((const T*)p.x)[i];
+  if (i < p.count) ((T*)p.out)[i] = T(A(((const T*)p.out)[i]) + A(((const T*)p.x)[i]));
 }
 
 KERNEL(repitch, Repitch) {
@@ -17,6 +18,20 @@ KERNEL(repitch, Repitch) {
   if (i >= p.count) return;
   const long long from = i / p.x_cols * p.x_stride + i % p.x_cols, to = i / p.cols * p.stride + i % p.cols;
   ((T*)p.out)[to] = ((const T*)p.x)[from];
+}
+
+// To the wide type and back; all parameters of a model are rounded in one launch.
+KERNEL(widen, Widen) {
+  const long long i = element_index();
+  if (i < p.count) ((A*)p.out)[i] = A(((const T*)p.x)[i]);
+}
+
+KERNEL(narrow, Narrow) {
+  const NarrowTensor& t = p.at[piece_owner(p.at, p.tensors)];
+  const long long first = (blockIdx.x - t.first) * PIECE;
+  for (long long i = first + threadIdx.x; i < first + PIECE && i < t.count; i += blockDim.x) {
+    ((T*)t.out)[i] = T(((const A*)t.x)[i]);
+  }
 }
 
 KERNEL(sum_columns, SumColumns) {

@@ -96,7 +96,7 @@ fn every_case_has_a_cost_and_every_op_a_gradient_case_or_a_reason() {
 #[cfg(feature = "sim")]
 mod simulated {
     use super::*;
-    use common::{Extent, Results, cast, check_guards, cotangent, gpu_under_test, moved, odd_widths, reverse_order};
+    use common::{Extent, Results, check_guards, cotangent, gpu_under_test, moved, odd_widths, reverse_order};
     use common::{run_on, through_tape};
     use espalier::Result;
     use espalier::gpu::sim::Order;
@@ -210,7 +210,7 @@ mod simulated {
     /// Forward and backward recorded as a graph, which no read-back would survive, and replayed twice.
     fn replayed(instance: &Instance) -> Result<[Results; 2]> {
         let Some(gpu) = gpu_under_test().gpu()? else { unreachable!("it is a GPU") };
-        let inputs = moved(&cast(&instance.inputs, DType::F32), gpu_under_test())?;
+        let inputs = moved(&instance.inputs_in(DType::F32)?, gpu_under_test())?;
         let run = |seed: &dyn Fn(&Tensor, usize) -> Tensor| through_tape(instance, &instance.run, &inputs, seed);
         let eager = run(&cotangent)?;
         let seeds: Vec<Tensor> = eager.0.iter().enumerate().map(|(k, y)| cotangent(y, k)).collect();

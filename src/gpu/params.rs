@@ -89,6 +89,55 @@ const _: () = {
     ["Offset of field: Repitch::cols"][::std::mem::offset_of!(Repitch, cols) - 32usize];
     ["Offset of field: Repitch::stride"][::std::mem::offset_of!(Repitch, stride) - 36usize];
 };
+#[doc = " out = x in the wide type"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct Widen {
+    pub out: Ptr,
+    pub x: Ptr,
+    pub count: i64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Widen"][::std::mem::size_of::<Widen>() - 24usize];
+    ["Alignment of Widen"][::std::mem::align_of::<Widen>() - 8usize];
+    ["Offset of field: Widen::out"][::std::mem::offset_of!(Widen, out) - 0usize];
+    ["Offset of field: Widen::x"][::std::mem::offset_of!(Widen, x) - 8usize];
+    ["Offset of field: Widen::count"][::std::mem::offset_of!(Widen, count) - 16usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct NarrowTensor {
+    pub out: Ptr,
+    pub x: Ptr,
+    pub count: i64,
+    pub first: i64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of NarrowTensor"][::std::mem::size_of::<NarrowTensor>() - 32usize];
+    ["Alignment of NarrowTensor"][::std::mem::align_of::<NarrowTensor>() - 8usize];
+    ["Offset of field: NarrowTensor::out"][::std::mem::offset_of!(NarrowTensor, out) - 0usize];
+    ["Offset of field: NarrowTensor::x"][::std::mem::offset_of!(NarrowTensor, x) - 8usize];
+    ["Offset of field: NarrowTensor::count"][::std::mem::offset_of!(NarrowTensor, count) - 16usize];
+    ["Offset of field: NarrowTensor::first"][::std::mem::offset_of!(NarrowTensor, first) - 24usize];
+};
+#[doc = " out = x, rounded, for each of several tensors; the pieces of a tensor begin with block `first`"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct Narrow {
+    pub at: [NarrowTensor; 384usize],
+    pub tensors: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Narrow"][::std::mem::size_of::<Narrow>() - 12296usize];
+    ["Alignment of Narrow"][::std::mem::align_of::<Narrow>() - 8usize];
+    ["Offset of field: Narrow::at"][::std::mem::offset_of!(Narrow, at) - 0usize];
+    ["Offset of field: Narrow::tensors"][::std::mem::offset_of!(Narrow, tensors) - 12288usize];
+    ["Offset of field: Narrow::unused"][::std::mem::offset_of!(Narrow, unused) - 12292usize];
+};
 #[doc = " partials[k][c] = sum of x[r][c] over the k-th COLUMN_ROWS rows"]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
@@ -1199,6 +1248,9 @@ const _: () = {
 kernel_args!(Fill, "fill");
 kernel_args!(Accumulate, "accumulate");
 kernel_args!(Repitch, "repitch");
+kernel_args!(Widen, "widen");
+kernel_args!(NarrowTensor, "narrow_tensor");
+kernel_args!(Narrow, "narrow");
 kernel_args!(SumColumns, "sum_columns");
 kernel_args!(AddPartials, "add_partials");
 kernel_args!(Total, "total");

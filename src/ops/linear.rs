@@ -43,7 +43,7 @@ fn forward(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
     };
     let epilogue = b.filter(|_| w.numel() > 0).map_or(Ok(Epilogue::None), |b| b.address().map(Epilogue::Bias))?;
     let (x, w) = (Matrix::of(x)?, Matrix::of(w)?.t());
-    gpu.gemm(y.dtype(), 1, 1.0, x, w, 0.0, Matrix::out(&mut y)?, epilogue)?;
+    gpu.gemm(1, 1.0, x, w, 0.0, Matrix::out(&mut y)?, epilogue)?;
     match b.filter(|_| epilogue == Epilogue::None) {
         Some(b) => Ok(super::add_bias(&Var::constant(y), &Var::constant(b.clone()))?.into_tensor()),
         None => Ok(y),
@@ -55,7 +55,7 @@ fn product([a, b]: [&Tensor; 2], transpose_a: bool, out: &mut Tensor, accumulate
     let beta = f64::from(u8::from(accumulate));
     if let Some(gpu) = a.gpu() {
         let left = if transpose_a { Matrix::of(a)?.t() } else { Matrix::of(a)? };
-        return gpu.gemm(a.dtype(), 1, 1.0, left, Matrix::of(b)?, beta, Matrix::out(out)?, Epilogue::None);
+        return gpu.gemm(1, 1.0, left, Matrix::of(b)?, beta, Matrix::out(out)?, Epilogue::None);
     }
     float_dispatch!(OP, a.dtype(), T => {
         let left = if transpose_a { Mat::<T>::of(a)?.t() } else { Mat::of(a)? };

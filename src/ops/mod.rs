@@ -9,6 +9,7 @@ pub mod add;
 pub mod attention;
 pub mod bmm;
 pub mod case;
+pub mod cast;
 pub mod cross_entropy;
 pub mod dot;
 pub mod drop_path;
@@ -67,6 +68,7 @@ ops! {
     dot: dot, l2_normalize;
     drop_path: drop_path;
     score: taylor_accumulate;
+    cast: cast;
     adamw: AdamwTensor, Numbers, adamw, clip_scale, ema, global_norm;
 }
 

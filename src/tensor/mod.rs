@@ -6,6 +6,7 @@
 //! width rounded up to [`ALIGN`], so that every row begins at a multiple of 16 bytes, with zeros between. Scalars, and
 //! images and convolution kernels (four axes and more), are contiguous there too.
 
+mod convert;
 mod device;
 mod dtype;
 mod shape;
@@ -359,8 +360,7 @@ impl Tensor {
         Ok(self.to_f64s()?[0])
     }
 
-    /// Converted to `dtype`, through main memory; the same tensor when it has that dtype already.
-    pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
+    fn to_dtype_on_host(&self, dtype: DType) -> Result<Self> {
         if dtype == self.dtype {
             return Ok(self.clone());
         }
