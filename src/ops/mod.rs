@@ -69,7 +69,7 @@ ops! {
     drop_path: drop_path;
     score: taylor_accumulate;
     cast: cast;
-    adamw: AdamwTensor, Numbers, adamw, clip_scale, ema, global_norm;
+    adamw: AdamwTensor, Numbers, adamw, clip_scale, ema, global_norm, loss_seed;
 }
 
 /// An error of `op` unless `v`, when there is one, has exactly this shape, and dtype and device of `like`.
