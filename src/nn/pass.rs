@@ -1,7 +1,7 @@
 //! One forward pass: the parameters as variables, the mode, and the layers that read parameters by name.
 
 use super::{Hooks, NoHooks, Params, Precision};
-use crate::{Error, Result, Tape, Var, noise::Noise, noise::Philox, ops, tensor::Tensor};
+use crate::{Result, Tape, Var, noise::Noise, noise::Philox, ops, tensor::Tensor};
 use std::collections::HashMap;
 
 /// What differs between training and evaluation.
@@ -55,9 +55,10 @@ impl<'a> Pass<'a> {
     pub fn with_operands(
         params: &'a Params, operands: Option<&Params>, tape: Option<&Tape>, mode: Mode<'a>, hooks: &'a dyn Hooks,
     ) -> Result<Self> {
-        match params.place().1.gpu()? {
-            Some(gpu) => gpu.use_tf32(mode.precision == Precision::Tf32),
-            None => Error::ensure(mode.precision == Precision::F32, "dtype", "f32 on the CPU", mode.precision)?,
+        let (_, device) = params.place();
+        mode.precision.ensure_on(device)?;
+        if let Some(gpu) = device.gpu()? {
+            gpu.use_tf32(mode.precision == Precision::Tf32);
         }
         let var = |tensor: &Tensor| match tape {
             Some(tape) => tape.leaf(tensor.clone()),

@@ -1,6 +1,6 @@
 //! In what a pass computes.
 
-use crate::tensor::DType;
+use crate::{Error, Result, tensor::DType, tensor::Device};
 use serde::{Deserialize, Serialize};
 
 /// What activations and the operands of products are rounded to; sums, statistics, losses, gradients of parameters and the
@@ -21,6 +21,12 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// An error where `device` is not there or does not compute in it.
+    pub fn ensure_on(self, device: Device) -> Result<()> {
+        let fits = device.gpu()?.is_some() || self == Self::F32;
+        Error::ensure(fits, "dtype", "f32 on the CPU", self)
+    }
+
     /// The 16-bit type, where there is one.
     pub fn half(self) -> Option<DType> {
         match self {
