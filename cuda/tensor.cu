@@ -36,23 +36,23 @@ KERNEL(narrow, Narrow) {
 
 KERNEL(sum_columns, SumColumns) {
   const T* x = (const T*)p.x;
-  column_partials<T, A>(p.partials, p.rows, p.cols, [=](int r, int c) { return A(x[(size_t)r * p.stride + c]); });
+  column_partials<A>(p.partials, p.rows, p.cols, [=](int r, int c) { return A(x[(size_t)r * p.stride + c]); });
 }
 
 KERNEL(add_partials, AddPartials) {
   const int c = blockIdx.x * blockDim.x + threadIdx.x;
   if (c >= p.cols) return;
-  const T* partials = (const T*)p.partials;
+  const A* partials = (const A*)p.partials;
   A sum = p.accumulate ? A(((const T*)p.out)[c]) : A(0);
-  for (int k = 0; k < p.count; k++) sum += A(partials[(size_t)k * p.cols + c]);
+  for (int k = 0; k < p.count; k++) sum += partials[(size_t)k * p.cols + c];
   ((T*)p.out)[c] = T(sum);
 }
 
 // One block; thread t adds every 256th element from t on, then the threads' sums meet in a tree.
 KERNEL(total, Total) {
-  const T* x = (const T*)p.x;
+  const A* x = (const A*)p.x;
   A sum = 0;
-  for (int i = threadIdx.x; i < p.count; i += blockDim.x) sum += A(x[i]);
+  for (int i = threadIdx.x; i < p.count; i += blockDim.x) sum += x[i];
   sum = block_sum(sum);
-  if (threadIdx.x == 0) *(T*)p.out = T(sum * A(p.scale));
+  if (threadIdx.x == 0) *(A*)p.out = sum * A(p.scale);
 }

@@ -65,7 +65,12 @@ impl Tensor {
         Self::empty_on(self.device(), shape, self.dtype)
     }
 
-    /// The same with every element `value`.
+    /// A tensor of `shape` on the same device, of the wide type and unspecified contents.
+    pub fn new_wide(&self, shape: impl Into<Shape>) -> Result<Self> {
+        Self::empty_on(self.device(), shape, self.dtype.wide())
+    }
+
+    /// [`Tensor::new_empty`] with every element `value`.
     pub fn new_full(&self, shape: impl Into<Shape>, value: f64) -> Result<Self> {
         let shape = shape.into();
         let Some(gpu) = self.gpu() else { return Ok(Self::full(shape, self.dtype, value)) };
