@@ -10,18 +10,19 @@ const EXAMPLE_LINES: usize = 120;
 /// Lines that `src` may have, comments and blank lines among them; each new system raises it by its plan. The first system
 /// on the processor had 11,000; CUDA came with 1,600 for `src/gpu`, 800 for the simulator there, 1,600 for launches and
 /// devices elsewhere.
-const SRC_LINES: usize = 15_000;
+const SRC_LINES: usize = 16_500;
 /// Made by bindgen from `cuda/params.h`: counts for nothing, and may be of any length.
 const GENERATED: &str = "src/gpu/params.rs";
 
 /// CUDA sources that are no op's, and ops without CUDA sources of their own, each with the reason.
 const NO_OP: [(&str, &str); 1] = [("tensor", "what the tensor itself needs")];
-const NO_CUDA: [(&str, &str); 2] = [
+const NO_CUDA: [(&str, &str); 3] = [
+    ("cast", "the tensor itself converts its type"),
     ("linear", "matrix products are cuBLASLt's, the bias its epilogue"),
     ("bmm", "batched matrix products are cuBLASLt's"),
 ];
 /// Structs of `cuda/params.h` that kernels read from memory: no kernel's arguments.
-const NO_ARGUMENTS: [&str; 3] = ["StepNumbers", "AdamwTensor", "NormTensor"];
+const NO_ARGUMENTS: [&str; 4] = ["StepNumbers", "AdamwTensor", "NarrowTensor", "NormTensor"];
 
 /// What the design allows for each part of the tree, the parts by the start of their paths.
 const BUDGET: [(&str, &[&str], usize); 17] = [
@@ -263,7 +264,8 @@ fn camel_case(name: &str) -> String {
     name.split('_').filter(|word| !word.is_empty()).map(capitalised).collect()
 }
 
-/// An op and its kernels are found by the op's name: `cuda/NAME.cu` beside `src/ops/NAME.rs`.
+/// An op and its kernels are found by the op's name: `cuda/NAME.cu` beside `src/ops/NAME.rs`, and `cuda/NAME_mma.cu` for its
+/// form on tensor cores.
 #[test]
 fn cuda_files_and_ops_belong_together() {
     let all = sources();
@@ -272,6 +274,10 @@ fn cuda_files_and_ops_belong_together() {
         names.filter(|name| !name.contains('/')).map(String::from).collect()
     };
     let (cuda, ops) = (stems("cuda/", ".cu"), stems("src/ops/", ".rs"));
+    let (on_tensor_cores, cuda): (Vec<_>, Vec<_>) = cuda.into_iter().partition(|name| name.ends_with("_mma"));
+    for name in &on_tensor_cores {
+        assert!(cuda.iter().any(|plain| format!("{plain}_mma") == *name), "cuda/{name}.cu has no plain form");
+    }
     let excused =
         |list: &[(&str, &str)], name: &str| list.iter().any(|(excused, why)| *excused == name && !why.is_empty());
     for name in &cuda {
@@ -298,8 +304,8 @@ fn every_kernel_has_its_argument_struct() {
     }
     let mut kernels = Vec::new();
     for source in all.iter().filter(|source| source.path.ends_with(".cu") && !source.path.starts_with("cuda/sim/")) {
-        for line in source.text.lines().filter(|line| line.starts_with("KERNEL(")) {
-            let (name, arguments) = between(line, "KERNEL(", ")").unwrap().split_once(", ").unwrap();
+        for line in source.text.lines().filter(|line| line.starts_with("KERNEL")) {
+            let (name, arguments) = between(line, "(", ")").unwrap().split_once(", ").unwrap();
             assert_eq!(camel_case(name), arguments, "{}: {name} takes other arguments than its own", source.path);
             kernels.push((source.path.clone(), arguments.to_string()));
         }
