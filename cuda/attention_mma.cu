@@ -250,7 +250,7 @@ __device__ __forceinline__ void finish(const Queries<COLS>& x, int m, const Atte
 
 // With several stages a block has one round of rows: their sums stay in its registers.
 template <class T, int COLS> __device__ __forceinline__ void forward(const AttentionMmaFwd& p) {
-  const int task = blockIdx.x, round = blockDim.x / 32 * 16 * M;
+  const int task = blockIdx.x, round = blockDim.x / 32 * 16 * M, start = blockIdx.y * round;
   const Panel<const T> q = panel<const T>(p, task, p.qkv, p.stride, 0), k = panel<const T>(p, task, p.qkv, p.stride, 1),
                        v = panel<const T>(p, task, p.qkv, p.stride, 2);
   SHARED_DYN(T, memory);
@@ -264,13 +264,13 @@ template <class T, int COLS> __device__ __forceinline__ void forward(const Atten
     fill(values, v, begin, padded);
     async_commit();
     fill_living(alive, p, task, begin, count);
-    for (int rows = blockIdx.y * round; rows < p.tokens; rows += gridDim.y * round) {
+    for (int rows = start; rows < p.tokens; rows += gridDim.y * round) {
       const int first = rows + threadIdx.x / 32 * 16 * M;
       Operand<COLS> a[M];
 #pragma unroll
       for (int m = 0; m < M; m++) load_rows(a[m], q, first + 16 * m);
       if (begin == 0) x = {};
-      if (rows == blockIdx.y * round) {
+      if (rows == start) {
         async_wait<0>();
         __syncthreads();
       }
@@ -354,7 +354,7 @@ __device__ __forceinline__ void differentiate(Gradients<COLS>& x, const Operand<
 
 // As forward goes: a round of rows for every stage of the other side.
 template <bool OF_KEYS, class T, int COLS> __device__ __forceinline__ void backward(const AttentionMmaBwd& p, int task) {
-  const int round = blockDim.x / 32 * 16;
+  const int round = blockDim.x / 32 * 16, start = blockIdx.y * round;
   const Panel<const T> q = panel<const T>(p, task, p.qkv, p.stride, 0), k = panel<const T>(p, task, p.qkv, p.stride, 1),
                        v = panel<const T>(p, task, p.qkv, p.stride, 2), dy = panel<const T>(p, task, p.dy, p.y_stride, 0);
   SHARED_DYN(T, memory);
@@ -370,7 +370,7 @@ template <bool OF_KEYS, class T, int COLS> __device__ __forceinline__ void backw
     async_commit();
     if (OF_KEYS) fill_saved<T, COLS>(saved, p, task, begin, padded);
     else fill_living(alive, p, task, begin, count);
-    for (int rows = blockIdx.y * round; rows < p.tokens; rows += gridDim.y * round) {
+    for (int rows = start; rows < p.tokens; rows += gridDim.y * round) {
       const int first = rows + threadIdx.x / 32 * 16;
       Operand<COLS> row[1], value[1];
       Saved own[2];
@@ -378,7 +378,7 @@ template <bool OF_KEYS, class T, int COLS> __device__ __forceinline__ void backw
       load_rows(value[0], OF_KEYS ? v : dy, first);
       if (!OF_KEYS) load_saved<T>(own, p, task, first, value[0]);
       if (begin == 0) x = {};
-      if (rows == blockIdx.y * round) {
+      if (rows == start) {
         async_wait<0>();
         __syncthreads();
       }
