@@ -13,38 +13,31 @@ use espalier::report::{Table, bench::percentile, table::count};
 use espalier::{DType, Device, Result, Tape, Tensor, Var};
 use std::{hint::black_box, time::Duration};
 
-/// A case with its inputs in `f32` on a device, each with whether its gradient is wanted.
+/// A case with its inputs in `f32` on a device.
 struct Subject {
     instance: Instance,
-    inputs: Vec<(Tensor, bool)>,
+    inputs: Vec<Tensor>,
     differentiable: bool,
 }
 
 impl Subject {
     fn new(case: &Case, device: Device) -> Result<Self> {
         let small = || Draw::random(vec![3, 9, 5, 2], 1);
-        let mut instance = (case.draw)(&mut if common::simulated(device) { small() } else { Draw::bench(1) });
-        let convert = |(tensor, wanted): (Tensor, bool)| {
-            let tensor = if tensor.dtype() == DType::F64 { tensor.to_dtype(DType::F32)? } else { tensor };
-            Ok((tensor.to_device(device)?, wanted))
-        };
-        let inputs = std::mem::take(&mut instance.inputs).into_iter().map(convert).collect::<Result<_>>()?;
+        let instance = (case.draw)(&mut if common::simulated(device) { small() } else { Draw::bench(1) });
+        let inputs = instance.inputs_in(DType::F32)?;
+        let inputs = inputs.into_iter().map(|tensor| tensor.to_device(device)).collect::<Result<_>>()?;
         Ok(Self { instance, inputs, differentiable: !matches!(case.gradient, Gradient::None(_)) })
     }
 
     fn forward(&self) -> Result<Vec<Var>> {
-        let inputs: Vec<Var> = self.inputs.iter().map(|(tensor, _)| Var::constant(tensor.clone())).collect();
+        let inputs: Vec<Var> = self.inputs.iter().map(|tensor| Var::constant(tensor.clone())).collect();
         (self.instance.run)(&inputs)
     }
 
     /// Forward and backward with the cotangents `seeds`.
     fn backward(&self, seeds: &[Tensor]) -> Result<()> {
         let tape = Tape::new();
-        let leaf = |(tensor, wanted): &(Tensor, bool)| {
-            if *wanted { tape.leaf(tensor.clone()) } else { Var::constant(tensor.clone()) }
-        };
-        let inputs: Vec<Var> = self.inputs.iter().map(leaf).collect();
-        let outputs = (self.instance.run)(&inputs)?;
+        let outputs = (self.instance.run)(&self.instance.variables(&tape, &self.inputs)?)?;
         let seeds: Vec<(&Var, Tensor)> = outputs.iter().zip(seeds.iter().cloned()).collect();
         black_box(tape.backward_from(&seeds)?);
         Ok(())

@@ -51,7 +51,7 @@ fn images(arch: &Architecture, device: Device, batch: usize) -> Result<Tensor> {
 fn forward(arch: &Architecture, device: Device, batch: usize) -> Result<Work> {
     let model = Model::init(arch.clone(), 0)?.to_device(device)?;
     let images = images(arch, device, batch)?;
-    Ok(Box::new(move || model.forward(&Pass::eval(model.params()), &Var::constant(images.clone())).map(drop)))
+    Ok(Box::new(move || model.forward(&Pass::eval(model.params())?, &Var::constant(images.clone())).map(drop)))
 }
 
 fn training_step(arch: &Architecture, device: Device, batch: usize) -> Result<Work> {
@@ -65,13 +65,13 @@ fn training_step(arch: &Architecture, device: Device, batch: usize) -> Result<Wo
     Ok(Box::new(move || {
         let grads = gradients(&model, &images, &target)?;
         let numbers = state.as_ref().map_or_else(|| Numbers::Host(optimizer.numbers(LR)), Numbers::Device);
-        optimizer.update(model.params_mut(), &grads, numbers)
+        optimizer.update(model.params_mut(), &grads, None, numbers)
     }))
 }
 
 fn gradients(model: &Model, images: &Tensor, target: &Tensor) -> Result<Params> {
     let tape = Tape::new();
-    let pass = Pass::new(model.params(), Some(&tape), Mode::eval(), &NoHooks);
+    let pass = Pass::new(model.params(), Some(&tape), Mode::eval(), &NoHooks)?;
     let logits = model.forward(&pass, &Var::constant(images.clone()))?;
     let mut grads = tape.backward(&ops::cross_entropy(&logits[0], target)?)?;
     let named = |name: &str| Ok(grads.take(pass.var(name)?).map(|grad| (name.to_string(), grad)));

@@ -19,11 +19,12 @@ constexpr int TILE = 64;         // keys, or queries, on the long side of a tile
 constexpr int PITCH = TILE + 4;  // rows begin four banks apart
 constexpr int SIDE = 16;         // threads side by side; TILE / SIDE = 4 columns each
 
-template <class A> struct Quad {
+template <class A> struct alignas(sizeof(A) == 2 ? 8 : 16) Quad {
   A at[4];
 };
 
 template <class A> __device__ __forceinline__ Quad<A> load_quad(const A* p) {
+  if constexpr (sizeof(A) == 2) return *(const Quad<A>*)p;
   Quad<A> quad;
   for (int k = 0; k < 4; k += Vec<A>::COUNT) {
     const Vec<A> v = load_vec(p + k);
@@ -33,6 +34,10 @@ template <class A> __device__ __forceinline__ Quad<A> load_quad(const A* p) {
 }
 
 template <class A> __device__ __forceinline__ void store_quad(A* p, const Quad<A>& quad) {
+  if constexpr (sizeof(A) == 2) {
+    *(Quad<A>*)p = quad;
+    return;
+  }
   for (int k = 0; k < 4; k += Vec<A>::COUNT) {
     Vec<A> v;
     for (int i = 0; i < Vec<A>::COUNT; i++) v.at[i] = quad.at[k + i];

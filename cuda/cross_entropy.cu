@@ -16,7 +16,7 @@ KERNEL(cross_entropy_fwd, CrossEntropyFwd) {
     if (t != A(0)) loss -= l * t;  // a zero target leaves out even an infinite term
   }
   loss = warp_sum(loss);
-  if (lane == 0) ((T*)p.loss)[row] = T(loss);
+  if (lane == 0) ((A*)p.loss)[row] = loss;
 }
 
 KERNEL(cross_entropy_bwd, CrossEntropyBwd) {
@@ -28,7 +28,7 @@ KERNEL(cross_entropy_bwd, CrossEntropyBwd) {
   A total = 0;
   for (int c = lane; c < p.cols; c += 32) total += A(target[c]);
   total = warp_sum(total);
-  const A factor = A(*(const T*)p.dloss) * A(p.scale);
+  const A factor = *(const A*)p.dloss * A(p.scale);
   for (int c = lane; c < p.cols; c += 32) dz[c] = T(factor * (exp_(A(dz[c])) * total - A(target[c])));
 }
 

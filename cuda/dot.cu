@@ -4,7 +4,7 @@
 
 KERNEL(dot_partials, DotPartials) {
   const T *a = (const T*)p.a, *b = (const T*)p.b;
-  chunk_partials<T, A>(p.partials, p.count, [=](long long i) { return A(a[i]) * A(b[i]); });
+  chunk_partials<A>(p.partials, p.count, [=](long long i) { return A(a[i]) * A(b[i]); });
 }
 
 KERNEL(l2_normalize_fwd, L2NormalizeFwd) {
@@ -16,7 +16,7 @@ KERNEL(l2_normalize_fwd, L2NormalizeFwd) {
   for (int c = lane; c < p.cols; c += 32) squares += A(x[c]) * A(x[c]);
   const A length = max_(sqrt_(warp_sum(squares)), A(p.floor));
   for (int c = lane; c < p.cols; c += 32) y[c] = T(A(x[c]) / length);
-  if (lane == 0) ((T*)p.length)[row] = T(length);
+  if (lane == 0) ((A*)p.length)[row] = length;
 }
 
 KERNEL(l2_normalize_bwd, L2NormalizeBwd) {
@@ -28,7 +28,7 @@ KERNEL(l2_normalize_bwd, L2NormalizeBwd) {
   A along = 0;
   for (int c = lane; c < p.cols; c += 32) along += A(dy[c]) * A(y[c]);
   along = warp_sum(along);
-  const A length = A(((const T*)p.length)[row]);
+  const A length = ((const A*)p.length)[row];
   if (!(length > A(p.floor))) along = 0;
   for (int c = lane; c < p.cols; c += 32) dx[c] = T((A(dy[c]) - A(y[c]) * along) / length);
 }

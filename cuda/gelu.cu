@@ -10,7 +10,7 @@ template <class A> struct GeluInput {
 };
 
 template <class T, class A> __device__ __forceinline__ GeluInput<A> gelu_input(T x, Ptr b, Ptr g, int c) {
-  return {A(x) + (b ? A(((const T*)b)[c]) : A(0)), g ? A(((const T*)g)[c]) : A(1)};
+  return {A(x) + (b ? ((const A*)b)[c] : A(0)), g ? ((const A*)g)[c] : A(1)};
 }
 
 // d/dt of t Phi(t).
@@ -31,7 +31,7 @@ KERNEL(gelu_bwd, GeluBwd) {
 }
 
 KERNEL(gelu_gate, GeluGate) {
-  column_partials<T, A>(p.partials, p.rows, p.cols, [&](int r, int c) {
+  column_partials<A>(p.partials, p.rows, p.cols, [&](int r, int c) {
     const size_t i = (size_t)r * p.stride + c;
     const GeluInput<A> in = gelu_input<T, A>(((const T*)p.x)[i], p.b, p.g, c);
     return A(((const T*)p.dy)[i]) * gelu_slope(in.t()) * in.shifted;

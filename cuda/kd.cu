@@ -18,5 +18,5 @@ KERNEL(kd_fwd, KdFwd) {
     gap[c] = T(exp_(log_p) - q);
   }
   sum = warp_sum(sum);
-  if (lane == 0) ((T*)p.sum)[row] = T(sum);
+  if (lane == 0) ((A*)p.sum)[row] = sum;
 }

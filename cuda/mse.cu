@@ -5,7 +5,7 @@
 KERNEL(mse_fwd, MseFwd) {
   const T *a = (const T*)p.a, *b = (const T*)p.b;
   T* gap = (T*)p.gap;
-  chunk_partials<T, A>(p.partials, p.count, [=](long long i) {
+  chunk_partials<A>(p.partials, p.count, [=](long long i) {
     const A g = A(a[i]) - A(b[i]);
     gap[i] = T(g);
     return g * g;
@@ -16,7 +16,7 @@ KERNEL(bce_fwd, BceFwd) {
   const T *logits = (const T*)p.z, *target = (const T*)p.t;
   T* gap = (T*)p.gap;
   const int cols = p.cols, stride = p.stride;
-  chunk_partials<T, A>(p.partials, p.count, [=](long long i) {
+  chunk_partials<A>(p.partials, p.count, [=](long long i) {
     if (column_of(i, stride) >= cols) return A(0);
     const A z = A(logits[i]), t = A(target[i]);
     gap[i] = T(A(1) / (A(1) + exp_(-z)) - t);

@@ -9,9 +9,10 @@
 typedef unsigned long long Ptr;
 
 // What changes from one training step to the next, in device memory: kernels are given its address, so that a captured
-// step replays with new numbers. The learning rate; 1 - beta^t of both moments; what gradients are multiplied by
-// (clipping, written by the device); the norm of the gradients (so too); the number of the step, for random draws.
-typedef struct { double lr, bias1, bias2, grad_scale, grad_norm; unsigned long long step; } StepNumbers;
+// step replays with new numbers. The learning rate; 1 - beta^t of both moments; what the loss is multiplied by before its
+// gradients are taken; what gradients are multiplied by (clipping over that, written by the device); the norm of the
+// gradients of the plain loss (so too); the number of the step, for random draws.
+typedef struct { double lr, bias1, bias2, loss_scale, grad_scale, grad_norm; unsigned long long step; } StepNumbers;
 
 // ---- tensor.cu
 
@@ -21,6 +22,12 @@ typedef struct { Ptr out; double value; int rows, cols, stride, unused; } Fill;
 typedef struct { Ptr out, x; long long count; } Accumulate;
 // the same elements in order, `count` of them, under another width
 typedef struct { Ptr out, x; long long count; int x_cols, x_stride, cols, stride; } Repitch;
+
+// out = x in the wide type
+typedef struct { Ptr out, x; long long count; } Widen;
+typedef struct { Ptr out, x; long long count, first; } NarrowTensor;
+// out = x, rounded, for each of several tensors; the pieces of a tensor begin with block `first`
+typedef struct { NarrowTensor at[384]; int tensors, unused; } Narrow;
 
 // partials[k][c] = sum of x[r][c] over the k-th COLUMN_ROWS rows
 typedef struct { Ptr partials, x; int rows, cols, stride, unused; } SumColumns;
@@ -36,19 +43,20 @@ typedef struct { Ptr y, x, s; long long count, sample; } AddScaled;
 // y[i] = s[i / sample] · c · x[i]; s absent: 1
 typedef struct { Ptr y, x, s; double c; long long count, sample; } Scale;
 
-// ---- adamw.cu: the tensors of several updates at once, `count` elements each
+// ---- adamw.cu: many tensors at once, `count` elements each, whose pieces begin with block `first`
 
-typedef struct { Ptr param, m, v, grad; double weight_decay, lr_scale; long long count; } AdamwTensor;
-// the numbers of the step are those at `state`; nothing happens when its grad_scale is not finite
-typedef struct { AdamwTensor at[48]; Ptr state; double beta1, beta2, eps; } Adamw;
-// average = decay · average + (1 - decay) · param; with a state nothing happens when its grad_scale is not finite
-typedef struct { Ptr average, param, state; double decay; long long count; } Ema;
+// m, v and grad absent: param stays as it is; average = decay · average + (1 - decay) · param, absent: none
+typedef struct { Ptr param, m, v, grad, average; double weight_decay, lr_scale, decay; long long count, first; } AdamwTensor;
+// the numbers of the step are those at `state`, absent: zeros; nothing happens when its grad_scale is not finite
+typedef struct { AdamwTensor at[384]; Ptr state; double beta1, beta2, eps; int tensors, unused; } Adamw;
 typedef struct { Ptr x; long long count, first; } NormTensor;
-// partials[first + k] = sum of the squares of the k-th NORM_CHUNK elements of a tensor
-typedef struct { NormTensor at[96]; Ptr partials; } SquareSums;
-// at `state`: grad_norm = sqrt(sum of partials), grad_scale = min(1, max_norm / (grad_norm + 1e-6)), 1 when max_norm is 0,
-// not finite when the norm or the loss is not
+// partials[b] = sum of the squares of the piece of block b
+typedef struct { NormTensor at[384]; Ptr partials; int tensors, unused; } SquareSums;
+// at `state`: grad_norm = sqrt(sum of partials) / loss_scale, grad_scale = min(1, max_norm / (grad_norm + 1e-6)) / loss_scale,
+// with 1 for the minimum when max_norm is 0; not finite when the norm or the loss is not
 typedef struct { Ptr state, partials, loss; double max_norm; long long count; } ClipScale;
+// out[0] = loss_scale at `state`
+typedef struct { Ptr out, state; } LossSeed;
 
 // ---- drop_path.cu
 

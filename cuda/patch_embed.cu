@@ -11,7 +11,7 @@ KERNEL(unfold, Unfold) {
   const long long index = i / length, image = index / patches;
   const int k = int(i % length), at = int(index % patches);
   const int y = at / across * p.patch + k % area / p.patch, x = at % across * p.patch + k % p.patch;
-  ((T*)p.out)[index * p.stride + k] = ((const T*)p.x)[((image * p.channels + k / area) * p.height + y) * p.width + x];
+  ((T*)p.out)[index * p.stride + k] = T(((const A*)p.x)[((image * p.channels + k / area) * p.height + y) * p.width + x]);
 }
 
 KERNEL(fold, Fold) {
@@ -22,7 +22,7 @@ KERNEL(fold, Fold) {
   const long long plane = i / p.width / p.height, image = plane / p.channels;
   const long long index = image * patches + y / p.patch * across + x / p.patch;
   const int k = int(plane % p.channels) * area + y % p.patch * p.patch + x % p.patch;
-  ((T*)p.out)[i] = ((const T*)p.x)[index * p.stride + k];
+  ((A*)p.out)[i] = A(((const T*)p.x)[index * p.stride + k]);
 }
 
 KERNEL(embed_tokens, EmbedTokens) {
@@ -31,5 +31,5 @@ KERNEL(embed_tokens, EmbedTokens) {
   const long long row = i / p.stride, image = row / p.taken;
   const long long token = p.first + row % p.taken, c = i % p.stride;
   const T x = ((const T*)p.x)[p.shared ? (row % p.taken) * p.stride + c : i];
-  ((T*)p.y)[(image * p.tokens + token) * p.stride + c] = T(A(x) + A(((const T*)p.pos)[token * p.stride + c]));
+  ((T*)p.y)[(image * p.tokens + token) * p.stride + c] = T(A(x) + ((const A*)p.pos)[token * p.stride + c]);
 }

@@ -7,20 +7,20 @@ KERNEL(softmax_fwd, SoftmaxFwd) {
   const int row = warp_index(), lane = lane_index();
   if (row >= p.rows) return;
   const T* x = (const T*)p.x + (size_t)row * p.stride;
-  const T* mask = p.mask ? (const T*)p.mask + (size_t)row * p.mask_stride : nullptr;
+  const A* mask = p.mask ? (const A*)p.mask + (size_t)row * p.mask_stride : nullptr;
   T* y = (T*)p.y + (size_t)row * p.stride;
   A top = -Limits<A>::infinity();
   for (int c = lane; c < p.cols; c += 32) {
-    if (!mask || mask[c] != T(0)) top = max_nan(top, A(x[c]));
+    if (!mask || mask[c] != A(0)) top = max_nan(top, A(x[c]));
   }
   top = warp_max(top);
   A sum = 0;
   for (int c = lane; c < p.cols; c += 32) {
-    if (!mask || mask[c] != T(0)) sum += exp_(A(x[c]) - top);
+    if (!mask || mask[c] != A(0)) sum += exp_(A(x[c]) - top);
   }
   const A scale = top == -Limits<A>::infinity() ? A(0) : A(1) / warp_sum(sum);
   for (int c = lane; c < p.cols; c += 32) {
-    const bool living = scale != A(0) && (!mask || mask[c] != T(0));
+    const bool living = scale != A(0) && (!mask || mask[c] != A(0));
     y[c] = living ? T(exp_(A(x[c]) - top) * scale) : T(0);
   }
 }

@@ -21,12 +21,12 @@ use std::{cell::RefCell, ops::Range, rc::Rc};
 type Id = usize;
 type Backward = Box<dyn FnOnce(&mut Back) -> Result<()>>;
 
-/// A tracked input: where its gradient goes and what it looks like.
+/// A tracked input: where its gradient goes and what that looks like.
 #[derive(Clone, Copy)]
 struct Input {
     id: Id,
     shape: Shape,
-    dtype: DType,
+    dtype: DType, // the value's, or that of the master whose rounded copy the value is
     device: Device,
 }
 
@@ -52,12 +52,13 @@ pub struct Tape(Rc<RefCell<Record>>);
 pub struct Var {
     tensor: Tensor,
     tracked: Option<(Tape, Id)>,
+    master: Option<DType>, // of the gradient, when it is not the value's
 }
 
 impl Var {
     /// A value that no gradient flows to.
     pub fn constant(tensor: Tensor) -> Self {
-        Self { tensor, tracked: None }
+        Self { tensor, tracked: None, master: None }
     }
 
     /// The value.
@@ -92,7 +93,8 @@ impl Var {
 
     /// Its place on the tape without its value, for [`record`].
     pub fn handle(&self) -> Handle {
-        let (shape, dtype, device) = (*self.shape(), self.dtype(), self.tensor.device());
+        let (shape, device) = (*self.shape(), self.tensor.device());
+        let dtype = self.master.unwrap_or(self.dtype());
         let place = |(tape, id): &(Tape, Id)| (tape.clone(), Input { id: *id, shape, dtype, device });
         Handle(self.tracked.as_ref().map(place))
     }
@@ -106,7 +108,17 @@ impl Var {
     pub fn reshape(&self, shape: impl Into<Shape>) -> Result<Self> {
         let tensor = self.tensor.reshape(shape)?;
         let original = *self.shape();
-        Ok(record_one("reshape", &[self.handle()], tensor, move |back, dy| back.add(0, dy.reshape(original)?)))
+        let y = record_one("reshape", &[self.handle()], tensor, move |back, dy| back.add(0, dy.reshape(original)?));
+        Ok(Self { master: self.master, ..y })
+    }
+
+    /// The same place on the tape with `copy` as value: these elements, rounded to another type. Gradients that ops find
+    /// for the copy have this value's type, and are added to this value's.
+    pub fn rounded(&self, copy: Tensor) -> Result<Self> {
+        let (shape, found) = (self.shape(), (*copy.shape(), copy.dtype()));
+        let fits = *shape == found.0 && (found.1 == self.dtype() || found.1.wide() == self.dtype());
+        Error::ensure_shape(fits, "rounded", format_args!("a copy of {shape:?} {:?}", self.dtype()), found)?;
+        Ok(Self { tensor: copy, tracked: self.tracked.clone(), master: Some(self.dtype()) })
     }
 }
 
@@ -142,7 +154,7 @@ pub fn record<const N: usize>(
     let inputs = inputs.iter().map(|h| h.0.as_ref().map(|(_, input)| *input)).collect();
     let mut ids = tape.new_ids(N);
     tape.0.borrow_mut().nodes.push(Node { name, inputs, outputs: ids.clone(), backward: Box::new(backward) });
-    outputs.map(|tensor| Var { tensor, tracked: ids.next().map(|id| (tape.clone(), id)) })
+    outputs.map(|tensor| Var { tensor, tracked: ids.next().map(|id| (tape.clone(), id)), master: None })
 }
 
 /// [`record`] for an op with one output, whose gradient `backward` is given.
@@ -229,7 +241,7 @@ impl Tape {
 
     /// Tracks a value: a parameter or an input whose gradient is wanted.
     pub fn leaf(&self, tensor: Tensor) -> Var {
-        Var { tensor, tracked: Some((self.clone(), self.new_ids(1).start)) }
+        Var { tensor, tracked: Some((self.clone(), self.new_ids(1).start)), master: None }
     }
 
     fn new_ids(&self, count: usize) -> Range<Id> {
@@ -274,13 +286,14 @@ impl Tape {
 /// checkpointing. `f` must compute the same thing both times, and every tracked value it uses must be among `inputs`:
 /// an error otherwise, since its gradient would be lost.
 pub fn checkpoint(inputs: &[&Var], f: impl Fn(&[Var]) -> Result<Var> + 'static) -> Result<Var> {
-    let values: Vec<Tensor> = inputs.iter().map(|v| v.tensor.clone()).collect();
+    let values: Vec<(Tensor, Option<DType>)> = inputs.iter().map(|v| (v.tensor.clone(), v.master)).collect();
     let handles: Vec<Handle> = inputs.iter().map(|v| v.handle()).collect();
     let output = f(&inputs.iter().map(|v| v.detach()).collect::<Vec<_>>())?;
     Error::ensure(!output.is_tracked(), "checkpoint", "every tracked value among its inputs", "a captured one")?;
     Ok(record_one("checkpoint", &handles, output.into_tensor(), move |back, dy| {
         let tape = Tape::new();
-        let leaves: Vec<Var> = values.into_iter().map(|value| tape.leaf(value)).collect();
+        let leaf = |(value, master)| Var { master, ..tape.leaf(value) };
+        let leaves: Vec<Var> = values.into_iter().map(leaf).collect();
         let output = f(&leaves)?;
         let mut grads = tape.backward_from(&[(&output, dy)])?;
         for (k, leaf) in leaves.iter().enumerate() {

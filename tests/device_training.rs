@@ -143,7 +143,7 @@ fn a_captured_forward_pass_replays_on_new_images() {
     };
     let mut input = images(1).to_device(gpu_under_test()).expect("device");
     let forward = |input: &Tensor| -> Result<Tensor> {
-        Ok(model.forward(&Pass::eval(model.params()), &Var::constant(input.clone()))?.remove(0).into_tensor())
+        Ok(model.forward(&Pass::eval(model.params())?, &Var::constant(input.clone()))?.remove(0).into_tensor())
     };
     let (graph, logits) = gpu.capture(|| forward(&input)).expect("capture");
     for seed in [2, 3] {
@@ -171,14 +171,25 @@ fn a_loss_that_is_not_finite_stops_the_update_though_the_gradients_are() {
     let update = |loss: f32| {
         let [mut param, mut m, mut v, grad] = [1.0, 0.0, 0.0, 0.5].map(full);
         let state = StepState::new(gpu)?;
-        state.write(&StepNumbers { lr: 0.1, bias1: 0.1, bias2: 0.001, grad_scale: 1.0, grad_norm: 0.0, step: 0 })?;
+        let (loss_scale, grad_scale) = (4.0, 1.0);
+        let numbers =
+            StepNumbers { lr: 0.1, bias1: 0.1, bias2: 0.001, loss_scale, grad_scale, grad_norm: 0.0, step: 0 };
+        state.write(&numbers)?;
         let loss = Tensor::from_slice([], &[loss])?.to_device(gpu_under_test())?;
         ops::clip_scale(&[&grad], &loss, Some(1.0), &state)?;
-        let (param_, m_, v_) = (&mut param, &mut m, &mut v);
-        let tensor = AdamwTensor { param: param_, m: m_, v: v_, grad: &grad, weight_decay: 0.0, lr_scale: 1.0 };
-        ops::adamw(vec![tensor], (0.9, 0.999), 1e-8, Numbers::Device(&state))?;
         let mut average = full(-1.0);
-        ops::ema(&mut average, &grad, 0.5, Some(&state))?;
+        let tensor = AdamwTensor {
+            param: &mut param,
+            m: &mut m,
+            v: &mut v,
+            grad: &grad,
+            weight_decay: 0.0,
+            lr_scale: 1.0,
+            average: Some((&mut average, 0.5)),
+        };
+        ops::adamw(vec![tensor], (0.9, 0.999), 1e-8, Numbers::Device(&state))?;
+        let norm = state.read()?.grad_norm;
+        assert!((norm - 0.5 * 5f64.sqrt() / loss_scale).abs() < 1e-6, "norm {norm} of the plain loss");
         Ok::<_, Error>([param, m, v, average].map(|t| t.to_f64s().expect("values")))
     };
     let before = [1.0, 0.0, 0.0, -1.0].map(|value| vec![value; 5]);
@@ -203,7 +214,7 @@ fn a_graph_keeps_its_memory_when_only_the_graph_is_left() {
     };
     let expected = chain().and_then(|y| y.to_f64s()).expect("values");
     let mut out = x.tensor().new_full([40, 40], 0.0).expect("device");
-    let (graph, ()) = gpu.capture(|| ops::ema(&mut out, &chain()?, 0.0, None)).expect("capture");
+    let (graph, ()) = gpu.capture(|| ops::ema(&mut out, &chain()?, 0.0)).expect("capture");
     // Smaller, so that they would fit where the graph's blocks lie.
     let others: Vec<Tensor> = (0..50).map(|k| x.tensor().new_full([24, 24], f64::from(k)).expect("device")).collect();
     for _ in 0..2 {

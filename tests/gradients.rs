@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{Extent, FULL, cast, cotangent, for_all_cases, gradient_bound, moved, run_on};
+use common::{Extent, FULL, cotangent, for_all_cases, gradient_bound, moved, run_on};
 use espalier::ops::case::{Gradient, Instance};
 use espalier::tape::checkpoint;
 use espalier::{DType, Device, Tape, Tensor, Var, ops};
@@ -45,7 +45,7 @@ fn gradients_equal_differences(device: Device, extent: Extent) {
         |case, instance| {
             let bound = gradient_bound(case).expect("filtered");
             let (_, grads) = run_on(&instance, false, DType::F64, device).map_err(|e| e.to_string())?;
-            let inputs = cast(&instance.inputs, DType::F64);
+            let inputs = instance.inputs_in(DType::F64).unwrap();
             for (k, (input, wanted)) in instance.inputs.iter().enumerate() {
                 if !wanted {
                     continue;

@@ -67,7 +67,7 @@ fn gates(model: &Model, kinds: [bool; 3], bare: bool) -> Gates {
 }
 
 fn forward(model: &Model, gated: &Gated, images: &Tensor) -> Tensor {
-    let pass = Pass::new(model.params(), None, Mode::eval(), gated);
+    let pass = Pass::new(model.params(), None, Mode::eval(), gated).unwrap();
     model.forward(&pass, &Var::constant(images.clone())).unwrap().remove(0).into_tensor()
 }
 

@@ -187,8 +187,8 @@ fn launches_that_a_card_refuses() {
     assert!(text.contains("block: expected 1 to 256 threads, at most 64 in z, found [257, 1, 1]"), "{text}");
     let text = try_it("test_write_f64", [1; 3], [1; 3], &args[1..]).unwrap_err();
     assert_eq!(text, "test_write_f64: arguments: expected 48 bytes, found 47");
-    let text = try_it("test_write_f16", [1; 3], [1; 3], args).unwrap_err();
-    assert_eq!(text, "kernel test_write_f16: expected one of this name, found none");
+    let text = try_it("test_write_i32", [1; 3], [1; 3], args).unwrap_err();
+    assert_eq!(text, "kernel test_write_i32: expected one of this name, found none");
 }
 
 #[test]

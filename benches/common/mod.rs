@@ -75,7 +75,7 @@ impl Meter {
         let mut c = a.new_empty([side, side])?;
         let time = meter.best(|| {
             let (x, y) = (Matrix::of(&a)?, Matrix::out(&mut c)?);
-            gpu.gemm(DType::F32, 1, 1.0, x, x, 0.0, y, Epilogue::None)
+            gpu.gemm(1, 1.0, x, x, 0.0, y, Epilogue::None)
         })?;
         Ok(Self { product: 2.0 * (side as f64).powi(3) / time, ..meter })
     }

@@ -5,11 +5,11 @@
 constexpr int CHUNK = 4096; // as in src/gpu/columns.rs
 
 // partials[chunk] = sum of value(i) over the elements i of the chunk; blockIdx.x is the chunk
-template <class T, class A, class F>
+template <class A, class F>
 __device__ __forceinline__ void chunk_partials(Ptr partials, long long count, F value) {
   const long long first = (long long)blockIdx.x * CHUNK, last = min_(first + CHUNK, count);
   A sum = 0;
   for (long long i = first + threadIdx.x; i < last; i += blockDim.x) sum += value(i);
   sum = block_sum(sum);
-  if (threadIdx.x == 0) ((T*)partials)[blockIdx.x] = T(sum);
+  if (threadIdx.x == 0) ((A*)partials)[blockIdx.x] = sum;
 }

@@ -6,12 +6,12 @@
 constexpr int COLUMN_ROWS = 64; // as in src/gpu/columns.rs
 
 // partials[chunk][c] = sum over the rows r of the chunk of value(r, c); blockIdx.x is the chunk
-template <class T, class A, class F>
+template <class A, class F>
 __device__ __forceinline__ void column_partials(Ptr partials, int rows, int cols, F value) {
   const int c = blockIdx.y * blockDim.x + threadIdx.x;
   if (c >= cols) return;
   const int first = blockIdx.x * COLUMN_ROWS, last = first + COLUMN_ROWS < rows ? first + COLUMN_ROWS : rows;
   A sum = 0;
   for (int r = first; r < last; r++) sum += value(r, c);
-  ((T*)partials)[(size_t)blockIdx.x * cols + c] = T(sum);
+  ((A*)partials)[(size_t)blockIdx.x * cols + c] = sum;
 }

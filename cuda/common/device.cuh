@@ -29,14 +29,28 @@
 #include "../sim/sim.h"
 #endif
 
+#include "../params.h"
+#include "half.cuh"
+
+// What has a value for every element of the tokens is stored as T; vectors over rows or columns, scalars, parameters that
+// kernels read, statistics, masks, partial sums, losses and images are stored as A. Arithmetic is in A.
 #define KERNEL_BODY(name, Args) template <class T, class A> __device__ __forceinline__ void name##_body(const Args& p)
+#define KERNEL_FULL(name, Args) \
+  KERNEL_INSTANCE(name, Args, f32, float, float) \
+  KERNEL_INSTANCE(name, Args, f64, double, double)
+#define KERNEL_HALVES(name, Args) \
+  KERNEL_INSTANCE(name, Args, bf16, bf16, float) \
+  KERNEL_INSTANCE(name, Args, f16, f16, float)
+// For all four element types, and for the two of 16 bits alone.
 #define KERNEL(name, Args) \
   KERNEL_BODY(name, Args); \
-  KERNEL_INSTANCE(name, Args, f32, float, float) \
-  KERNEL_INSTANCE(name, Args, f64, double, double) \
+  KERNEL_FULL(name, Args) \
+  KERNEL_HALVES(name, Args) \
   KERNEL_BODY(name, Args)
-
-#include "../params.h"
+#define KERNEL_HALF(name, Args) \
+  KERNEL_BODY(name, Args); \
+  KERNEL_HALVES(name, Args) \
+  KERNEL_BODY(name, Args)
 
 // The element, or the warp, that this thread is or is part of, counted over the whole grid; its lane in the warp.
 __device__ __forceinline__ long long element_index() { return (long long)blockIdx.x * blockDim.x + threadIdx.x; }

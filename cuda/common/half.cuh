@@ -1,6 +1,5 @@
 // bf16 and f16: 16 bits in memory, f32 in arithmetic; stored with rounding to nearest, ties to even.
 #pragma once
-#include "device.cuh"
 
 #ifdef __CUDACC__
 __device__ __forceinline__ unsigned short bf16_bits(float x) {
@@ -40,10 +39,3 @@ struct f16 {
 template <class T> __device__ __forceinline__ unsigned pack(float low, float high) {
   return T(low).bits | unsigned(T(high).bits) << 16;
 }
-
-// A kernel for both types, accumulating in f32.
-#define KERNEL_HALF(name, Args) \
-  KERNEL_BODY(name, Args); \
-  KERNEL_INSTANCE(name, Args, bf16, bf16, float) \
-  KERNEL_INSTANCE(name, Args, f16, f16, float) \
-  KERNEL_BODY(name, Args)

@@ -5,7 +5,7 @@
 //   b[r] (8P x 8):  row P t + e + 4P r, column g
 //   c[i] (16 x 8):  row g + 8 (i / 2), column 2 t + i % 2
 #pragma once
-#include "half.cuh"
+#include "device.cuh"
 
 template <class T> __device__ __forceinline__ void mma(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]);
 #ifdef __CUDACC__

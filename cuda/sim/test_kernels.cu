@@ -123,7 +123,9 @@ KERNEL(test_math, Test) {
 }
 
 // Every thread of every block adds its place: out[0] exactly, out[1] their number; out[2 ..] who ran.
-KERNEL(test_atomics, Test) {
+KERNEL_BODY(test_atomics, Test);
+KERNEL_FULL(test_atomics, Test)
+KERNEL_BODY(test_atomics, Test) {
   const int block = blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z);
   const int thread = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
   const int i = block * int(blockDim.x * blockDim.y * blockDim.z) + thread;
@@ -138,7 +140,7 @@ KERNEL(test_vec, Test) {
   const int i = threadIdx.x * Vec<T>::COUNT;
   const T* x = (const T*)p.x + p.mode;
   Vec<T> v = load_vec(x + i);
-  for (T& element : v.at) element += aligned(x) ? T(1) : T(2);
+  for (T& element : v.at) element = T(A(element) + (aligned(x) ? A(1) : A(2)));
   store_vec((T*)p.out + i, v);
 }
 

@@ -17,7 +17,7 @@ impl Gpu {
         partial: impl FnOnce(u64, Grid) -> Result<()>,
     ) -> Result<()> {
         let count = rows.div_ceil(COLUMN_ROWS);
-        let mut partials = out.new_empty([count * cols, 1, 1, 1])?;
+        let mut partials = out.new_wide([count * cols, 1, 1, 1])?;
         let address = partials.address_mut()?;
         let across = cols.div_ceil(THREADS as usize);
         partial(address, Grid::blocks([count, across, 1]))?; // the long side on the axis without limit
@@ -49,12 +49,12 @@ impl Gpu {
         &self, x: &Tensor, scale: f64, partial: impl FnOnce(u64, i64, Grid) -> Result<()>,
     ) -> Result<Tensor> {
         let chunks = x.stored_numel().div_ceil(CHUNK);
-        let mut partials = x.new_empty([chunks, 1, 1, 1])?;
+        let mut partials = x.new_wide([chunks, 1, 1, 1])?;
         partial(partials.address_mut()?, x.stored_numel() as i64, Grid::blocks([chunks, 1, 1]))?;
         self.total(&partials, scale)
     }
 
-    /// `scale` times the sum of all elements of `x`, whose rows have no zeros behind them: a scalar on the device.
+    /// `scale` times the sum of all elements of `x`, of a wide type, whose rows have no zeros behind them: a scalar on the device.
     pub fn total(&self, x: &Tensor, scale: f64) -> Result<Tensor> {
         let mut out = x.new_empty([])?;
         let [count] = sizes([x.stored_numel()])?;

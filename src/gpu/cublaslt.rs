@@ -105,16 +105,13 @@ impl Lt for CudaLt {
     }
 
     fn heuristic(&self, desc: Handle, a: Handle, b: Handle, c: Handle, workspace: usize) -> Result<[u64; 8]> {
-        use sys::cublasLtReductionScheme_t::{
-            CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as COMPUTE_TYPE,
-            CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE as OUTPUT_TYPE,
-        };
+        use sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as COMPUTE_TYPE;
         self.stream.bind()?;
         let wanted = Wanted::new()?;
         wanted.set(Preference::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace.to_ne_bytes())?;
-        // Partial sums meet in the workspace, in order; in place they would meet as they come, by atomics.
-        let schemes = COMPUTE_TYPE as u32 | OUTPUT_TYPE as u32;
-        wanted.set(Preference::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &schemes.to_ne_bytes())?;
+        // Partial sums meet in the workspace, in order and in f32; in place they would meet as they come, by atomics.
+        let scheme = (COMPUTE_TYPE as u32).to_ne_bytes();
+        wanted.set(Preference::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &scheme)?;
         for operand in [
             Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
             Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,

@@ -19,6 +19,7 @@ const EPILOGUE_BIAS: i32 = 4;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Matrix {
     address: u64,
+    dtype: DType,
     shape: Layout,
     transposed: bool,
 }
@@ -66,7 +67,8 @@ impl Matrix {
 
     fn new(tensor: &Tensor, address: u64, rows: usize, cols: usize) -> Result<Self> {
         let stride = tensor.stored_width();
-        Ok(Self { address, shape: Layout { rows, cols, stride, batch_stride: rows * stride }, transposed: false })
+        let shape = Layout { rows, cols, stride, batch_stride: rows * stride };
+        Ok(Self { address, dtype: tensor.dtype(), shape, transposed: false })
     }
 
     /// The transpose, without a copy.
@@ -85,7 +87,9 @@ impl Matrix {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
-    dtype: DType,
+    dtype: DType,  // of a and b
+    result: DType, // of c: the same, or the wide type
+    tf32: bool,
     batch: usize,
     operands: [(Layout, bool); 3],
     bias: bool,
@@ -105,21 +109,24 @@ pub(super) struct Plans {
 }
 
 impl Gpu {
-    /// `c = alpha a b + beta c` for each of `batch` matrices, then the epilogue. Equal inputs give equal bits.
+    /// `c = alpha a b + beta c` for each of `batch` matrices, then the epilogue. `a` and `b` have one type, `c` has that or its
+    /// wide one; sums are wide. A bias has the type of `c`. Equal inputs give equal bits.
     #[expect(clippy::too_many_arguments, reason = "the equation's own")]
     pub fn gemm(
-        &'static self, dtype: DType, batch: usize, alpha: f64, a: Matrix, b: Matrix, beta: f64, c: Matrix,
-        epilogue: Epilogue,
+        &'static self, batch: usize, alpha: f64, a: Matrix, b: Matrix, beta: f64, c: Matrix, epilogue: Epilogue,
     ) -> Result<()> {
+        let (dtype, result) = (a.dtype, c.dtype);
         let fits = (a.rows(), b.cols(), a.cols()) == (c.shape.rows, c.shape.cols, b.rows()) && !c.transposed;
         Error::ensure_shape(fits, "gemm", format_args!("a, b that give {:?}", c.shape), (a.shape, b.shape))?;
+        let fits = b.dtype == dtype && (result == dtype || result == dtype.wide());
+        Error::ensure_shape(fits, "gemm", format_args!("a, b, c of {dtype:?}, or c wider"), (dtype, b.dtype, result))?;
         if batch * c.shape.rows * c.shape.cols == 0 {
             return Ok(());
         }
         if a.cols() == 0 {
             let none = epilogue == Epilogue::None;
             Error::ensure_shape(none, "gemm", "no bias behind an inner length of 0", epilogue)?;
-            let bytes = batch * c.shape.batch_stride * dtype.size();
+            let bytes = batch * c.shape.batch_stride * result.size();
             return if beta == 0.0 { self.zero(c.address, bytes) } else { Ok(()) };
         }
         let _turn = self.turn.take(); // before the lock: who captures may need that, too
@@ -129,7 +136,8 @@ impl Gpu {
         }
         let workspace = plans.workspace.get().map_or((0, 0), |buffer| (buffer.address(), WORKSPACE));
         let operands = [a, b, c].map(|matrix| (matrix.shape, matrix.transposed));
-        let key = Key { dtype, batch, operands, bias: epilogue != Epilogue::None };
+        let tf32 = dtype == DType::F32 && self.uses_tf32();
+        let key = Key { dtype, result, tf32, batch, operands, bias: epilogue != Epilogue::None };
         let lt = self.driver.lt();
         let plan = match plans.plans.entry(key) {
             std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
@@ -161,13 +169,14 @@ impl Gpu {
 
 impl Plan {
     fn new(lt: &dyn Lt, key: &Key, epilogue: Epilogue) -> Result<Self> {
-        let (compute, data) = match key.dtype {
-            DType::F32 => (ComputeType::CUBLAS_COMPUTE_32F, DataType::CUDA_R_32F),
+        let (compute, scale) = match key.dtype {
             DType::F64 => (ComputeType::CUBLAS_COMPUTE_64F, DataType::CUDA_R_64F),
-            other => return Err(Error::shape("gemm", "f32 or f64", other)),
+            _ if key.tf32 => (ComputeType::CUBLAS_COMPUTE_32F_FAST_TF32, DataType::CUDA_R_32F),
+            _ => (ComputeType::CUBLAS_COMPUTE_32F, DataType::CUDA_R_32F),
         };
         let [a, b, c] = key.operands;
-        let desc = lt.desc(compute, data)?;
+        let (data, result) = (data_type(key.dtype)?, data_type(key.result)?);
+        let desc = lt.desc(compute, scale)?;
         for (attribute, (_, transposed)) in
             [(DescAttribute::CUBLASLT_MATMUL_DESC_TRANSA, b), (DescAttribute::CUBLASLT_MATMUL_DESC_TRANSB, a)]
         {
@@ -179,7 +188,7 @@ impl Plan {
             lt.set_desc(desc, DescAttribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &address.to_ne_bytes())?;
         }
         let mut layouts = [0; 3];
-        for (handle, (shape, _)) in layouts.iter_mut().zip([b, a, c]) {
+        for (handle, ((shape, _), data)) in layouts.iter_mut().zip([(b, data), (a, data), (c, result)]) {
             *handle = lt.layout(data, shape.cols as u64, shape.rows as u64, shape.stride as i64)?;
             if key.batch > 1 {
                 let count =
@@ -192,5 +201,15 @@ impl Plan {
         }
         let algo = lt.heuristic(desc, layouts[0], layouts[1], layouts[2], WORKSPACE)?;
         Ok(Self { desc, layouts, algo })
+    }
+}
+
+fn data_type(dtype: DType) -> Result<DataType> {
+    match dtype {
+        DType::F32 => Ok(DataType::CUDA_R_32F),
+        DType::F64 => Ok(DataType::CUDA_R_64F),
+        DType::BF16 => Ok(DataType::CUDA_R_16BF),
+        DType::F16 => Ok(DataType::CUDA_R_16F),
+        other => Err(Error::shape("gemm", "a float type", other)),
     }
 }

@@ -4,7 +4,8 @@
 
 use super::lt::{ALIGNMENT, ComputeType, DataType, DescAttribute, Handle, LayoutAttribute, Lt, Matmul, Operand};
 use super::{lock, sim_memory::Memory, stream::Stream};
-use crate::{Error, Result, cpu::Mat, cpu::gemm, tensor::Float};
+use crate::{Error, Result, cpu::Mat, cpu::gemm, tensor::Element, tensor::Float};
+use half::{bf16, f16};
 use std::{collections::HashMap, sync::Arc, sync::Mutex};
 
 /// The simulated library.
@@ -43,7 +44,7 @@ struct View {
     batch: usize,
     offset: usize,
     address: u64,
-    double: bool,
+    dtype: DataType,
 }
 
 /// A product as its descriptors describe it.
@@ -53,8 +54,19 @@ struct Meaning {
     c: View,
     d: View,
     transposed: [bool; 2],
+    tf32: bool,
     bias: Option<u64>,
     scalars: [f64; 2],
+}
+
+/// Bytes of an element.
+fn size(dtype: DataType) -> Result<usize> {
+    match dtype {
+        DataType::CUDA_R_64F => Ok(8),
+        DataType::CUDA_R_32F => Ok(4),
+        DataType::CUDA_R_16BF | DataType::CUDA_R_16F => Ok(2),
+        other => Err(refused(format_args!("elements of {other:?}, which the simulator does not know"))),
+    }
 }
 
 impl SimLt {
@@ -79,9 +91,8 @@ impl SimLt {
         };
         let batch = number(set.get(&LayoutAttribute::CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT), 1)?;
         let offset = number(set.get(&LayoutAttribute::CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET), 0)?;
-        let double = dtype == DataType::CUDA_R_64F;
         let view =
-            View { rows, cols, ld, batch: batch as usize, offset: offset as usize, address: operand.address, double };
+            View { rows, cols, ld, batch: batch as usize, offset: offset as usize, address: operand.address, dtype };
         let valid =
             batch > 0 && offset >= 0 && ld >= rows && rows > 0 && cols > 0 && operand.address.is_multiple_of(ALIGNMENT);
         Error::ensure(
@@ -91,7 +102,7 @@ impl SimLt {
             format_args!("{rows} x {cols}, ld {ld}"),
         )?;
         let elements = (view.batch - 1) * view.offset + (cols - 1) * ld + rows;
-        self.memory.inside("cublasLtMatmul", operand.address, elements * if double { 8 } else { 4 }).map(|()| view)
+        self.memory.inside("cublasLtMatmul", operand.address, elements * size(dtype)?).map(|()| view)
     }
 
     fn meaning(&self, product: &Matmul) -> Result<Meaning> {
@@ -99,12 +110,21 @@ impl SimLt {
             return Err(refused("a layout in place of a descriptor"));
         };
         let double = scale == DataType::CUDA_R_64F;
-        let expected = if double { ComputeType::CUBLAS_COMPUTE_64F } else { ComputeType::CUBLAS_COMPUTE_32F };
+        let tf32 = compute == ComputeType::CUBLAS_COMPUTE_32F_FAST_TF32;
         let [a, b, c, d] = [product.a, product.b, product.c, product.d].map(|operand| self.view(operand));
         let (a, b, c, d) = (a?, b?, c?, d?);
-        let one_type =
-            compute == expected && [a, b, c, d].iter().all(|view| view.double == double && view.batch == a.batch);
-        Error::ensure(one_type, "cublasLt operands", "one element type and batch", format_args!("{compute:?}"))?;
+        // What the library multiplies: one type for a and b, the same or f32 for c and d.
+        let types = match compute {
+            ComputeType::CUBLAS_COMPUTE_64F => double && a.dtype == scale && d.dtype == scale,
+            ComputeType::CUBLAS_COMPUTE_32F => {
+                !double && a.dtype != DataType::CUDA_R_64F && (d.dtype == a.dtype || d.dtype == scale)
+            }
+            _ => tf32 && !double && a.dtype == scale && d.dtype == scale,
+        };
+        let types = types && b.dtype == a.dtype && c.dtype == d.dtype;
+        let batches = [b, c, d].iter().all(|view| view.batch == a.batch);
+        let found = (compute, [a, b, c, d].map(|view| (view.dtype, view.batch)));
+        Error::ensure(types && batches, "cublasLt operands", "types and batches that fit", format_args!("{found:?}"))?;
         let flag = |attribute| number(set.get(&attribute), 0);
         let transposed = [
             flag(DescAttribute::CUBLASLT_MATMUL_DESC_TRANSA)? == 1,
@@ -116,7 +136,7 @@ impl SimLt {
             other => return Err(refused(format_args!("epilogue {other}, which the simulator does not know"))),
         };
         if let Some(address) = bias {
-            self.memory.inside("cublasLtMatmul bias", address, d.rows * if double { 8 } else { 4 })?;
+            self.memory.inside("cublasLtMatmul bias", address, d.rows * size(d.dtype)?)?;
         }
         let side =
             |view: View, transposed: bool| if transposed { (view.cols, view.rows) } else { (view.rows, view.cols) };
@@ -133,50 +153,79 @@ impl SimLt {
             (false, 4) => Ok(f32::from_ne_bytes(std::array::from_fn(|i| bytes[i])).into()),
             _ => Err(refused("a scalar of another type")),
         };
-        Ok(Meaning { a, b, c, d, transposed, bias, scalars: [scalar(product.alpha)?, scalar(product.beta)?] })
+        Ok(Meaning { a, b, c, d, transposed, tf32, bias, scalars: [scalar(product.alpha)?, scalar(product.beta)?] })
     }
 }
 
 impl Meaning {
+    /// The product with sums in `T`.
     fn run<T: Float>(&self) {
         let (alpha, beta) = (T::of(self.scalars[0]), T::of(self.scalars[1]));
+        let View { rows, cols, .. } = self.d;
         for i in 0..self.d.batch {
+            let [left, right] = [self.b, self.a].map(|view| view.read::<T>(i, self.tf32));
             // Column-major read as row-major is the transpose: dᵀ = op(b)ᵀ op(a)ᵀ.
-            let [a, b] = [(self.a, self.transposed[0]), (self.b, self.transposed[1])].map(|(view, transposed)| {
-                let matrix = Mat::strided(view.slice::<T>(i), view.cols, view.rows, view.ld);
+            let matrix = |values, view: View, transposed: bool| {
+                let matrix = Mat::new(values, view.cols, view.rows);
                 if transposed { matrix.t() } else { matrix }
-            });
-            let d = self.d.slice_mut::<T>(i);
-            if self.c.address != self.d.address && beta != T::zero() {
-                d.copy_from_slice(self.c.slice::<T>(i));
+            };
+            let (left, right) = (matrix(&left, self.b, self.transposed[1]), matrix(&right, self.a, self.transposed[0]));
+            let mut d = if beta == T::zero() { vec![T::zero(); rows * cols] } else { self.c.read(i, false) };
+            gemm(alpha, left, right, beta, &mut d, rows);
+            if let Some(address) = self.bias {
+                let bias = View { cols: 1, ld: rows, batch: 1, offset: 0, address, ..self.d }.read::<T>(0, false);
+                d.chunks_mut(rows).for_each(|column| column.iter_mut().zip(&bias).for_each(|(d, b)| *d += *b));
             }
-            gemm(alpha, b, a, beta, d, self.d.ld);
-            let Some(bias) = self.bias else { continue };
-            let bias =
-                View { rows: self.d.rows, cols: 1, ld: self.d.rows, batch: 1, offset: 0, address: bias, ..self.d };
-            let bias = bias.slice::<T>(0);
-            d.chunks_mut(self.d.ld).for_each(|row| row.iter_mut().zip(bias).for_each(|(d, b)| *d += *b));
+            self.d.write(i, &d);
         }
     }
 }
 
 impl View {
-    /// Address and length of matrix `i` of the batch.
-    fn part<T>(&self, i: usize) -> (usize, usize) {
-        (self.address as usize + i * self.offset * size_of::<T>(), (self.cols - 1) * self.ld + self.rows)
+    /// Matrix `i` of the batch, column after column; rounded to TF32 on request.
+    fn read<T: Float>(&self, i: usize, tf32: bool) -> Vec<T> {
+        match self.dtype {
+            DataType::CUDA_R_64F => self.elements::<f64, T>(i),
+            DataType::CUDA_R_32F if tf32 => {
+                let round = |x: f32| f32::from_bits(x.to_bits().wrapping_add(0x1000) & 0xffff_e000);
+                self.elements::<f32, f32>(i).into_iter().map(|x| T::of(round(x).into())).collect()
+            }
+            DataType::CUDA_R_32F => self.elements::<f32, T>(i),
+            DataType::CUDA_R_16BF => self.elements::<bf16, T>(i),
+            _ => self.elements::<f16, T>(i),
+        }
     }
 
-    fn slice<'a, T: Float>(&self, i: usize) -> &'a [T] {
-        let (start, len) = self.part::<T>(i);
+    /// Writes matrix `i` of the batch.
+    fn write<T: Float>(&self, i: usize, values: &[T]) {
+        match self.dtype {
+            DataType::CUDA_R_64F => self.fill::<f64, T>(i, values),
+            DataType::CUDA_R_32F => self.fill::<f32, T>(i, values),
+            DataType::CUDA_R_16BF => self.fill::<bf16, T>(i, values),
+            _ => self.fill::<f16, T>(i, values),
+        }
+    }
+
+    /// Address and length of matrix `i` of the batch.
+    fn part<E>(&self, i: usize) -> (usize, usize) {
+        (self.address as usize + i * self.offset * size_of::<E>(), (self.cols - 1) * self.ld + self.rows)
+    }
+
+    fn elements<E: Element, T: Float>(&self, i: usize) -> Vec<T> {
+        let (start, len) = self.part::<E>(i);
         // SAFETY: `SimLt::view` checked that the range lies in live memory of the simulator, and the stream runs one piece
         // of work at a time.
-        unsafe { std::slice::from_raw_parts(start as *const T, len) }
+        let from = unsafe { std::slice::from_raw_parts(start as *const E, len) };
+        from.chunks(self.ld).flat_map(|column| &column[..self.rows]).map(|value| T::of(value.f64())).collect()
     }
 
-    fn slice_mut<'a, T: Float>(&self, i: usize) -> &'a mut [T] {
-        let (start, len) = self.part::<T>(i);
-        // SAFETY: as above; `Meaning::run` holds no other reference to the result, which no operand overlaps.
-        unsafe { std::slice::from_raw_parts_mut(start as *mut T, len) }
+    fn fill<E: Element, T: Float>(&self, i: usize, values: &[T]) {
+        let (start, len) = self.part::<E>(i);
+        // SAFETY: as above; no other reference to the range exists.
+        let to = unsafe { std::slice::from_raw_parts_mut(start as *mut E, len) };
+        for (to, from) in to.chunks_mut(self.ld).zip(values.chunks(self.rows)) {
+            to.iter_mut().zip(from).for_each(|(to, from)| *to = E::of(from.f64()));
+        }
     }
 }
 
@@ -216,7 +265,7 @@ impl Lt for SimLt {
         let chosen = [product.desc, product.a.layout, product.b.layout, product.d.layout];
         Error::ensure(product.algo[..4] == chosen, "cublasLt algorithm", "the one chosen for the operands", "another")?;
         let meaning = self.meaning(product)?;
-        let double = meaning.d.double;
+        let double = meaning.d.dtype == DataType::CUDA_R_64F;
         self.stream.submit("cublasLtMatmul", move || {
             if double {
                 meaning.run::<f64>()

@@ -17,6 +17,7 @@ mod lt_sim;
 mod memory;
 pub mod modules;
 pub mod params;
+mod pieces;
 #[cfg(feature = "sim")]
 pub mod sim;
 #[cfg(feature = "sim")]
@@ -29,13 +30,14 @@ pub use args::Args;
 pub use gemm::{Epilogue, Matrix};
 pub use graph::Graph;
 pub use memory::Buffer;
+pub use pieces::pieces;
 pub use state::StepState;
 
 use crate::{DType, Error, Result, tensor::Device};
 use driver::{Driver, Launch, Limits};
 #[cfg(feature = "sim")]
 use std::sync::OnceLock;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError, atomic::AtomicBool, atomic::Ordering::Relaxed};
 
 /// Threads of a block unless a kernel says otherwise.
 pub const THREADS: u32 = 256;
@@ -47,6 +49,7 @@ pub struct Gpu {
     memory: memory::Pools,
     plans: Mutex<gemm::Plans>,
     turn: graph::Turn,
+    tf32: AtomicBool,
 }
 
 /// How a kernel is cut into blocks.
@@ -93,7 +96,14 @@ pub fn sizes<const N: usize>(sizes: [usize; N]) -> Result<[i32; N]> {
 
 impl Gpu {
     fn new(device: Device, driver: &'static dyn Driver) -> Self {
-        Self { device, driver, memory: memory::Pools::default(), plans: Mutex::default(), turn: graph::Turn::default() }
+        Self {
+            device,
+            driver,
+            memory: memory::Pools::default(),
+            plans: Mutex::default(),
+            turn: graph::Turn::default(),
+            tf32: AtomicBool::default(),
+        }
     }
 
     /// Which device this is.
@@ -104,6 +114,17 @@ impl Gpu {
     /// What the device has.
     pub fn limits(&self) -> &Limits {
         self.driver.limits()
+    }
+
+    /// Whether products of `f32` matrices round their operands to TF32, 10 bits of mantissa, which tensor cores multiply. Off
+    /// unless asked for: f32 means f32.
+    pub fn use_tf32(&self, yes: bool) {
+        self.tf32.store(yes, Relaxed);
+    }
+
+    /// Whether they do.
+    pub fn uses_tf32(&self) -> bool {
+        self.tf32.load(Relaxed)
     }
 
     /// Puts the kernel of `args` for elements of `dtype` on the stream. A grid without blocks does nothing.
@@ -161,7 +182,9 @@ fn suffix(dtype: DType) -> Result<&'static str> {
     match dtype {
         DType::F32 => Ok("f32"),
         DType::F64 => Ok("f64"),
-        other => Err(Error::shape("launch", "f32 or f64", other)),
+        DType::BF16 => Ok("bf16"),
+        DType::F16 => Ok("f16"),
+        other => Err(Error::shape("launch", "a float type", other)),
     }
 }
 

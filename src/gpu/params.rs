@@ -5,27 +5,29 @@
 use super::args::kernel_args;
 
 pub type Ptr = u64;
-#[doc = " What changes from one training step to the next, in device memory: kernels are given its address, so that a captured\n step replays with new numbers. The learning rate; 1 - beta^t of both moments; what gradients are multiplied by\n (clipping, written by the device); the norm of the gradients (so too); the number of the step, for random draws."]
+#[doc = " What changes from one training step to the next, in device memory: kernels are given its address, so that a captured\n step replays with new numbers. The learning rate; 1 - beta^t of both moments; what the loss is multiplied by before its\n gradients are taken; what gradients are multiplied by (clipping over that, written by the device); the norm of the\n gradients of the plain loss (so too); the number of the step, for random draws."]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
 pub struct StepNumbers {
     pub lr: f64,
     pub bias1: f64,
     pub bias2: f64,
+    pub loss_scale: f64,
     pub grad_scale: f64,
     pub grad_norm: f64,
     pub step: u64,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of StepNumbers"][::std::mem::size_of::<StepNumbers>() - 48usize];
+    ["Size of StepNumbers"][::std::mem::size_of::<StepNumbers>() - 56usize];
     ["Alignment of StepNumbers"][::std::mem::align_of::<StepNumbers>() - 8usize];
     ["Offset of field: StepNumbers::lr"][::std::mem::offset_of!(StepNumbers, lr) - 0usize];
     ["Offset of field: StepNumbers::bias1"][::std::mem::offset_of!(StepNumbers, bias1) - 8usize];
     ["Offset of field: StepNumbers::bias2"][::std::mem::offset_of!(StepNumbers, bias2) - 16usize];
-    ["Offset of field: StepNumbers::grad_scale"][::std::mem::offset_of!(StepNumbers, grad_scale) - 24usize];
-    ["Offset of field: StepNumbers::grad_norm"][::std::mem::offset_of!(StepNumbers, grad_norm) - 32usize];
-    ["Offset of field: StepNumbers::step"][::std::mem::offset_of!(StepNumbers, step) - 40usize];
+    ["Offset of field: StepNumbers::loss_scale"][::std::mem::offset_of!(StepNumbers, loss_scale) - 24usize];
+    ["Offset of field: StepNumbers::grad_scale"][::std::mem::offset_of!(StepNumbers, grad_scale) - 32usize];
+    ["Offset of field: StepNumbers::grad_norm"][::std::mem::offset_of!(StepNumbers, grad_norm) - 40usize];
+    ["Offset of field: StepNumbers::step"][::std::mem::offset_of!(StepNumbers, step) - 48usize];
 };
 #[doc = " out[r][c] = value"]
 #[repr(C)]
@@ -88,6 +90,55 @@ const _: () = {
     ["Offset of field: Repitch::x_stride"][::std::mem::offset_of!(Repitch, x_stride) - 28usize];
     ["Offset of field: Repitch::cols"][::std::mem::offset_of!(Repitch, cols) - 32usize];
     ["Offset of field: Repitch::stride"][::std::mem::offset_of!(Repitch, stride) - 36usize];
+};
+#[doc = " out = x in the wide type"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct Widen {
+    pub out: Ptr,
+    pub x: Ptr,
+    pub count: i64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Widen"][::std::mem::size_of::<Widen>() - 24usize];
+    ["Alignment of Widen"][::std::mem::align_of::<Widen>() - 8usize];
+    ["Offset of field: Widen::out"][::std::mem::offset_of!(Widen, out) - 0usize];
+    ["Offset of field: Widen::x"][::std::mem::offset_of!(Widen, x) - 8usize];
+    ["Offset of field: Widen::count"][::std::mem::offset_of!(Widen, count) - 16usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct NarrowTensor {
+    pub out: Ptr,
+    pub x: Ptr,
+    pub count: i64,
+    pub first: i64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of NarrowTensor"][::std::mem::size_of::<NarrowTensor>() - 32usize];
+    ["Alignment of NarrowTensor"][::std::mem::align_of::<NarrowTensor>() - 8usize];
+    ["Offset of field: NarrowTensor::out"][::std::mem::offset_of!(NarrowTensor, out) - 0usize];
+    ["Offset of field: NarrowTensor::x"][::std::mem::offset_of!(NarrowTensor, x) - 8usize];
+    ["Offset of field: NarrowTensor::count"][::std::mem::offset_of!(NarrowTensor, count) - 16usize];
+    ["Offset of field: NarrowTensor::first"][::std::mem::offset_of!(NarrowTensor, first) - 24usize];
+};
+#[doc = " out = x, rounded, for each of several tensors; the pieces of a tensor begin with block `first`"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct Narrow {
+    pub at: [NarrowTensor; 384usize],
+    pub tensors: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Narrow"][::std::mem::size_of::<Narrow>() - 12296usize];
+    ["Alignment of Narrow"][::std::mem::align_of::<Narrow>() - 8usize];
+    ["Offset of field: Narrow::at"][::std::mem::offset_of!(Narrow, at) - 0usize];
+    ["Offset of field: Narrow::tensors"][::std::mem::offset_of!(Narrow, tensors) - 12288usize];
+    ["Offset of field: Narrow::unused"][::std::mem::offset_of!(Narrow, unused) - 12292usize];
 };
 #[doc = " partials[k][c] = sum of x[r][c] over the k-th COLUMN_ROWS rows"]
 #[repr(C)]
@@ -195,7 +246,7 @@ const _: () = {
     ["Offset of field: Scale::count"][::std::mem::offset_of!(Scale, count) - 32usize];
     ["Offset of field: Scale::sample"][::std::mem::offset_of!(Scale, sample) - 40usize];
 };
-#[doc = " ---- adamw.cu: the tensors of several updates at once, `count` elements each"]
+#[doc = " m, v and grad absent: param stays as it is; average = decay · average + (1 - decay) · param, absent: none"]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
 pub struct AdamwTensor {
@@ -203,61 +254,51 @@ pub struct AdamwTensor {
     pub m: Ptr,
     pub v: Ptr,
     pub grad: Ptr,
+    pub average: Ptr,
     pub weight_decay: f64,
     pub lr_scale: f64,
+    pub decay: f64,
     pub count: i64,
+    pub first: i64,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of AdamwTensor"][::std::mem::size_of::<AdamwTensor>() - 56usize];
+    ["Size of AdamwTensor"][::std::mem::size_of::<AdamwTensor>() - 80usize];
     ["Alignment of AdamwTensor"][::std::mem::align_of::<AdamwTensor>() - 8usize];
     ["Offset of field: AdamwTensor::param"][::std::mem::offset_of!(AdamwTensor, param) - 0usize];
     ["Offset of field: AdamwTensor::m"][::std::mem::offset_of!(AdamwTensor, m) - 8usize];
     ["Offset of field: AdamwTensor::v"][::std::mem::offset_of!(AdamwTensor, v) - 16usize];
     ["Offset of field: AdamwTensor::grad"][::std::mem::offset_of!(AdamwTensor, grad) - 24usize];
-    ["Offset of field: AdamwTensor::weight_decay"][::std::mem::offset_of!(AdamwTensor, weight_decay) - 32usize];
-    ["Offset of field: AdamwTensor::lr_scale"][::std::mem::offset_of!(AdamwTensor, lr_scale) - 40usize];
-    ["Offset of field: AdamwTensor::count"][::std::mem::offset_of!(AdamwTensor, count) - 48usize];
+    ["Offset of field: AdamwTensor::average"][::std::mem::offset_of!(AdamwTensor, average) - 32usize];
+    ["Offset of field: AdamwTensor::weight_decay"][::std::mem::offset_of!(AdamwTensor, weight_decay) - 40usize];
+    ["Offset of field: AdamwTensor::lr_scale"][::std::mem::offset_of!(AdamwTensor, lr_scale) - 48usize];
+    ["Offset of field: AdamwTensor::decay"][::std::mem::offset_of!(AdamwTensor, decay) - 56usize];
+    ["Offset of field: AdamwTensor::count"][::std::mem::offset_of!(AdamwTensor, count) - 64usize];
+    ["Offset of field: AdamwTensor::first"][::std::mem::offset_of!(AdamwTensor, first) - 72usize];
 };
-#[doc = " the numbers of the step are those at `state`; nothing happens when its grad_scale is not finite"]
+#[doc = " the numbers of the step are those at `state`, absent: zeros; nothing happens when its grad_scale is not finite"]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
 pub struct Adamw {
-    pub at: [AdamwTensor; 48usize],
+    pub at: [AdamwTensor; 384usize],
     pub state: Ptr,
     pub beta1: f64,
     pub beta2: f64,
     pub eps: f64,
+    pub tensors: i32,
+    pub unused: i32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Adamw"][::std::mem::size_of::<Adamw>() - 2720usize];
+    ["Size of Adamw"][::std::mem::size_of::<Adamw>() - 30760usize];
     ["Alignment of Adamw"][::std::mem::align_of::<Adamw>() - 8usize];
     ["Offset of field: Adamw::at"][::std::mem::offset_of!(Adamw, at) - 0usize];
-    ["Offset of field: Adamw::state"][::std::mem::offset_of!(Adamw, state) - 2688usize];
-    ["Offset of field: Adamw::beta1"][::std::mem::offset_of!(Adamw, beta1) - 2696usize];
-    ["Offset of field: Adamw::beta2"][::std::mem::offset_of!(Adamw, beta2) - 2704usize];
-    ["Offset of field: Adamw::eps"][::std::mem::offset_of!(Adamw, eps) - 2712usize];
-};
-#[doc = " average = decay · average + (1 - decay) · param; with a state nothing happens when its grad_scale is not finite"]
-#[repr(C)]
-#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
-pub struct Ema {
-    pub average: Ptr,
-    pub param: Ptr,
-    pub state: Ptr,
-    pub decay: f64,
-    pub count: i64,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of Ema"][::std::mem::size_of::<Ema>() - 40usize];
-    ["Alignment of Ema"][::std::mem::align_of::<Ema>() - 8usize];
-    ["Offset of field: Ema::average"][::std::mem::offset_of!(Ema, average) - 0usize];
-    ["Offset of field: Ema::param"][::std::mem::offset_of!(Ema, param) - 8usize];
-    ["Offset of field: Ema::state"][::std::mem::offset_of!(Ema, state) - 16usize];
-    ["Offset of field: Ema::decay"][::std::mem::offset_of!(Ema, decay) - 24usize];
-    ["Offset of field: Ema::count"][::std::mem::offset_of!(Ema, count) - 32usize];
+    ["Offset of field: Adamw::state"][::std::mem::offset_of!(Adamw, state) - 30720usize];
+    ["Offset of field: Adamw::beta1"][::std::mem::offset_of!(Adamw, beta1) - 30728usize];
+    ["Offset of field: Adamw::beta2"][::std::mem::offset_of!(Adamw, beta2) - 30736usize];
+    ["Offset of field: Adamw::eps"][::std::mem::offset_of!(Adamw, eps) - 30744usize];
+    ["Offset of field: Adamw::tensors"][::std::mem::offset_of!(Adamw, tensors) - 30752usize];
+    ["Offset of field: Adamw::unused"][::std::mem::offset_of!(Adamw, unused) - 30756usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
@@ -274,21 +315,25 @@ const _: () = {
     ["Offset of field: NormTensor::count"][::std::mem::offset_of!(NormTensor, count) - 8usize];
     ["Offset of field: NormTensor::first"][::std::mem::offset_of!(NormTensor, first) - 16usize];
 };
-#[doc = " partials[first + k] = sum of the squares of the k-th NORM_CHUNK elements of a tensor"]
+#[doc = " partials[b] = sum of the squares of the piece of block b"]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
 pub struct SquareSums {
-    pub at: [NormTensor; 96usize],
+    pub at: [NormTensor; 384usize],
     pub partials: Ptr,
+    pub tensors: i32,
+    pub unused: i32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of SquareSums"][::std::mem::size_of::<SquareSums>() - 2312usize];
+    ["Size of SquareSums"][::std::mem::size_of::<SquareSums>() - 9232usize];
     ["Alignment of SquareSums"][::std::mem::align_of::<SquareSums>() - 8usize];
     ["Offset of field: SquareSums::at"][::std::mem::offset_of!(SquareSums, at) - 0usize];
-    ["Offset of field: SquareSums::partials"][::std::mem::offset_of!(SquareSums, partials) - 2304usize];
+    ["Offset of field: SquareSums::partials"][::std::mem::offset_of!(SquareSums, partials) - 9216usize];
+    ["Offset of field: SquareSums::tensors"][::std::mem::offset_of!(SquareSums, tensors) - 9224usize];
+    ["Offset of field: SquareSums::unused"][::std::mem::offset_of!(SquareSums, unused) - 9228usize];
 };
-#[doc = " at `state`: grad_norm = sqrt(sum of partials), grad_scale = min(1, max_norm / (grad_norm + 1e-6)), 1 when max_norm is 0,\n not finite when the norm or the loss is not"]
+#[doc = " at `state`: grad_norm = sqrt(sum of partials) / loss_scale, grad_scale = min(1, max_norm / (grad_norm + 1e-6)) / loss_scale,\n with 1 for the minimum when max_norm is 0; not finite when the norm or the loss is not"]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
 pub struct ClipScale {
@@ -307,6 +352,20 @@ const _: () = {
     ["Offset of field: ClipScale::loss"][::std::mem::offset_of!(ClipScale, loss) - 16usize];
     ["Offset of field: ClipScale::max_norm"][::std::mem::offset_of!(ClipScale, max_norm) - 24usize];
     ["Offset of field: ClipScale::count"][::std::mem::offset_of!(ClipScale, count) - 32usize];
+};
+#[doc = " out[0] = loss_scale at `state`"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct LossSeed {
+    pub out: Ptr,
+    pub state: Ptr,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of LossSeed"][::std::mem::size_of::<LossSeed>() - 16usize];
+    ["Alignment of LossSeed"][::std::mem::align_of::<LossSeed>() - 8usize];
+    ["Offset of field: LossSeed::out"][::std::mem::offset_of!(LossSeed, out) - 0usize];
+    ["Offset of field: LossSeed::state"][::std::mem::offset_of!(LossSeed, state) - 8usize];
 };
 #[doc = " out[i] = floor(keep + u_i) / keep, u_i the first uniform of (seed, step, site, i); the step is that at `state`, if given"]
 #[repr(C)]
@@ -1199,15 +1258,18 @@ const _: () = {
 kernel_args!(Fill, "fill");
 kernel_args!(Accumulate, "accumulate");
 kernel_args!(Repitch, "repitch");
+kernel_args!(Widen, "widen");
+kernel_args!(NarrowTensor, "narrow_tensor");
+kernel_args!(Narrow, "narrow");
 kernel_args!(SumColumns, "sum_columns");
 kernel_args!(AddPartials, "add_partials");
 kernel_args!(Total, "total");
 kernel_args!(AddScaled, "add_scaled");
 kernel_args!(Scale, "scale");
 kernel_args!(Adamw, "adamw");
-kernel_args!(Ema, "ema");
 kernel_args!(SquareSums, "square_sums");
 kernel_args!(ClipScale, "clip_scale");
+kernel_args!(LossSeed, "loss_seed");
 kernel_args!(DropPath, "drop_path");
 kernel_args!(SoftmaxFwd, "softmax_fwd");
 kernel_args!(SoftmaxBwd, "softmax_bwd");

@@ -8,10 +8,11 @@ use crate::Result;
 pub struct StepState(Buffer);
 
 impl StepState {
-    /// Zeros.
+    /// Zeros, and a loss scale of 1.
     pub fn new(gpu: &'static Gpu) -> Result<Self> {
         let buffer = gpu.alloc(size_of::<StepNumbers>())?;
-        gpu.zero(buffer.address(), buffer.bytes()).map(|()| Self(buffer))
+        let state = Self(buffer);
+        state.write(&StepNumbers { loss_scale: 1.0, ..bytemuck::Zeroable::zeroed() }).map(|()| state)
     }
 
     /// What kernels are given.
@@ -26,7 +27,7 @@ impl StepState {
 
     /// The numbers as the last step left them; waits for it.
     pub fn read(&self) -> Result<StepNumbers> {
-        let mut numbers = StepNumbers { lr: 0.0, bias1: 0.0, bias2: 0.0, grad_scale: 0.0, grad_norm: 0.0, step: 0 };
+        let mut numbers: StepNumbers = bytemuck::Zeroable::zeroed();
         self.0.gpu().download(self.address(), bytemuck::bytes_of_mut(&mut numbers)).map(|()| numbers)
     }
 }

@@ -55,22 +55,27 @@ pub(super) fn fresh(arch: &Architecture, seed: u64, name: &str, shape: &[usize])
     Tensor::from_slice(shape, &values)
 }
 
-/// The logits of each head (`[B, classes]`; one, or class and distillation) for images `[B, 3, H, W]`.
+/// The logits of each head (`[B, classes]`; one, or class and distillation; never rounded) for images `[B, 3, H, W]`.
 pub fn forward(arch: &Architecture, pass: &Pass, images: &Var) -> Result<Vec<Var>> {
     let (side, found) = (arch.img_size, images.shape());
     let fits = found.len() == 4 && found[1..] == [3, side, side];
     Error::ensure_shape(fits, "deit", format_args!("images [batch, 3, {side}, {side}]"), found)?;
-    let patches = ops::patch_embed(images, pass.var("patch_embed.proj.weight")?, pass.var("patch_embed.proj.bias")?)?;
+    let [weight, bias] = ["weight", "bias"].map(|part| pass.operand(&format!("patch_embed.proj.{part}")));
+    let patches = ops::patch_embed(images, weight?, bias?)?;
     let patches = tap(pass, Site::PatchEmbed, patches)?;
     let first = ["cls_token", "dist_token"].into_iter().take(arch.extra_tokens());
-    let first = first.map(|name| pass.var(name)).collect::<Result<Vec<_>>>()?;
+    let first = first.map(|name| pass.operand(name)).collect::<Result<Vec<_>>>()?;
     let mut stream = Stream::new(pass, ops::embed_tokens(&patches, &first, pass.var("pos_embed")?)?)?;
     for i in 0..arch.blocks.len() {
         block(arch, pass, i, &mut stream, &Tokens::All)?;
         stream.tap(pass, Site::Block(i))?;
     }
     let normed = tap(pass, Site::Norm, stream.norm(pass, "norm", arch.ln_eps)?)?;
-    arch.heads().enumerate().map(|(token, head)| pass.linear(head, &ops::select_token(&normed, token)?)).collect()
+    let logits = |(token, head): (usize, &str)| {
+        let logits = pass.linear(head, &ops::select_token(&normed, token)?)?;
+        ops::cast(&logits, logits.dtype().wide())
+    };
+    arch.heads().enumerate().map(logits).collect()
 }
 
 /// Block `i` on the `tokens` of the residual stream.
@@ -103,7 +108,8 @@ fn attention(arch: &Architecture, pass: &Pass, i: usize, x: &Var) -> Result<Var>
 }
 
 fn mlp(pass: &Pass, i: usize, x: &Var) -> Result<Var> {
-    let (weight, bias) = pass.affine(&format!("blocks.{i}.mlp.fc1"))?;
+    let layer = format!("blocks.{i}.mlp.fc1");
+    let (weight, bias) = (pass.operand(&format!("{layer}.weight"))?, pass.var(&format!("{layer}.bias"))?);
     let gate = pass.hooks.hidden_gate(i);
     let hidden = ops::linear(x, weight, None)?;
     let activated = if pass.hooks.taps() {

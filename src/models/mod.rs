@@ -6,8 +6,10 @@ pub mod deit;
 pub mod file;
 pub mod interpolate;
 mod model;
+mod predictor;
 pub mod zoo;
 
 pub use architecture::{Architecture, Block, Family, Mixer, Reduce};
 pub use file::LoadOptions;
 pub use model::{Model, latency, mean_of_heads};
+pub use predictor::Predictor;

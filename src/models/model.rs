@@ -1,7 +1,7 @@
 //! A model: an architecture and its parameters.
 
-use super::{Architecture, deit};
-use crate::nn::{Params, Pass};
+use super::{Architecture, Predictor, deit};
+use crate::nn::{Params, Pass, Precision};
 use crate::report::{Rival, Timing, interleaved};
 use crate::{DType, Device, Error, Result, Tensor, Var, ops};
 
@@ -10,12 +10,13 @@ use crate::{DType, Device, Error, Result, Tensor, Var, ops};
 pub struct Model {
     arch: Architecture,
     params: Params,
+    precision: Precision,
 }
 
 impl Model {
     /// Fresh parameters from `seed`.
     pub fn init(arch: Architecture, seed: u64) -> Result<Self> {
-        Ok(Self { params: deit::init(&arch, seed)?, arch })
+        Ok(Self { params: deit::init(&arch, seed)?, arch, precision: Precision::F32 })
     }
 
     /// Takes `params` after checking every name and shape; an error lists what is missing, unexpected or of another
@@ -37,7 +38,7 @@ impl Model {
         let extra: Vec<&str> =
             params.iter().map(|(name, _)| name).filter(|name| ordered.find(name).is_none()).collect();
         let found = match (missing.len(), extra.len()) {
-            (0, 0) => return Ok(Self { params: ordered, arch }),
+            (0, 0) => return Ok(Self { params: ordered, arch, precision: Precision::F32 }),
             (0, _) => "unexpected".into(),
             (_, 0) => "missing".into(),
             (first, _) => format!("the first {first} missing, the others unexpected"),
@@ -69,7 +70,17 @@ impl Model {
     /// The same model with its parameters on `device`.
     pub fn to_device(&self, device: Device) -> Result<Self> {
         let moved = |(name, tensor): (&str, &Tensor)| Ok((name.to_string(), tensor.to_device(device)?));
-        Ok(Self { arch: self.arch.clone(), params: self.params.iter().map(moved).collect::<Result<_>>()? })
+        Ok(Self { params: self.params.iter().map(moved).collect::<Result<_>>()?, ..self.clone() })
+    }
+
+    /// The same model, predicting in `precision`. The parameters stay as they are.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
+    /// What it predicts in; `f32` unless asked for otherwise.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Where the parameters are.
@@ -83,9 +94,9 @@ impl Model {
     }
 
     /// Evaluation: logits `[B, classes]` in main memory, the mean of the heads, without gradients. Images may lie anywhere.
+    /// Again and again a [`Predictor`] is faster.
     pub fn predict(&self, images: &Tensor) -> Result<Tensor> {
-        let logits = self.forward(&Pass::eval(&self.params), &Var::constant(images.to_device(self.device())?))?;
-        mean_of_heads(logits)?.into_tensor().to_device(Device::Cpu)
+        Predictor::new(self).logits(images)
     }
 }
 
@@ -95,7 +106,8 @@ pub fn latency<'a>(models: &[(&'a str, &'a Model)], batch: usize, rounds: usize)
     let rival = |&(name, model): &(&'a str, &'a Model)| -> Result<Rival<'a>> {
         let side = model.arch.img_size;
         let images = Tensor::full([batch, 3, side, side], DType::F32, 0.1).to_device(model.device())?;
-        Ok((name, Box::new(move || model.predict(&images).map(drop))))
+        let mut predictor = Predictor::new(model);
+        Ok((name, Box::new(move || predictor.logits(&images).map(drop))))
     };
     interleaved(&mut models.iter().map(rival).collect::<Result<Vec<_>>>()?, rounds, 2)
 }

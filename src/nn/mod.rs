@@ -3,11 +3,13 @@
 mod hooks;
 mod params;
 mod pass;
+mod precision;
 mod stream;
 
 pub use hooks::{Hooks, NoHooks, Site};
 pub use params::Params;
 pub use pass::{Mode, Pass};
+pub use precision::Precision;
 pub use stream::Stream;
 
 /// Which tokens of each image a block works on.

@@ -48,6 +48,12 @@ impl Params {
         self.0.first().map_or((DType::F32, Device::Cpu), |(_, tensor)| (tensor.dtype(), tensor.device()))
     }
 
+    /// The same rounded to `dtype`; on a GPU in one launch.
+    pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
+        let rounded = Tensor::all_to_dtype(&self.0.values().collect::<Vec<_>>(), dtype)?;
+        Ok(self.0.keys().cloned().zip(rounded).collect())
+    }
+
     /// Number of elements of all tensors.
     pub fn numel(&self) -> usize {
         self.0.values().map(Tensor::numel).sum()

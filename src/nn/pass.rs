@@ -1,6 +1,6 @@
 //! One forward pass: the parameters as variables, the mode, and the layers that read parameters by name.
 
-use super::{Hooks, NoHooks, Params};
+use super::{Hooks, NoHooks, Params, Precision};
 use crate::{Result, Tape, Var, noise::Noise, noise::Philox, ops, tensor::Tensor};
 use std::collections::HashMap;
 
@@ -11,19 +11,27 @@ pub struct Mode<'a> {
     pub drop_path: f64,
     /// Where random draws come from.
     pub noise: &'a dyn Noise,
+    /// In what it computes.
+    pub precision: Precision,
 }
 
 impl Mode<'static> {
-    /// Evaluation: nothing is random.
+    /// Evaluation: nothing is random, nothing is rounded.
     pub fn eval() -> Self {
         const UNUSED: Philox = Philox { seed: 0, step: 0 };
-        Self { drop_path: 0.0, noise: &UNUSED }
+        Self { drop_path: 0.0, noise: &UNUSED, precision: Precision::F32 }
     }
+}
+
+/// A parameter: as it is kept, and as products take it. The same where nothing is rounded.
+struct Parameter {
+    master: Var,
+    operand: Var,
 }
 
 /// The parameters of a model as variables, with mode and hooks.
 pub struct Pass<'a> {
-    vars: HashMap<&'a str, Var>,
+    vars: HashMap<&'a str, Parameter>,
     /// Training or evaluation.
     pub mode: Mode<'a>,
     /// What wraps the model.
@@ -31,32 +39,63 @@ pub struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    /// Evaluation without gradients.
-    pub fn eval(params: &'a Params) -> Self {
+    /// Evaluation without gradients or rounding.
+    pub fn eval(params: &'a Params) -> Result<Self> {
         Self::new(params, None, Mode::eval(), &NoHooks)
     }
 
-    /// A pass over `params`, tracked by `tape` when there is one.
-    pub fn new(params: &'a Params, tape: Option<&Tape>, mode: Mode<'a>, hooks: &'a dyn Hooks) -> Self {
+    /// A pass over `params`, tracked by `tape` when there is one; they are rounded once, as the mode's precision says.
+    pub fn new(params: &'a Params, tape: Option<&Tape>, mode: Mode<'a>, hooks: &'a dyn Hooks) -> Result<Self> {
+        let rounded = mode.precision.half().map(|half| params.to_dtype(half)).transpose()?;
+        Self::with_operands(params, rounded.as_ref(), tape, mode, hooks)
+    }
+
+    /// The same where `operands` are the rounded parameters already; `None` when nothing is rounded. Sets whether the
+    /// device's products round to TF32 from here on.
+    pub fn with_operands(
+        params: &'a Params, operands: Option<&Params>, tape: Option<&Tape>, mode: Mode<'a>, hooks: &'a dyn Hooks,
+    ) -> Result<Self> {
+        let (_, device) = params.place();
+        mode.precision.ensure_on(device)?;
+        if let Some(gpu) = device.gpu()? {
+            gpu.use_tf32(mode.precision == Precision::Tf32);
+        }
         let var = |tensor: &Tensor| match tape {
             Some(tape) => tape.leaf(tensor.clone()),
             None => Var::constant(tensor.clone()),
         };
-        Self { vars: params.iter().map(|(name, tensor)| (name, var(tensor))).collect(), mode, hooks }
+        let parameter = |(name, tensor)| {
+            let master = var(tensor);
+            let operand = match operands {
+                Some(operands) => master.rounded(operands.get(name)?.clone())?,
+                None => master.clone(),
+            };
+            Ok((name, Parameter { master, operand }))
+        };
+        Ok(Self { vars: params.iter().map(parameter).collect::<Result<_>>()?, mode, hooks })
     }
 
-    /// The parameter `name`.
-    pub fn var(&self, name: &str) -> Result<&Var> {
+    fn parameter(&self, name: &str) -> Result<&Parameter> {
         self.vars.get(name).ok_or_else(|| super::params::missing(name))
+    }
+
+    /// The parameter `name` as it is kept.
+    pub fn var(&self, name: &str) -> Result<&Var> {
+        self.parameter(name).map(|parameter| &parameter.master)
+    }
+
+    /// The parameter `name` as the operand of a product, of the type of the activations.
+    pub fn operand(&self, name: &str) -> Result<&Var> {
+        self.parameter(name).map(|parameter| &parameter.operand)
     }
 
     /// `x Wᵀ + b` with `name.weight` and `name.bias`.
     pub fn linear(&self, name: &str, x: &Var) -> Result<Var> {
-        let (weight, bias) = self.affine(name)?;
-        ops::linear(x, weight, Some(bias))
+        let [weight, bias] = ["weight", "bias"].map(|part| self.operand(&format!("{name}.{part}")));
+        ops::linear(x, weight?, Some(bias?))
     }
 
-    /// `name.weight` and `name.bias`.
+    /// `name.weight` and `name.bias` as they are kept.
     pub fn affine(&self, name: &str) -> Result<(&Var, &Var)> {
         Ok((self.var(&format!("{name}.weight"))?, self.var(&format!("{name}.bias"))?))
     }

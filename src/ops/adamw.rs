@@ -8,10 +8,9 @@ use crate::gpu::{StepState, params::StepNumbers};
 
 const OP: &str = "adamw";
 const CHUNK: usize = 16 * 1024;
-/// Elements of one partial sum of squares, as in `cuda/adamw.cu`.
-const NORM_CHUNK: usize = 4096;
 
-/// One tensor's update, `param`, `m` and `v` in place: its weight decay, and the factor of its group on the learning rate.
+/// One tensor's update, `param`, `m` and `v` in place: its weight decay, and the factor of its group on the learning rate;
+/// and its moving average with the decay of that, in place too.
 #[expect(missing_docs, reason = "the line above says it")]
 pub struct AdamwTensor<'a> {
     pub param: &'a mut Tensor,
@@ -20,6 +19,7 @@ pub struct AdamwTensor<'a> {
     pub grad: &'a Tensor,
     pub weight_decay: f64,
     pub lr_scale: f64,
+    pub average: Option<(&'a mut Tensor, f64)>,
 }
 
 /// What a step's numbers are read from.
@@ -35,13 +35,17 @@ pub enum Numbers<'a> {
 /// Updates all tensors: `lr`, `1 - βᵗ` of both moments and the factor on every gradient (clipping) are the step's.
 pub fn adamw(tensors: Vec<AdamwTensor>, betas: (f64, f64), eps: f64, numbers: Numbers) -> Result<()> {
     for t in &tensors {
-        [t.grad, &*t.m, &*t.v].into_iter().try_for_each(|other| t.param.check_same(OP, other))?;
+        let average = t.average.iter().map(|(average, _)| &**average);
+        [t.grad, &*t.m, &*t.v].into_iter().chain(average).try_for_each(|other| t.param.check_same(OP, other))?;
     }
     let Some(gpu) = tensors.first().and_then(|t| t.param.gpu()) else {
         let Numbers::Host(step) = numbers else {
             return Err(Error::shape(OP, "the numbers of the step on the host", "a CPU tensor"));
         };
-        let one = |t: AdamwTensor| float_dispatch!(OP, t.param.dtype(), T => update::<T>(t, betas, eps, &step));
+        let one = |mut t: AdamwTensor| {
+            float_dispatch!(OP, t.param.dtype(), T => update::<T>(&mut t, betas, eps, &step))?;
+            t.average.map_or(Ok(()), |(average, decay)| ema(average, t.param, decay))
+        };
         return tensors.into_par_iter().try_for_each(one);
     };
     match numbers {
@@ -54,7 +58,7 @@ pub fn adamw(tensors: Vec<AdamwTensor>, betas: (f64, f64), eps: f64, numbers: Nu
     }
 }
 
-fn update<T: Float>(t: AdamwTensor, (b1, b2): (f64, f64), eps: f64, step: &StepNumbers) -> Result<()> {
+fn update<T: Float>(t: &mut AdamwTensor, (b1, b2): (f64, f64), eps: f64, step: &StepNumbers) -> Result<()> {
     let lr = step.lr * t.lr_scale;
     let size = T::of(lr / step.bias1);
     let root = T::of(1.0 / step.bias2.sqrt());
@@ -80,34 +84,46 @@ fn update<T: Float>(t: AdamwTensor, (b1, b2): (f64, f64), eps: f64, step: &StepN
     Ok(())
 }
 
-/// As many tensors a launch as its argument holds; a block's threads take several elements each.
+/// As many tensors a launch as its argument holds.
 fn launch(gpu: &Gpu, tensors: Vec<AdamwTensor>, betas: (f64, f64), eps: f64, state: &StepState) -> Result<()> {
-    const EACH: usize = 4;
-    let (mut tensors, (beta1, beta2)) = (tensors.into_iter().peekable(), betas);
-    while let Some(dtype) = tensors.peek().map(|t| t.param.dtype()) {
-        let mut args = params::Adamw { state: state.address(), beta1, beta2, eps, ..bytemuck::Zeroable::zeroed() };
-        let (mut used, mut longest) = (0, 0);
-        for (at, t) in args.at.iter_mut().zip(&mut tensors) {
-            let count = t.param.stored_numel();
-            let (param, m, v) = (t.param.address_mut()?, t.m.address_mut()?, t.v.address_mut()?);
-            let (grad, weight_decay, lr_scale) = (t.grad.address()?, t.weight_decay, t.lr_scale);
-            *at = params::AdamwTensor { param, m, v, grad, weight_decay, lr_scale, count: count as i64 };
-            (used, longest) = (used + 1, count.max(longest));
+    let entry = |t: AdamwTensor| {
+        let (average, decay) = match t.average {
+            Some((average, decay)) => (average.address_mut()?, decay),
+            None => (0, 0.0),
+        };
+        let count = t.param.stored_numel() as i64;
+        let (param, m, v, grad) = (t.param.address_mut()?, t.m.address_mut()?, t.v.address_mut()?, t.grad.address()?);
+        let (weight_decay, lr_scale) = (t.weight_decay, t.lr_scale);
+        Ok(params::AdamwTensor { param, m, v, grad, average, weight_decay, lr_scale, decay, count, first: 0 })
+    };
+    let dtype = tensors.first().map_or(DType::F32, |t| t.param.dtype());
+    let entries = tensors.into_iter().map(entry).collect::<Result<Vec<_>>>()?;
+    launch_entries(gpu, dtype, &entries, betas, eps, state.address())
+}
+
+fn launch_entries(
+    gpu: &Gpu, dtype: DType, entries: &[params::AdamwTensor], (beta1, beta2): (f64, f64), eps: f64, state: u64,
+) -> Result<()> {
+    let mut args = params::Adamw { state, beta1, beta2, eps, ..bytemuck::Zeroable::zeroed() };
+    for group in entries.chunks(args.at.len()) {
+        let (firsts, blocks) = gpu::pieces(group.iter().map(|t| t.count as usize));
+        for ((at, t), first) in args.at.iter_mut().zip(group).zip(firsts) {
+            *at = params::AdamwTensor { first, ..*t };
         }
-        gpu.launch(dtype, Grid::blocks([longest.div_ceil(EACH * gpu::THREADS as usize), used, 1]), &args)?;
+        args.tensors = group.len() as i32;
+        gpu.launch(dtype, Grid::blocks([blocks, 1, 1]), &args)?;
     }
     Ok(())
 }
 
-/// `e ← d e + (1 - d) p`; nothing happens when a `state` is given whose `grad_scale` is not finite.
-pub fn ema(average: &mut Tensor, param: &Tensor, decay: f64, state: Option<&StepState>) -> Result<()> {
+/// `e ← d e + (1 - d) p`, for what no step of [`adamw`] averages.
+pub fn ema(average: &mut Tensor, param: &Tensor, decay: f64) -> Result<()> {
     average.check_same("ema", param)?;
     if let Some(gpu) = average.gpu() {
-        let count = average.stored_numel();
-        let (average_, param) = (average.address_mut()?, param.address()?);
-        let state = state.map_or(0, StepState::address);
-        let args = params::Ema { average: average_, param, state, decay, count: count as i64 };
-        return gpu.launch(average.dtype(), Grid::elements(count), &args);
+        let (count, param) = (average.stored_numel() as i64, param.address()?);
+        let average_ = average.address_mut()?;
+        let entry = params::AdamwTensor { param, average: average_, decay, count, ..bytemuck::Zeroable::zeroed() };
+        return launch_entries(gpu, average.dtype(), &[entry], (0.0, 0.0), 0.0, 0);
     }
     float_dispatch!("ema", param.dtype(), T => {
         let (d, c) = (T::of(decay), T::of(1.0 - decay));
@@ -137,47 +153,64 @@ fn norm_and_scale(grads: &[&Tensor], loss: Option<&Tensor>, max_norm: Option<f64
     let Some((first, gpu)) = grads.first().and_then(|first| Some((first, first.gpu()?))) else {
         return Err(Error::shape("clip_scale", "gradients on a GPU", grads.len()));
     };
-    let chunks: usize = grads.iter().map(|grad| grad.stored_numel().div_ceil(NORM_CHUNK)).sum();
-    let mut partials = first.new_empty([chunks, 1, 1, 1])?;
-    let (address, mut next) = (partials.address_mut()?, 0);
-    let empty: params::SquareSums = bytemuck::Zeroable::zeroed();
-    for group in grads.chunks(empty.at.len()) {
-        let (mut args, mut longest) = (params::SquareSums { partials: address, ..empty }, 0);
-        for (at, grad) in args.at.iter_mut().zip(group) {
-            let count = grad.stored_numel();
-            *at = params::NormTensor { x: grad.address()?, count: count as i64, first: next };
-            (next, longest) = (next + count.div_ceil(NORM_CHUNK) as i64, longest.max(count));
+    let (_, blocks) = gpu::pieces(grads.iter().map(|grad| grad.stored_numel()));
+    let wide = first.dtype().wide();
+    let mut partials = Tensor::empty_on(first.device(), [blocks, 1, 1, 1], wide)?;
+    let address = partials.address_mut()?;
+    let mut args = params::SquareSums { partials: address, ..bytemuck::Zeroable::zeroed() };
+    for group in grads.chunks(args.at.len()) {
+        let (firsts, blocks) = gpu::pieces(group.iter().map(|grad| grad.stored_numel()));
+        for ((at, grad), first) in args.at.iter_mut().zip(group).zip(firsts) {
+            *at = params::NormTensor { x: grad.address()?, count: grad.stored_numel() as i64, first };
         }
-        gpu.launch(first.dtype(), Grid::blocks([longest.div_ceil(NORM_CHUNK), group.len(), 1]), &args)?;
+        args.tensors = group.len() as i32;
+        gpu.launch(first.dtype(), Grid::blocks([blocks, 1, 1]), &args)?;
+        args.partials += (blocks * wide.size()) as u64;
     }
     let (state, loss, max_norm) = (state.address(), address_of(loss)?, max_norm.unwrap_or(0.0));
-    let args = params::ClipScale { state, partials: address, loss, max_norm, count: chunks as i64 };
+    let args = params::ClipScale { state, partials: address, loss, max_norm, count: blocks as i64 };
     gpu.launch(first.dtype(), Grid::blocks([1, 1, 1]), &args)
+}
+
+/// What the gradient of a loss starts from, a scalar like `loss`: 1, or with a `state` its loss scale.
+pub fn loss_seed(loss: &Tensor, state: Option<&StepState>) -> Result<Tensor> {
+    let (Some(gpu), Some(state)) = (loss.gpu(), state) else { return loss.new_full(*loss.shape(), 1.0) };
+    let mut seed = loss.new_empty(*loss.shape())?;
+    let args = params::LossSeed { out: seed.address_mut()?, state: state.address() };
+    gpu.launch(loss.dtype(), Grid::blocks([1, 1, 1]), &args).map(|()| seed)
 }
 
 /// Test and benchmark cases.
 pub fn cases() -> Vec<Case> {
     let step = Case::new("adamw/step", |d| {
         let shape = d.sizes([22_050_664]);
-        let inputs = [d.normal(shape), d.normal(shape), d.uniform(shape, 0.1, 1.0), d.normal(shape)];
+        let inputs = [d.normal(shape), d.normal(shape), d.uniform(shape, 0.1, 1.0), d.normal(shape), d.normal(shape)];
         let run = |v: &[Var]| {
             let [mut param, mut m, mut second] = [0, 1, 2].map(|k| v[k].tensor().clone());
             let (lr, bias1, bias2) = (1e-3, 1.0 - 0.9f64.powi(3), 1.0 - 0.999f64.powi(3));
-            let step = StepNumbers { lr, bias1, bias2, grad_scale: 0.5, grad_norm: 0.0, step: 3 };
-            let (grad, weight_decay, lr_scale) = (v[3].tensor(), 0.05, 0.7);
-            let tensor = AdamwTensor { param: &mut param, m: &mut m, v: &mut second, grad, weight_decay, lr_scale };
+            let step = StepNumbers { lr, bias1, bias2, loss_scale: 1.0, grad_scale: 0.5, grad_norm: 0.0, step: 3 };
+            let (grad, mut average) = (v[3].tensor(), v[4].tensor().clone());
+            let tensor = AdamwTensor {
+                param: &mut param,
+                m: &mut m,
+                v: &mut second,
+                grad,
+                weight_decay: 0.05,
+                lr_scale: 0.7,
+                average: Some((&mut average, 0.9)),
+            };
             adamw(vec![tensor], (0.9, 0.999), 1e-8, Numbers::Host(step))?;
-            Ok([param, m, second].map(Var::constant))
+            Ok([param, m, second, average].map(Var::constant))
         };
-        Instance::new(inputs, run).cost_each(3, 14)
+        Instance::new(inputs, run).cost_each(4, 17)
     });
     let average = Case::new("adamw/ema_norm", |d| {
         let shape = d.sizes([22_050_664]);
         let run = |v: &[Var]| {
             let mut average = v[0].tensor().clone();
-            ema(&mut average, v[1].tensor(), 0.99, None)?;
+            ema(&mut average, v[1].tensor(), 0.99)?;
             let norm = global_norm([v[0].tensor(), v[1].tensor()])?;
-            let norm = average.new_full([], norm)?;
+            let norm = Tensor::full([], average.dtype().wide(), norm).to_device(average.device())?;
             Ok([average, norm].map(Var::constant))
         };
         Instance::new([d.normal(shape), d.normal(shape)], run).cost_each(1, 7)

@@ -38,7 +38,7 @@ pub fn add_scaled(x: Var, b: &Var, s: Option<&Tensor>) -> Result<Var> {
 pub(super) fn check_factors(x: &Tensor, s: Option<&Tensor>) -> Result<()> {
     let Some(s) = s else { return Ok(()) };
     Error::ensure_shape(x.shape().len() > 1, OP, "samples of one axis and more", x.shape())?;
-    let (samples, dtype) = (x.dim(0), x.dtype());
+    let (samples, dtype) = (x.dim(0), x.dtype().wide());
     let fits = s.numel() == samples && s.dtype() == dtype;
     Error::ensure_shape(fits, OP, format_args!("{samples} factors of {dtype:?}"), s.shape())?;
     x.check_device(OP, s)
@@ -120,7 +120,7 @@ pub fn cases() -> Vec<Case> {
             let shape = d.sizes([64, 197, 384]);
             let inputs = [d.normal(shape), d.normal(shape), d.uniform([shape[0]], 0.0, 2.0)];
             let run = |v: &[Var]| add_scaled(v[0].clone(), &v[1], Some(v[2].tensor()));
-            Instance::new(inputs, run).constant(2).cost_each(1, 2)
+            Instance::new(inputs, run).constant(2).wide([2]).cost_each(1, 2)
         }),
         Case::new("add/scale", |d| {
             let shape = d.sizes([64 * 197, 384]);

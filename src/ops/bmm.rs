@@ -32,7 +32,7 @@ fn product(a: &Tensor, transpose_a: bool, b: &Tensor, transpose_b: bool) -> Resu
         let [left, right] = [(a, transpose_a), (b, transpose_b)]
             .map(|(t, transpose)| Matrix::batch(t).map(|t| if transpose { t.t() } else { t }));
         let to = Matrix::batch_out(&mut c)?;
-        gpu.gemm(a.dtype(), a.dim(0), 1.0, left?, right?, 0.0, to, Epilogue::None)?;
+        gpu.gemm(a.dim(0), 1.0, left?, right?, 0.0, to, Epilogue::None)?;
         return Ok(c);
     }
     float_dispatch!(OP, a.dtype(), T => {

@@ -3,7 +3,7 @@
 //! A [`Case`] draws inputs of random shape and values in `f64` and knows how to run the op on them, for the gradient
 //! check (`tests/gradients.rs`), the kernel comparisons (`tests/kernels.rs`) and the benchmark (`benches/kernels.rs`).
 
-use crate::{Result, Var, noise::Philox, noise::Stream, tensor::DType, tensor::Shape, tensor::Tensor};
+use crate::{Result, Tape, Var, noise::Philox, noise::Stream, tensor::DType, tensor::Shape, tensor::Tensor};
 
 /// An op, by the stem of its file, and its cases.
 #[expect(missing_docs, reason = "the line above says it")]
@@ -54,6 +54,8 @@ fn boxed<O: Into<Vec<Var>>>(run: impl Fn(&[Var]) -> Result<O> + 'static) -> Run 
 pub struct Instance {
     /// The inputs in `f64`, each with whether its gradient is checked.
     pub inputs: Vec<(Tensor, bool)>,
+    wide: Vec<usize>,
+    weights: Vec<usize>,
     /// The op under test.
     pub run: Run,
     /// The same in plain ops, for fused ones.
@@ -69,7 +71,45 @@ impl Instance {
     pub fn new<O: Into<Vec<Var>>>(inputs: impl Into<Vec<Tensor>>, run: impl Fn(&[Var]) -> Result<O> + 'static) -> Self {
         let inputs: Vec<(Tensor, bool)> = inputs.into().into_iter().map(|t| (t, true)).collect();
         let bytes = inputs.iter().map(|(t, _)| t.numel() * 4).sum();
-        Self { inputs, run: boxed(run), reference: None, bytes, operations: 0 }
+        let (wide, weights) = (Vec::new(), Vec::new());
+        Self { inputs, wide, weights, run: boxed(run), reference: None, bytes, operations: 0 }
+    }
+
+    /// Marks inputs that stay in the wide type where the others have 16 bits.
+    pub fn wide<const N: usize>(mut self, inputs: [usize; N]) -> Self {
+        self.wide.extend(inputs);
+        self
+    }
+
+    /// Marks inputs that are rounded copies of parameters: their gradients have the wide type.
+    pub fn weights<const N: usize>(mut self, inputs: [usize; N]) -> Self {
+        self.weights.extend(inputs);
+        self
+    }
+
+    /// The inputs as the op gets them when its values are of `dtype`; integers as they are.
+    pub fn inputs_in(&self, dtype: DType) -> Result<Vec<Tensor>> {
+        let convert = |(k, (tensor, _)): (usize, &(Tensor, bool))| match tensor.dtype() {
+            DType::F64 => tensor.to_dtype(if self.wide.contains(&k) { dtype.wide() } else { dtype }),
+            _ => Ok(tensor.clone()),
+        };
+        self.inputs.iter().enumerate().map(convert).collect()
+    }
+
+    /// `inputs` as variables, tracked by `tape` where a gradient is wanted.
+    pub fn variables(&self, tape: &Tape, inputs: &[Tensor]) -> Result<Vec<Var>> {
+        let variable = |(k, (tensor, (_, wanted))): (usize, (&Tensor, &(Tensor, bool)))| {
+            if !*wanted {
+                return Ok(Var::constant(tensor.clone()));
+            }
+            if !self.weights.contains(&k) {
+                return Ok(tape.leaf(tensor.clone()));
+            }
+            // Nobody reads the master's values.
+            let master = Tensor::empty_on(tensor.device(), *tensor.shape(), tensor.dtype().wide())?;
+            tape.leaf(master).rounded(tensor.clone())
+        };
+        inputs.iter().zip(&self.inputs).enumerate().map(variable).collect()
     }
 
     /// With a reference of plain ops.

@@ -25,7 +25,7 @@ fn forward(z: &Tensor, target: &Tensor) -> Result<(Tensor, Tensor)> {
         let total = float_dispatch!(OP, z.dtype(), T => total_loss::<T>(&log_p, target))?;
         return Ok((log_p, Tensor::full([], z.dtype(), total / rows.max(1) as f64)));
     };
-    let (mut log_p, mut losses) = (z.new_empty(z.shape())?, z.new_empty([rows, 1, 1, 1])?);
+    let (mut log_p, mut losses) = (z.new_empty(z.shape())?, z.new_wide([rows, 1, 1, 1])?);
     let [rows_, cols, stride] = gpu::sizes([rows, cols, z.stored_width()])?;
     let (log_p_address, loss) = (log_p.address_mut()?, losses.address_mut()?);
     let (z, t) = (z.address()?, target.address()?);

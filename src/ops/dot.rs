@@ -40,7 +40,7 @@ pub fn l2_normalize(x: &Var) -> Result<Var> {
 /// The normalised rows, and the lengths that they were divided by.
 fn normalize(x: &Tensor) -> Result<(Tensor, Tensor)> {
     let (rows, cols) = x.shape().rows_cols();
-    let (mut y, mut lengths) = (x.new_empty(x.shape())?, x.new_empty([rows, 1, 1, 1])?);
+    let (mut y, mut lengths) = (x.new_empty(x.shape())?, x.new_wide([rows, 1, 1, 1])?);
     if let Some(gpu) = x.gpu() {
         let [rows_, cols, stride] = gpu::sizes([rows, cols, x.stored_width()])?;
         let (y_address, length, x) = (y.address_mut()?, lengths.address_mut()?, x.address()?);

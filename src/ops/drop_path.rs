@@ -6,7 +6,7 @@
 use super::prelude::*;
 use crate::noise::{Computed, Noise, Philox, Step, fnv1a64};
 
-/// The factors `[samples]` of `like`'s leading axis, of its type and on its device; `None` when `rate` is 0. Draws of
+/// The factors `[samples]` of `like`'s leading axis, of its wide type and on its device; `None` when `rate` is 0. Draws of
 /// `site`, one for each sample.
 pub fn drop_path(noise: &dyn Noise, site: &str, rate: f64, like: &Tensor) -> Result<Option<Tensor>> {
     if rate == 0.0 {
@@ -14,7 +14,7 @@ pub fn drop_path(noise: &dyn Noise, site: &str, rate: f64, like: &Tensor) -> Res
     }
     let (keep, samples) = (1.0 - rate, like.dim(0));
     if let (Some(gpu), Some(Computed { seed, step })) = (like.gpu(), noise.computed()) {
-        let (mut out, [count], site) = (like.new_empty([samples])?, gpu::sizes([samples])?, fnv1a64(site));
+        let (mut out, [count], site) = (like.new_wide([samples])?, gpu::sizes([samples])?, fnv1a64(site));
         let (state, step) = match step {
             Step::Number(step) => (0, step),
             Step::At(state) => (state, 0),
@@ -28,7 +28,7 @@ pub fn drop_path(noise: &dyn Noise, site: &str, rate: f64, like: &Tensor) -> Res
         Ok(f64::from((keep as f32 + u[0]).floor()) / keep)
     };
     let factors: Vec<f64> = (0..samples).map(factor).collect::<Result<_>>()?;
-    let factors = Tensor::from_slice([samples], &factors)?.to_dtype(like.dtype())?;
+    let factors = Tensor::from_slice([samples], &factors)?.to_dtype(like.dtype().wide())?;
     factors.to_device(like.device()).map(Some)
 }
 

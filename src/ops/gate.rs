@@ -17,7 +17,7 @@ pub fn gate(x: &Var, g: &Var, group: usize) -> Result<Var> {
         format_args!("units of {group} columns"),
         x.shape(),
     )?;
-    expect(OP, "gate", g, &[cols / group], x.tensor())?;
+    expect_wide(OP, "gate", g, &[cols / group], x.tensor())?;
     let y = times(x.tensor(), g.tensor(), group)?;
     let (xt, gt) = (x.tensor().clone(), g.tensor().clone());
     Ok(record_one(OP, &[x.handle(), g.handle()], y, move |back, dy| {
@@ -32,7 +32,7 @@ pub fn gate(x: &Var, g: &Var, group: usize) -> Result<Var> {
 /// `y[.., c] = x[.., c] + b[c]`, the plain reference of the fused bias.
 pub fn add_bias(x: &Var, b: &Var) -> Result<Var> {
     let cols = x.shape().rows_cols().1;
-    expect("add_bias", "bias", b, &[cols], x.tensor())?;
+    expect_wide("add_bias", "bias", b, &[cols], x.tensor())?;
     let y = plus(x.tensor(), b.tensor())?;
     Ok(record_one("add_bias", &[x.handle(), b.handle()], y, move |back, dy| {
         back.slot(1, |db, accumulate| sum_rows(&dy, db, accumulate))?;
@@ -97,7 +97,7 @@ fn unit_gradient_on(gpu: &Gpu, [dy, x]: [&Tensor; 2], group: usize, dg: &mut Ten
     if group == 1 {
         return by_column(dg, accumulate);
     }
-    let mut columns = x.new_empty([cols])?;
+    let mut columns = x.new_wide([cols])?;
     by_column(&mut columns, false)?;
     let [units, group] = gpu::sizes([cols / group, group])?;
     let (dg_address, columns, accumulate) = (dg.address_mut()?, columns.address()?, accumulate.into());
@@ -111,17 +111,17 @@ pub fn cases() -> Vec<Case> {
         Case::new("gate/heads", |d| {
             let (rows, units, group) = (d.size(64 * 197), d.size(6), d.positive(64));
             let inputs = [d.normal([rows, units * group]), d.uniform([units], -0.2, 1.3)];
-            Instance::new(inputs, move |v| gate(&v[0], &v[1], group)).cost_each(1, 1)
+            Instance::new(inputs, move |v| gate(&v[0], &v[1], group)).wide([1]).cost_each(1, 1)
         }),
         Case::new("gate/shared_twice", |d| {
             let [rows, cols] = d.sizes([64 * 197, 384]);
             let inputs = [d.normal([rows, cols]), d.uniform([cols], -0.2, 1.3)];
-            Instance::new(inputs, |v| gate(&gate(&v[0], &v[1], 1)?, &v[1], 1)).cost_each(2, 2)
+            Instance::new(inputs, |v| gate(&gate(&v[0], &v[1], 1)?, &v[1], 1)).wide([1]).cost_each(2, 2)
         }),
         Case::new("gate/add_bias", |d| {
             let [rows, cols] = d.sizes([64 * 197, 384]);
             let inputs = [d.normal([rows, cols]), d.normal([cols])];
-            Instance::new(inputs, |v| add_bias(&v[0], &v[1])).cost_each(1, 1)
+            Instance::new(inputs, |v| add_bias(&v[0], &v[1])).wide([1]).cost_each(1, 1)
         }),
     ]
 }

@@ -17,8 +17,8 @@ pub fn gelu(x: &Var) -> Result<Var> {
 /// `y = GELU((x + b) · g)` over the last axis. In place when `x` is untracked and the sole owner of its memory.
 pub fn bias_gelu(x: Var, b: Option<&Var>, g: Option<&Var>) -> Result<Var> {
     let cols = x.shape().rows_cols().1;
-    expect(OP, "bias", b, &[cols], x.tensor())?;
-    expect(OP, "gate", g, &[cols], x.tensor())?;
+    expect_wide(OP, "bias", b, &[cols], x.tensor())?;
+    expect_wide(OP, "gate", g, &[cols], x.tensor())?;
     let inputs = [x.handle(), Handle::of(b), Handle::of(g)];
     let tracked = [Some(&x), b, g].into_iter().flatten().any(Var::is_tracked);
     let vectors = [b, g].map(|v| v.map(|v| v.tensor().clone()));
@@ -134,14 +134,14 @@ pub fn cases() -> Vec<Case> {
             let [rows, cols] = d.sizes(SIZES);
             let run = |v: &[Var]| bias_gelu(v[0].clone(), Some(&v[1]), None);
             let plain = |v: &[Var]| gelu(&add_bias(&v[0], &v[1])?);
-            Instance::new([d.normal([rows, cols]), d.normal([cols])], run).reference(plain).cost_each(1, 21)
+            Instance::new([d.normal([rows, cols]), d.normal([cols])], run).reference(plain).wide([1]).cost_each(1, 21)
         }),
         Case::new("gelu/bias_gate", |d| {
             let [rows, cols] = d.sizes(SIZES);
             let inputs = [d.normal([rows, cols]), d.normal([cols]), d.uniform([cols], -0.2, 1.3)];
             let run = |v: &[Var]| bias_gelu(v[0].clone(), Some(&v[1]), Some(&v[2]));
             let plain = |v: &[Var]| gelu(&gate(&add_bias(&v[0], &v[1])?, &v[2], 1)?);
-            Instance::new(inputs, run).reference(plain).cost_each(1, 22)
+            Instance::new(inputs, run).reference(plain).wide([1, 2]).cost_each(1, 22)
         }),
     ]
 }

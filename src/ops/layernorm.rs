@@ -40,8 +40,8 @@ pub fn add_layernorm(
 /// `(sum, LayerNorm(sum))`, recorded for both terms.
 fn normalize(terms: Terms, [x, branch]: [Handle; 2], [gamma, beta]: [&Var; 2], eps: f64) -> Result<[Var; 2]> {
     let cols = terms.x.shape().rows_cols().1;
-    expect(OP, "weight", gamma, &[cols], &terms.x)?;
-    expect(OP, "bias", beta, &[cols], &terms.x)?;
+    expect_wide(OP, "weight", gamma, &[cols], &terms.x)?;
+    expect_wide(OP, "bias", beta, &[cols], &terms.x)?;
     Error::ensure(eps > 0.0, "LayerNorm eps", "above 0", eps)?;
     let (inputs, s) = ([x, branch, gamma.handle(), beta.handle()], terms.s.clone());
     let [sum, y, stats] = forward(terms, gamma.tensor(), beta.tensor(), eps)?;
@@ -76,7 +76,7 @@ fn forward(Terms { x, branch, s }: Terms, gamma: &Tensor, beta: &Tensor, eps: f6
     };
     let ((rows, cols), from) = (x.shape().rows_cols(), x.address()?);
     let sample_rows = (rows / x.dim(0).max(1)).max(1);
-    let (mut y, mut stats) = (x.new_empty(x.shape())?, x.new_empty([rows, 2, 1, 1])?);
+    let (mut y, mut stats) = (x.new_empty(x.shape())?, x.new_wide([rows, 2, 1, 1])?);
     let mut sum = if branch.is_some() && x.is_shared() { x.new_empty(x.shape())? } else { x };
     let [rows_, cols, stride, sample_rows] = gpu::sizes([rows, cols, sum.stored_width(), sample_rows])?;
     let args = params::LayernormFwd {
@@ -179,7 +179,7 @@ pub fn cases() -> Vec<Case> {
         Case::new("layernorm/plain", |d| {
             let (rows, cols) = (d.size(64 * 197), d.positive(384));
             let inputs = [d.normal([rows, cols]), d.normal([cols]), d.normal([cols])];
-            Instance::new(inputs, |v| layernorm(&v[0], &v[1], &v[2], 0.1)).cost_each(1, 8)
+            Instance::new(inputs, |v| layernorm(&v[0], &v[1], &v[2], 0.1)).wide([1, 2]).cost_each(1, 8)
         }),
         Case::new("layernorm/residual", |d| {
             let shape @ [samples, _, cols] = [d.size(64), d.size(197), d.positive(384)];
@@ -194,7 +194,7 @@ pub fn cases() -> Vec<Case> {
                 let y = layernorm(&sum, &v[2], &v[3], 0.1)?;
                 Ok([sum, y])
             };
-            Instance::new(inputs, run).reference(plain).constant(4).cost_each(2, 10)
+            Instance::new(inputs, run).reference(plain).constant(4).wide([2, 3, 4]).cost_each(2, 10)
         }),
     ]
 }

@@ -43,9 +43,12 @@ fn forward(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
     };
     let epilogue = b.filter(|_| w.numel() > 0).map_or(Ok(Epilogue::None), |b| b.address().map(Epilogue::Bias))?;
     let (x, w) = (Matrix::of(x)?, Matrix::of(w)?.t());
-    gpu.gemm(y.dtype(), 1, 1.0, x, w, 0.0, Matrix::out(&mut y)?, epilogue)?;
+    gpu.gemm(1, 1.0, x, w, 0.0, Matrix::out(&mut y)?, epilogue)?;
     match b.filter(|_| epilogue == Epilogue::None) {
-        Some(b) => Ok(super::add_bias(&Var::constant(y), &Var::constant(b.clone()))?.into_tensor()),
+        Some(b) => {
+            let b = b.to_dtype(y.dtype().wide())?;
+            Ok(super::add_bias(&Var::constant(y), &Var::constant(b))?.into_tensor())
+        }
         None => Ok(y),
     }
 }
@@ -55,7 +58,7 @@ fn product([a, b]: [&Tensor; 2], transpose_a: bool, out: &mut Tensor, accumulate
     let beta = f64::from(u8::from(accumulate));
     if let Some(gpu) = a.gpu() {
         let left = if transpose_a { Matrix::of(a)?.t() } else { Matrix::of(a)? };
-        return gpu.gemm(a.dtype(), 1, 1.0, left, Matrix::of(b)?, beta, Matrix::out(out)?, Epilogue::None);
+        return gpu.gemm(1, 1.0, left, Matrix::of(b)?, beta, Matrix::out(out)?, Epilogue::None);
     }
     float_dispatch!(OP, a.dtype(), T => {
         let left = if transpose_a { Mat::<T>::of(a)?.t() } else { Mat::of(a)? };
@@ -71,18 +74,22 @@ pub fn cases() -> Vec<Case> {
         Case::new("linear/bias", |d| {
             let [rows, inner, out] = d.sizes([64 * 197, 384, 1536]);
             let inputs = [d.normal([1, rows, inner]), d.normal([out, inner]), d.normal([out])];
-            Instance::new(inputs, |v| linear(&v[0], &v[1], Some(&v[2]))).cost(rows * out, 2 * rows * inner * out)
+            Instance::new(inputs, |v| linear(&v[0], &v[1], Some(&v[2])))
+                .weights([1, 2])
+                .cost(rows * out, 2 * rows * inner * out)
         }),
         Case::new("linear/no_bias", |d| {
             let [rows, inner, out] = d.sizes([64 * 197, 384, 384]);
             let inputs = [d.normal([rows, inner]), d.normal([out, inner])];
-            Instance::new(inputs, |v| linear(&v[0], &v[1], None)).cost(rows * out, 2 * rows * inner * out)
+            Instance::new(inputs, |v| linear(&v[0], &v[1], None)).weights([1]).cost(rows * out, 2 * rows * inner * out)
         }),
         Case::new("linear/shared_weight", |d| {
             let [rows, width] = d.sizes([64 * 197, 384]);
-            let inputs = [d.normal([rows, width]), d.normal([width, width]), d.normal([width])];
+            // weights as a model's: a layer leaves values about as large as they were
+            let weight = d.uniform([width, width], -0.5, 0.5);
+            let inputs = [d.normal([rows, width]), weight, d.normal([width])];
             let run = |v: &[Var]| linear(&linear(&v[0], &v[1], Some(&v[2]))?, &v[1], Some(&v[2]));
-            Instance::new(inputs, run).cost(2 * rows * width, 4 * rows * width * width)
+            Instance::new(inputs, run).weights([1, 2]).cost(2 * rows * width, 4 * rows * width * width)
         }),
     ]
 }

@@ -9,6 +9,7 @@ pub mod add;
 pub mod attention;
 pub mod bmm;
 pub mod case;
+pub mod cast;
 pub mod cross_entropy;
 pub mod dot;
 pub mod drop_path;
@@ -23,13 +24,13 @@ pub mod score;
 pub mod select;
 pub mod softmax;
 
-use crate::{Error, Result, Tensor, Var, cpu};
+use crate::{DType, Error, Result, Tensor, Var, cpu};
 use case::Op;
 
 /// What every op's file uses.
 mod prelude {
     pub(super) use super::case::{Case, Draw, Instance};
-    pub(super) use super::{address_of, expect, sum_rows};
+    pub(super) use super::{address_of, expect, expect_wide, sum_rows};
     pub(super) use crate::cpu::{self, Mat, gemm, reduce};
     pub(super) use crate::gpu::{self, Gpu, Grid, params};
     pub(super) use crate::tape::{Handle, record, record_one};
@@ -67,15 +68,29 @@ ops! {
     dot: dot, l2_normalize;
     drop_path: drop_path;
     score: taylor_accumulate;
-    adamw: AdamwTensor, Numbers, adamw, clip_scale, ema, global_norm;
+    cast: cast;
+    adamw: AdamwTensor, Numbers, adamw, clip_scale, ema, global_norm, loss_seed;
 }
 
 /// An error of `op` unless `v`, when there is one, has exactly this shape, and dtype and device of `like`.
 fn expect<'a>(
     op: &'static str, what: &str, v: impl Into<Option<&'a Var>>, shape: &[usize], like: &Tensor,
 ) -> Result<()> {
-    let Some(v) = v.into() else { return Ok(()) };
-    let (dtype, fits) = (like.dtype(), **v.shape() == *shape && v.dtype() == like.dtype());
+    expect_typed(op, what, v.into(), shape, like.dtype(), like)
+}
+
+/// [`expect`] for what is kept in the wide type of `like`.
+fn expect_wide<'a>(
+    op: &'static str, what: &str, v: impl Into<Option<&'a Var>>, shape: &[usize], like: &Tensor,
+) -> Result<()> {
+    expect_typed(op, what, v.into(), shape, like.dtype().wide(), like)
+}
+
+fn expect_typed(
+    op: &'static str, what: &str, v: Option<&Var>, shape: &[usize], dtype: DType, like: &Tensor,
+) -> Result<()> {
+    let Some(v) = v else { return Ok(()) };
+    let fits = **v.shape() == *shape && v.dtype() == dtype;
     Error::ensure_shape(fits, op, format_args!("{what} of {shape:?} {dtype:?}"), (v.shape(), v.dtype()))?;
     like.check_device(op, v.tensor())
 }

@@ -50,20 +50,22 @@ pub fn patch_embed(x: &Var, w: &Var, b: &Var) -> Result<Var> {
     let fits = xs.len() == 4 && ws.len() == 4 && xs[1] == ws[1] && ws[2] == ws[3] && ws[2] > 0;
     let fits = fits && xs[2] % ws[2] == 0 && xs[3] % ws[3] == 0;
     Error::ensure_shape(fits, OP, "images [B, C, H, W] cut evenly by a weight [D, C, P, P]", (xs, ws))?;
+    let (dtype, found) = (w.dtype().wide(), x.dtype());
+    Error::ensure_shape(found == dtype, OP, format_args!("images {dtype:?}"), found)?;
     let grid = Patches { channels: xs[1], height: xs[2], width: xs[3], patch: ws[2] };
-    linear(&unfold(x, grid)?, &w.reshape([ws[0], grid.row_len()])?, Some(b))
+    linear(&unfold(x, grid, w.dtype())?, &w.reshape([ws[0], grid.row_len()])?, Some(b))
 }
 
 /// `[B, C, H, W] -> [B, patches, C · P · P]`.
-fn unfold(x: &Var, grid: Patches) -> Result<Var> {
-    let (shape, patches) = (*x.shape(), gather_patches(x.tensor(), grid)?);
+fn unfold(x: &Var, grid: Patches, dtype: DType) -> Result<Var> {
+    let (shape, patches) = (*x.shape(), gather_patches(x.tensor(), grid, dtype)?);
     Ok(record_one("unfold", &[x.handle()], patches, move |back, dy| back.add(0, put_patches(&dy, shape, grid)?)))
 }
 
-fn gather_patches(x: &Tensor, grid: Patches) -> Result<Tensor> {
+fn gather_patches(x: &Tensor, grid: Patches, dtype: DType) -> Result<Tensor> {
     let (shape, row, run) = (x.shape(), grid.row_len(), grid.patch);
     if let Some(gpu) = x.gpu() {
-        let mut patches = x.new_empty([shape[0], grid.count(), row])?;
+        let mut patches = Tensor::empty_on(x.device(), [shape[0], grid.count(), row], dtype)?;
         let (out, x, count, stride) = (patches.address_mut()?, x.address()?, patches.numel(), patches.stored_width());
         let [channels, height, width, patch, stride] = grid.sizes(stride)?;
         let args = params::Unfold { out, x, count: count as i64, channels, height, width, patch, stride, unused: 0 };
@@ -81,12 +83,12 @@ fn gather_patches(x: &Tensor, grid: Patches) -> Result<Tensor> {
 
 /// The gradient: every pixel from its patch.
 fn put_patches(dy: &Tensor, shape: Shape, grid: Patches) -> Result<Tensor> {
-    let mut dx = dy.new_empty(shape)?;
+    let mut dx = dy.new_wide(shape)?;
     if let Some(gpu) = dy.gpu() {
         let (out, x, count) = (dx.address_mut()?, dy.address()?, dx.numel());
         let [channels, height, width, patch, stride] = grid.sizes(dy.stored_width())?;
         let args = params::Fold { out, x, count: count as i64, channels, height, width, patch, stride, unused: 0 };
-        return gpu.launch(dx.dtype(), Grid::elements(count), &args).map(|()| dx);
+        return gpu.launch(dy.dtype(), Grid::elements(count), &args).map(|()| dx);
     }
     float_dispatch!(OP, dy.dtype(), T => {
         let dx = dx.slice_mut::<T>()?;
@@ -110,12 +112,12 @@ pub fn embed_tokens(patches: &Var, first: &[&Var], pos: &Var) -> Result<Var> {
     for token in first {
         expect(OP, "token", *token, &[1, 1, width], patches.tensor())?;
     }
-    expect(OP, "pos_embed", pos, &[1, tokens, width], patches.tensor())?;
+    expect_wide(OP, "pos_embed", pos, &[1, tokens, width], patches.tensor())?;
     let values: Vec<&Tensor> = first.iter().map(|token| token.tensor()).collect();
     let out = put_together(patches.tensor(), &values, pos.tensor())?;
     let inputs: Vec<Handle> = [patches, pos].iter().chain(first).map(|v| v.handle()).collect();
     Ok(record_one(OP, &inputs, out, move |back, dy| {
-        let mut dpos = dy.new_empty([tokens, width])?;
+        let mut dpos = dy.new_wide([tokens, width])?;
         sum_rows(&dy, &mut dpos, false)?;
         for k in 0..extra {
             back.add(2 + k, dpos.rows(k, k + 1)?.reshape([1, 1, width])?)?;
@@ -176,14 +178,14 @@ pub fn cases() -> Vec<Case> {
             let inputs = [d.normal(image), d.normal([width, 3, patch, patch]), d.normal([width])];
             let n = batch * rows * cols;
             let run = |v: &[Var]| patch_embed(&v[0], &v[1], &v[2]);
-            Instance::new(inputs, run).cost(n * width, 2 * n * width * 3 * patch * patch)
+            Instance::new(inputs, run).wide([0]).weights([1, 2]).cost(n * width, 2 * n * width * 3 * patch * patch)
         }),
         Case::new("patch_embed/tokens", |d| {
             let [batch, n, width] = d.sizes([64, 196, 384]);
             let [token, pos] = [[1, 1, width], [1, n + 2, width]];
             let inputs = [d.normal([batch, n, width]), d.normal(token), d.normal(token), d.normal(pos)];
             let run = |v: &[Var]| embed_tokens(&v[0], &[&v[1], &v[2]], &v[3]);
-            Instance::new(inputs, run).cost(batch * (n + 2) * width, batch * n * width)
+            Instance::new(inputs, run).weights([1, 2]).wide([3]).cost(batch * (n + 2) * width, batch * n * width)
         }),
     ]
 }

@@ -14,9 +14,9 @@ pub fn softmax(x: &Var) -> Result<Var> {
 
 /// `softmax` over the keys whose mask (`[rows, cols]` or `[cols]`, 0 or 1) is not 0.
 pub fn masked_softmax(x: &Var, mask: Option<&Tensor>) -> Result<Var> {
-    let (rows, cols) = x.shape().rows_cols();
-    if let Some(m) = mask.filter(|m| m.dtype() != x.dtype() || (m.numel() != cols && m.numel() != rows * cols)) {
-        return Err(Error::shape(OP, format!("a mask of [{cols}] or [{rows}, {cols}] {:?}", x.dtype()), m.shape()));
+    let ((rows, cols), dtype) = (x.shape().rows_cols(), x.dtype().wide());
+    if let Some(m) = mask.filter(|m| m.dtype() != dtype || (m.numel() != cols && m.numel() != rows * cols)) {
+        return Err(Error::shape(OP, format!("a mask of [{cols}] or [{rows}, {cols}] {dtype:?}"), m.shape()));
     }
     mask.map_or(Ok(()), |mask| x.tensor().check_device(OP, mask))?;
     let y = softmax_rows(x.tensor(), mask)?;
@@ -143,7 +143,7 @@ pub fn cases() -> Vec<Case> {
             let shape = d.sizes([64 * 6 * 197, 197]);
             let mask = d.mask(shape);
             let run = |v: &[Var]| masked_softmax(&v[0], Some(v[1].tensor()));
-            Instance::new([d.normal(shape), mask], run).constant(1).cost_each(1, 5)
+            Instance::new([d.normal(shape), mask], run).constant(1).wide([1]).cost_each(1, 5)
         }),
         Case::new("softmax/log", |d| {
             let shape = [d.size(256), d.positive(1000)];

@@ -1,8 +1,6 @@
 //! AdamW over a model's parameters in groups, clipping, and the moving average.
 
-use crate::{
-    Error, Result, Tensor, gpu::StepState, gpu::params::StepNumbers, nn::Params, ops, ops::AdamwTensor, ops::Numbers,
-};
+use crate::{Error, Result, Tensor, gpu::params::StepNumbers, nn::Params, ops, ops::AdamwTensor, ops::Numbers};
 
 /// AdamW with decoupled decay (equation in [`ops::adamw`](mod@crate::ops::adamw)), its moments, and the step count.
 #[derive(Debug, Clone)]
@@ -37,25 +35,41 @@ impl AdamW {
     pub fn step(&mut self, params: &mut Params, grads: &Params, lr: f64, scale: f64) -> Result<()> {
         self.steps += 1;
         let numbers = StepNumbers { grad_scale: scale, ..self.numbers(lr) };
-        self.update(params, grads, Numbers::Host(numbers))
+        self.update(params, grads, None, Numbers::Host(numbers))
     }
 
     /// The numbers of the last step that [`AdamW::steps`] counts, at rate `lr`, without clipping.
     pub fn numbers(&self, lr: f64) -> StepNumbers {
         let power = i32::try_from(self.steps).unwrap_or(i32::MAX);
         let [bias1, bias2] = [self.betas.0, self.betas.1].map(|beta| 1.0 - beta.powi(power));
-        StepNumbers { lr, bias1, bias2, grad_scale: 1.0, grad_norm: 0.0, step: (self.steps as u64).saturating_sub(1) }
+        StepNumbers {
+            lr,
+            bias1,
+            bias2,
+            loss_scale: 1.0,
+            grad_scale: 1.0,
+            grad_norm: 0.0,
+            step: (self.steps as u64).saturating_sub(1),
+        }
     }
 
-    /// The update alone, with given `numbers`.
-    pub fn update(&mut self, params: &mut Params, grads: &Params, numbers: Numbers) -> Result<()> {
+    /// The update alone, with given `numbers`; with an `average` and its decay that of every parameter follows.
+    pub fn update(
+        &mut self, params: &mut Params, grads: &Params, mut average: Option<(&mut Params, f64)>, numbers: Numbers,
+    ) -> Result<()> {
         let fits = self.m.len() == params.len() && self.v.len() == params.len();
-        Error::ensure_shape(fits, "adamw", format_args!("{} moments", params.len()), self.m.len())?;
+        let fits = fits && average.as_ref().is_none_or(|(average, _)| average.len() == params.len());
+        Error::ensure_shape(fits, "adamw", format_args!("{} moments and averages", params.len()), self.m.len())?;
+        let mut averages = average.iter_mut().flat_map(|(all, decay)| all.iter_mut().map(|(_, one)| (one, *decay)));
         let mut list = Vec::new();
         for (((name, param), (_, m)), (_, v)) in params.iter_mut().zip(self.m.iter_mut()).zip(self.v.iter_mut()) {
             let (weight_decay, lr_scale) = group_of(&self.rules, name, param, self.weight_decay);
-            let Some(grad) = grads.find(name).filter(|_| lr_scale != 0.0) else { continue };
-            list.push(AdamwTensor { param, m, v, grad, weight_decay, lr_scale });
+            let average = averages.next();
+            match grads.find(name).filter(|_| lr_scale != 0.0) {
+                Some(grad) => list.push(AdamwTensor { param, m, v, grad, weight_decay, lr_scale, average }),
+                // Of no gradient, and so of no launch that knows whether the step is refused: it moves towards where it is.
+                None => average.map_or(Ok(()), |(average, decay)| ops::ema(average, param, decay))?,
+            }
         }
         ops::adamw(list, self.betas, self.eps, numbers)
     }
@@ -99,8 +113,7 @@ pub fn clip_factor(norm: f64, max_norm: f64) -> f64 {
 }
 
 /// `average ← decay · average + (1 - decay) · parameter`, of each parameter by its place; begins as a clone of them.
-/// With a `state` nothing happens when its step was refused.
-pub fn ema(average: &mut Params, params: &Params, decay: f64, state: Option<&StepState>) -> Result<()> {
+pub fn ema(average: &mut Params, params: &Params, decay: f64) -> Result<()> {
     let mut pairs = average.iter_mut().zip(params.iter());
-    pairs.try_for_each(|((_, average), (_, param))| ops::ema(average, param, decay, state))
+    pairs.try_for_each(|((_, average), (_, param))| ops::ema(average, param, decay))
 }

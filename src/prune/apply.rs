@@ -22,7 +22,7 @@ pub fn apply(model: &Model, plan: &Plan) -> Result<Model> {
         }
         params.insert(name, tensor);
     }
-    Model::new(small, params, "pruned model")
+    Ok(Model::new(small, params, "pruned model")?.with_precision(model.precision()))
 }
 
 /// The kept indices of the leading and of the last axis of a parameter, `None` for all.

@@ -32,6 +32,14 @@ impl DType {
             Self::U8 => 1,
         }
     }
+
+    /// What sums, statistics and parameters beside it are kept in: `f32` for the 16-bit floats, otherwise itself.
+    pub fn wide(self) -> Self {
+        match self {
+            Self::F16 | Self::BF16 => Self::F32,
+            other => other,
+        }
+    }
 }
 
 /// A Rust type that a tensor can hold.

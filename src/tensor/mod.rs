@@ -6,6 +6,7 @@
 //! width rounded up to [`ALIGN`], so that every row begins at a multiple of 16 bytes, with zeros between. Scalars, and
 //! images and convolution kernels (four axes and more), are contiguous there too.
 
+mod convert;
 mod device;
 mod dtype;
 mod shape;
@@ -64,7 +65,12 @@ impl Tensor {
         Self::empty_on(self.device(), shape, self.dtype)
     }
 
-    /// The same with every element `value`.
+    /// A tensor of `shape` on the same device, of the wide type and unspecified contents.
+    pub fn new_wide(&self, shape: impl Into<Shape>) -> Result<Self> {
+        Self::empty_on(self.device(), shape, self.dtype.wide())
+    }
+
+    /// [`Tensor::new_empty`] with every element `value`.
     pub fn new_full(&self, shape: impl Into<Shape>, value: f64) -> Result<Self> {
         let shape = shape.into();
         let Some(gpu) = self.gpu() else { return Ok(Self::full(shape, self.dtype, value)) };
@@ -359,8 +365,7 @@ impl Tensor {
         Ok(self.to_f64s()?[0])
     }
 
-    /// Converted to `dtype`, through main memory; the same tensor when it has that dtype already.
-    pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
+    fn to_dtype_on_host(&self, dtype: DType) -> Result<Self> {
         if dtype == self.dtype {
             return Ok(self.clone());
         }

@@ -1,6 +1,6 @@
 //! What a training run needs to go on after it was stopped.
 
-use super::{TrainConfig, Trainer};
+use super::{LossScale, TrainConfig, Trainer};
 use crate::{Error, Result, Tensor, io, models::file::to_blob, models::file::to_tensor};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -9,6 +9,7 @@ use std::path::Path;
 struct Header {
     epoch: usize,
     steps: usize,
+    scale: LossScale,
     config: TrainConfig,
 }
 
@@ -25,7 +26,8 @@ impl Trainer<'_> {
 
     /// Writes parameters, moments, average and settings, atomically.
     pub(super) fn save(&mut self, path: &Path) -> Result<()> {
-        let header = Header { epoch: self.epoch, steps: self.optimizer.steps, config: self.config.clone() };
+        let (epoch, steps, scale, config) = (self.epoch, self.optimizer.steps, self.scale, self.config.clone());
+        let header = Header { epoch, steps, scale, config };
         let header = serde_json::to_string(&header).map_err(|e| Error::invalid("training settings", "JSON", e))?;
         let tensors = self.tensors().map(|(name, tensor)| Ok((name, to_blob(tensor)?))).collect::<Result<Vec<_>>>()?;
         io::safetensors::write(path, &tensors, &[(HEADER.into(), header)])
@@ -49,7 +51,7 @@ impl Trainer<'_> {
             Error::ensure_key(*blob.shape == **tensor.shape(), &file, &key, expected, found)?;
             *tensor = to_tensor(&file, &key, blob)?.to_device(tensor.device())?;
         }
-        (self.epoch, self.optimizer.steps) = (header.epoch, header.steps);
+        (self.epoch, self.optimizer.steps, self.scale) = (header.epoch, header.steps, header.scale);
         Ok(())
     }
 }

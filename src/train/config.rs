@@ -1,7 +1,7 @@
 //! The settings of a training run.
 
 use super::Distillation;
-use crate::{Error, Result, optim::Cosine};
+use crate::{Error, Result, nn::Precision, optim::Cosine};
 use serde::{Deserialize, Serialize};
 
 /// Everything that decides a run besides model and data, kept in every checkpoint. The default trains nothing.
@@ -30,6 +30,9 @@ pub struct TrainConfig {
     pub ema_decay: Option<f64>,
     /// Teacher.
     pub distillation: Distillation,
+    /// In what a step computes: 16-bit types have `f32` parameters beside them.
+    #[serde(default)]
+    pub precision: Precision,
     /// Seed of every draw of the run.
     pub seed: u64,
     /// Epochs between evaluations; 0 evaluates only at the end.

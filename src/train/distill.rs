@@ -3,7 +3,8 @@
 //! class. From DeiT, section 5 and its code, which divides the soft term by samples and classes
 //! ([`Reduction::PerElement`]).
 
-use crate::{Error, Result, Tensor, Var, models::Model, ops, ops::Reduction};
+use crate::models::{Model, Predictor};
+use crate::{Error, Result, Tensor, Var, ops, ops::Reduction};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -79,24 +80,25 @@ const REMEMBERED: usize = 64 << 20;
 
 /// A frozen model that remembers its logits by (epoch, image), for several students that see the same images.
 pub struct Teacher<'a> {
-    model: &'a Model,
+    classes: usize,
+    predictor: Predictor<'a>,
     known: HashMap<(u64, usize), Vec<f32>>,
 }
 
 impl<'a> Teacher<'a> {
     /// Right when an image looks the same whenever it comes in the same epoch.
     pub fn remembering(model: &'a Model) -> Self {
-        Self { model, known: HashMap::new() }
+        Self { classes: model.arch().num_classes, predictor: Predictor::new(model), known: HashMap::new() }
     }
 
     /// Logits `[B, K]` of the images `indices` as they look in `epoch`.
     pub fn logits(&mut self, images: &Tensor, epoch: u64, indices: &[usize]) -> Result<Tensor> {
-        let classes = self.model.arch().num_classes;
+        let classes = self.classes;
         let known = indices.iter().map(|&index| self.known.get(&(epoch, index)).map(Vec::as_slice));
         if let Some(rows) = known.collect::<Option<Vec<_>>>() {
             return Tensor::from_slice([indices.len(), classes], &rows.concat());
         }
-        let logits = self.model.predict(images)?;
+        let logits = self.predictor.logits(images)?;
         if self.known.len() * classes > REMEMBERED {
             self.known.clear();
         }

@@ -1,7 +1,8 @@
 //! Accuracy and predictions of a model over a data set.
 
 use super::images;
-use crate::{Error, Result, data::loader::Loader, models::Model, ops, report::Progress};
+use crate::models::{Model, Predictor};
+use crate::{Error, Result, data::loader::Loader, ops, report::Progress};
 use serde::{Deserialize, Serialize};
 
 /// Percent of images whose label is the most likely class, or among the five most likely; mean cross entropy; images.
@@ -36,9 +37,9 @@ impl Evaluation {
 pub fn evaluate(model: &Model, loader: &Loader, progress: &Progress) -> Result<Evaluation> {
     let (classes, side) = (model.arch().num_classes, model.arch().img_size);
     let (mut predicted, mut loss, mut hits) = (Vec::new(), 0.0, [0; 2]);
-    let mut epoch = loader.epoch(0)?;
+    let (mut epoch, mut predictor) = (loader.epoch(0)?, Predictor::new(model));
     while let Some(batch) = epoch.next().transpose()? {
-        let logits = model.predict(&images(&batch, side)?)?;
+        let logits = predictor.logits(&images(&batch, side)?)?;
         for ((row, &label), index) in logits.slice::<f32>()?.chunks(classes).zip(&batch.labels).zip(&batch.indices) {
             Error::ensure(label < classes, "label", format_args!("below the model's {classes} classes"), label)?;
             if let Some(&value) = row.iter().find(|value| !value.is_finite()) {

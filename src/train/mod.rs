@@ -4,6 +4,7 @@ mod checkpoint;
 mod config;
 pub mod distill;
 mod evaluate;
+mod loss_scale;
 mod nonfinite;
 mod step;
 mod trainer;
@@ -11,6 +12,7 @@ mod trainer;
 pub use config::TrainConfig;
 pub use distill::{DistillKind, Distillation, Teacher};
 pub use evaluate::{Accuracy, Evaluation, evaluate};
+pub use loss_scale::LossScale;
 pub use nonfinite::first_nonfinite;
 pub use trainer::{Outcome, Trainer};
 

@@ -38,6 +38,6 @@ pub fn first_nonfinite(model: &Model, images: &Tensor, mode: Mode) -> Result<Str
         return Ok(parameter);
     }
     let finder = Finder::default();
-    model.forward(&Pass::new(model.params(), None, mode, &finder), &Var::constant(images.clone()))?;
+    model.forward(&Pass::new(model.params(), None, mode, &finder)?, &Var::constant(images.clone()))?;
     Ok(finder.0.get().map_or_else(|| "logits or loss".into(), |site| format!("{site:?}")))
 }

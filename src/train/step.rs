@@ -5,10 +5,10 @@
 //! norm read back. A step whose loss or norm is not finite changes no parameter, on any device.
 
 use super::Trainer;
-use crate::gpu::{Graph, StepState};
-use crate::nn::{Mode, NoHooks, Params, Pass};
+use crate::gpu::{Graph, StepState, params::StepNumbers};
+use crate::nn::{NoHooks, Params, Pass};
 use crate::noise::{Noise, OnDevice, Philox};
-use crate::optim::{clip_factor, ema};
+use crate::optim::clip_factor;
 use crate::{Error, Result, Tape, Tensor, Var, ops, ops::Numbers};
 
 /// What a step is given, on the model's device: images `[B, 3, H, W]`, targets `[B, K]`, and the teacher's logits `[B, K]`.
@@ -55,13 +55,20 @@ impl Trainer<'_> {
     /// One step at rate `lr` on inputs in main memory: the loss before it and the norm of the gradients.
     pub(super) fn advance(&mut self, inputs: &Inputs, lr: f64) -> Result<(f64, f64)> {
         let device = self.model.device();
-        let (loss, norm) = match device.gpu()? {
-            None => self.advance_on_cpu(inputs, lr)?,
-            Some(_) => self.advance_on_gpu(inputs, lr)?,
+        let (loss, norm) = loop {
+            let (loss, norm) = match device.gpu()? {
+                None => self.advance_on_cpu(inputs, lr)?,
+                Some(_) => self.advance_on_gpu(inputs, lr)?,
+            };
+            if loss.is_finite() && norm.is_finite() {
+                self.scale.held();
+                return Ok((loss, norm));
+            }
+            // The same step with a smaller loss scale, unless that is not what is wrong.
+            if !loss.is_finite() || !self.scale.overflowed() {
+                break (loss, norm);
+            }
         };
-        if loss.is_finite() && norm.is_finite() {
-            return Ok((loss, norm));
-        }
         let (step, inputs) = (self.optimizer.steps, inputs.to_device(device)?);
         let noise = Philox { seed: self.config.seed, step: step as u64 };
         let layer = self.broken(&inputs, &noise, loss.is_finite())?;
@@ -70,12 +77,13 @@ impl Trainer<'_> {
 
     fn advance_on_cpu(&mut self, inputs: &Inputs, lr: f64) -> Result<(f64, f64)> {
         let noise = Philox { seed: self.config.seed, step: self.optimizer.steps as u64 };
-        let (loss, grads) = self.gradients(inputs, &noise)?;
+        let (loss, grads) = self.gradients(inputs, &noise, None)?;
         let (loss, norm) = (loss.item()?, ops::global_norm(grads.iter().map(|(_, grad)| grad))?);
         if loss.is_finite() && norm.is_finite() {
             let scale = self.config.clip_norm.map_or(1.0, |limit| clip_factor(norm, limit));
-            self.optimizer.step(self.model.params_mut(), &grads, lr, scale)?;
-            self.average(None)?;
+            self.optimizer.steps += 1;
+            let numbers = StepNumbers { grad_scale: scale, ..self.optimizer.numbers(lr) };
+            self.update(&grads, Numbers::Host(numbers))?;
         }
         Ok((loss, norm))
     }
@@ -84,7 +92,7 @@ impl Trainer<'_> {
         let Some(gpu) = self.model.device().gpu()? else { return self.advance_on_cpu(inputs, lr) };
         let state = self.on_gpu.state.take().map_or_else(|| StepState::new(gpu), Ok)?;
         self.optimizer.steps += 1;
-        state.write(&self.optimizer.numbers(lr))?;
+        state.write(&StepNumbers { loss_scale: self.scale.factor, ..self.optimizer.numbers(lr) })?;
         let batch = inputs.images.dim(0);
         // A smaller last batch of every epoch stays launched: its graph would take the place of the usual one.
         let captured = self.on_gpu.captured.as_ref().map_or(0, |step| step.inputs.images.dim(0));
@@ -125,30 +133,31 @@ impl Trainer<'_> {
 
     /// Puts a whole step on the device's stream: the loss, when it is done.
     fn launch(&mut self, inputs: &Inputs, state: &StepState) -> Result<Tensor> {
-        let (loss, grads) = self.gradients(inputs, &OnDevice { seed: self.config.seed, state })?;
+        let (loss, grads) = self.gradients(inputs, &OnDevice { seed: self.config.seed, state }, Some(state))?;
         let list: Vec<&Tensor> = grads.iter().map(|(_, grad)| grad).collect();
         ops::clip_scale(&list, &loss, self.config.clip_norm, state)?;
-        self.optimizer.update(self.model.params_mut(), &grads, Numbers::Device(state))?;
-        self.average(Some(state)).map(|()| loss)
+        self.update(&grads, Numbers::Device(state)).map(|()| loss)
     }
 
-    fn average(&mut self, state: Option<&StepState>) -> Result<()> {
-        match (&mut self.ema, self.config.ema_decay) {
-            (Some(average), Some(decay)) => ema(average, self.model.params(), decay, state),
-            _ => Ok(()),
-        }
+    /// Parameters, moments and average, in one go.
+    fn update(&mut self, grads: &Params, numbers: Numbers) -> Result<()> {
+        let average = self.ema.as_mut().zip(self.config.ema_decay);
+        self.optimizer.update(self.model.params_mut(), grads, average, numbers)
     }
 
     /// The loss, and the gradients of the parameters that it depends on.
-    pub(super) fn gradients(&self, inputs: &Inputs, noise: &dyn Noise) -> Result<(Tensor, Params)> {
+    /// With a `state` these are multiplied by its loss scale.
+    pub(super) fn gradients(
+        &self, inputs: &Inputs, noise: &dyn Noise, state: Option<&StepState>,
+    ) -> Result<(Tensor, Params)> {
         let tape = Tape::new();
-        let mode = Mode { drop_path: self.config.drop_path, noise };
-        let pass = Pass::new(self.model.params(), Some(&tape), mode, &NoHooks);
+        let pass = Pass::new(self.model.params(), Some(&tape), self.mode(noise), &NoHooks)?;
         let logits = self.model.forward(&pass, &Var::constant(inputs.images.clone()))?;
         let Some(first) = logits.first() else { return Err(Error::shape("heads", "at least one head", 0)) };
         let base = ops::cross_entropy(first, &inputs.target)?;
         let loss = self.config.distillation.loss(&logits, base, inputs.taught.as_ref())?;
-        let mut grads = tape.backward(&loss)?;
+        let seed = ops::loss_seed(loss.tensor(), state)?;
+        let mut grads = tape.backward_from(&[(&loss, seed)])?;
         let mut named = |name: &str| Ok(grads.take(pass.var(name)?).map(|grad| (name.to_string(), grad)));
         let grads =
             self.model.params().iter().filter_map(|(name, _)| named(name).transpose()).collect::<Result<_>>()?;

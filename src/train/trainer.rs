@@ -1,7 +1,7 @@
 //! The training loop.
 
 use super::step::{Inputs, OnGpu};
-use super::{Accuracy, Teacher, TrainConfig, evaluate, first_nonfinite, images, nonfinite};
+use super::{Accuracy, LossScale, Teacher, TrainConfig, evaluate, first_nonfinite, images, nonfinite};
 use crate::data::loader::{Batch, Loader};
 use crate::nn::{Mode, Params};
 use crate::noise::Noise;
@@ -33,6 +33,7 @@ pub struct Trainer<'a> {
     /// Whether steps on a GPU are captured and replayed; the results have the same bits.
     pub graphs: bool,
     pub(super) on_gpu: OnGpu,
+    pub(super) scale: LossScale,
     folder: Option<&'a RunFolder>,
     checkpoint: Option<PathBuf>,
     show: Show,
@@ -44,8 +45,8 @@ impl<'a> Trainer<'a> {
         config.validate()?;
         let optimizer = AdamW { weight_decay: config.weight_decay, ..AdamW::new(model.params())? };
         let ema = config.ema_decay.map(|_| model.params().clone());
-        let (on_gpu, checkpoint) = (OnGpu::default(), None);
-        Ok(Self { model, config, optimizer, ema, epoch: 0, graphs: true, on_gpu, folder, checkpoint, show })
+        let (on_gpu, scale, checkpoint) = (OnGpu::default(), LossScale::new(config.precision), None);
+        Ok(Self { model, config, optimizer, ema, epoch: 0, graphs: true, on_gpu, scale, folder, checkpoint, show })
     }
 
     /// Goes on from the checkpoint at `path` when there is one, and writes there after every `checkpoint_every` epochs.
@@ -124,10 +125,14 @@ impl<'a> Trainer<'a> {
         self.folder.map_or(Ok(()), |folder| folder.log(&record)).map(|()| loss)
     }
 
+    pub(super) fn mode<'n>(&self, noise: &'n dyn Noise) -> Mode<'n> {
+        Mode { drop_path: self.config.drop_path, noise, precision: self.config.precision }
+    }
+
     /// What is not finite in a step, by name: a gradient when the loss is, else a layer.
     pub(super) fn broken(&self, inputs: &Inputs, noise: &dyn Noise, finite_loss: bool) -> Result<String> {
-        let grads = if finite_loss { self.gradients(inputs, noise)?.1 } else { Params::default() };
-        let mode = Mode { drop_path: self.config.drop_path, noise };
+        let grads = if finite_loss { self.gradients(inputs, noise, None)?.1 } else { Params::default() };
+        let mode = self.mode(noise);
         nonfinite::named("gradient of", &grads)?.map_or_else(|| first_nonfinite(self.model, &inputs.images, mode), Ok)
     }
 }

@@ -78,13 +78,7 @@ fn instance(case: &Case, most: usize, mut sizes: Vec<usize>, seed: u64) -> Insta
     }
 }
 
-/// The floats of `inputs` in `dtype`, integers as they are.
-pub fn cast(inputs: &[(Tensor, bool)], dtype: DType) -> Vec<Tensor> {
-    let convert = |t: &Tensor| if t.dtype() == DType::F64 { t.to_dtype(dtype).unwrap() } else { t.clone() };
-    inputs.iter().map(|(t, _)| convert(t)).collect()
-}
-
-/// The same on `device`.
+/// Tensors on `device`.
 pub fn moved(tensors: &[Tensor], device: Device) -> Result<Vec<Tensor>> {
     tensors.iter().map(|t| t.to_device(device)).collect()
 }
@@ -104,10 +98,7 @@ pub fn through_tape(
     instance: &Instance, f: &Run, inputs: &[Tensor], seed: impl Fn(&Tensor, usize) -> Tensor,
 ) -> Result<Results> {
     let tape = Tape::new();
-    let leaf = |(t, (_, wanted)): (&Tensor, &(Tensor, bool))| {
-        if *wanted { tape.leaf(t.clone()) } else { Var::constant(t.clone()) }
-    };
-    let vars: Vec<Var> = inputs.iter().zip(&instance.inputs).map(leaf).collect();
+    let vars = instance.variables(&tape, inputs)?;
     let outputs = f(&vars)?;
     let seeds: Vec<(&Var, Tensor)> = outputs.iter().enumerate().map(|(k, y)| (y, seed(y.tensor(), k))).collect();
     let mut grads = tape.backward_from(&seeds)?;
@@ -122,7 +113,7 @@ pub fn run(instance: &Instance, reference: bool, dtype: DType) -> Result<Results
 
 /// The same on `device`. The inputs are as they were afterwards.
 pub fn run_on(instance: &Instance, reference: bool, dtype: DType, device: Device) -> Result<Results> {
-    let host = cast(&instance.inputs, dtype);
+    let host = instance.inputs_in(dtype)?;
     let inputs = moved(&host, device)?;
     let f = if reference { instance.reference.as_ref().unwrap_or(&instance.run) } else { &instance.run };
     let results = through_tape(instance, f, &inputs, cotangent)?;

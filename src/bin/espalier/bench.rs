@@ -3,7 +3,7 @@
 use crate::{show::print, source};
 use espalier::models::{Model, cost, latency, zoo};
 use espalier::report::{Table, Timing, table::count};
-use espalier::{Device, Error, Result};
+use espalier::{Device, Error, Result, nn::Precision};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -25,6 +25,9 @@ pub struct Args {
     /// Device to run on
     #[arg(long, value_enum, default_value_t)]
     device: Device,
+    /// What to compute in; other than f32 needs a GPU
+    #[arg(long, value_enum, default_value_t)]
+    dtype: Precision,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -35,10 +38,10 @@ pub fn run(args: &Args) -> Result<()> {
     args.batch.iter().try_for_each(|&batch| source::at_least_one("--batch", batch))?;
     let named = args.model.iter().map(|name| Ok((name.clone(), Model::init(zoo::find(name)?.architecture, 0)?)));
     let files = args.weights.iter().map(|file| Ok((file.display().to_string(), source::load(None, file, None)?)));
-    args.device.gpu()?; // why there is none, before anything else
+    args.dtype.ensure_on(args.device)?; // why it cannot, before anything else
     let mut models = named.chain(files).collect::<Result<Vec<_>>>()?;
     for (_, model) in &mut models {
-        *model = model.to_device(args.device)?;
+        *model = model.to_device(args.device)?.with_precision(args.dtype);
     }
     let rivals: Vec<(&str, &Model)> = models.iter().map(|(name, model)| (name.as_str(), model)).collect();
     let mut table = Table::new(&["model", "batch", "ms (p5–p95)", "img/s (p5–p95)", "MACs", "GFLOP/s"]);
@@ -50,7 +53,7 @@ pub fn run(args: &Args) -> Result<()> {
             if args.json {
                 let spread = |t: &Timing| json!({ "median": t.median, "p5": t.p5, "p95": t.p95 });
                 print(json!({
-                    "name": name, "device": args.device, "batch": batch, "macs": macs,
+                    "name": name, "device": args.device, "dtype": args.dtype, "batch": batch, "macs": macs,
                     "params": cost::params(model.arch()), "ms": spread(timing),
                     "images_per_second": spread(&speed), "gflops": gflops,
                 }))?;

@@ -5,6 +5,7 @@ use espalier::data::dataset::FolderDataset;
 use espalier::data::folder::{ImageFolder, imagenet_classes, loose_files};
 use espalier::data::{augment::Transform, loader::Loader, loader::LoaderOptions};
 use espalier::{Device, Error, Result, report::table::one_line, report::tell, train::images};
+use espalier::{models::Predictor, nn::Precision};
 use serde_json::{Value, json};
 use std::{path::Path, path::PathBuf, sync::Arc};
 
@@ -38,6 +39,9 @@ pub struct Args {
     /// Device to run on
     #[arg(long, value_enum, default_value_t)]
     device: Device,
+    /// What to compute in; other than f32 needs a GPU
+    #[arg(long, value_enum, default_value_t)]
+    dtype: Precision,
     /// Image files and folders
     #[arg(required = true)]
     paths: Vec<PathBuf>,
@@ -46,9 +50,11 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     source::at_least_one("--batch", args.batch)?;
     source::at_least_one("--top", args.top)?;
-    args.device.gpu()?; // why there is none, before anything else
+    args.dtype.ensure_on(args.device)?; // why it cannot, before anything else
     let files: Vec<(PathBuf, usize)> = loose_files(&args.paths)?.into_iter().map(|file| (file, 0)).collect();
-    let model = source::load(args.model.as_deref(), &args.weights, args.img_size)?.to_device(args.device)?;
+    let model = source::load(args.model.as_deref(), &args.weights, args.img_size)?;
+    let model = model.to_device(args.device)?.with_precision(args.dtype);
+    let mut predictor = Predictor::new(&model);
     let (side, classes) = (model.arch().img_size, model.arch().num_classes);
     let folder = ImageFolder { classes: vec!["unknown".into()], files: files.clone() };
     let dataset = FolderDataset::new(folder, Transform::eval(side), 0)?.uncached();
@@ -61,7 +67,7 @@ pub fn run(args: &Args) -> Result<()> {
         broken.iter().for_each(|(_, error)| tell(format_args!("skipped: {}", one_line(&error.to_string()))));
         told += broken.len();
         let Some(batch) = batch? else { break };
-        let logits = model.predict(&images(&batch, side)?)?.to_f64s()?;
+        let logits = predictor.logits(&images(&batch, side)?)?.to_f64s()?;
         let mut rows = batch.indices.iter().zip(logits.chunks(classes));
         rows.try_for_each(|(&index, logits)| report(&files[index].0, logits, args))?;
     }

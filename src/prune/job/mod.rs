@@ -44,7 +44,7 @@ impl Job {
     /// can be reached needs no weights.
     pub fn open(options: JobOptions) -> Result<Self> {
         let options = options.resolve()?;
-        options.device.gpu()?; // why there is none, before anything else
+        options.dtype.ensure_on(options.device)?; // why it cannot, before anything else
         let loading = LoadOptions { img_size: options.img_size, ..LoadOptions::default() };
         let given = options.weights.as_ref().map(|path| Model::load(path, &loading)).transpose()?;
         let arch = given.as_ref().map_or_else(|| options.architecture(), |model| Ok(model.arch().clone()))?;
@@ -76,9 +76,10 @@ impl Job {
 
     /// The dense model: given weights, the cached one of an equal earlier run, or a freshly trained one.
     pub fn dense(&self) -> Result<Model> {
-        let (options, arch, device) = (&self.options, self.arch.clone(), self.options.device);
+        let (options, arch) = (&self.options, self.arch.clone());
+        let &JobOptions { device, dtype, .. } = options;
         if let Some(model) = &self.given {
-            return model.to_device(device);
+            return Ok(model.to_device(device)?.with_precision(dtype));
         }
         let &JobOptions { epochs, lr, drop_path, smoothing, seed, .. } = options;
         let cached = options.cache.join(options.dense_key(&arch, self.data.train.len())?);
@@ -86,13 +87,14 @@ impl Job {
             if self.show != Show::Quiet {
                 tell(format_args!("dense model from {}", cached.display()));
             }
-            return Model::load(&cached, &LoadOptions { arch: Some(arch), ..LoadOptions::default() })?
-                .to_device(device);
+            let model = Model::load(&cached, &LoadOptions { arch: Some(arch), ..LoadOptions::default() })?;
+            return Ok(model.to_device(device)?.with_precision(dtype));
         }
-        let (mut model, train) = (Model::init(arch, seed)?.to_device(device)?, self.training(seed)?);
+        let (mut model, train) =
+            (Model::init(arch, seed)?.to_device(device)?.with_precision(dtype), self.training(seed)?);
         let short = TrainConfig::short("dense", epochs, epochs * train.batches(), lr);
         // a killed run goes on from its last whole epoch
-        let config = TrainConfig { drop_path, smoothing, seed, checkpoint_every: 1, ..short };
+        let config = TrainConfig { drop_path, smoothing, seed, precision: dtype, checkpoint_every: 1, ..short };
         let checkpoint = cached.with_extension("checkpoint");
         std::fs::create_dir_all(&options.cache).map_err(Error::io("create", &options.cache))?;
         let trainer = Trainer::new(&mut model, config, Some(&self.folder), self.show)?.resuming(checkpoint.clone())?;
@@ -198,7 +200,7 @@ impl Job {
             let (kind, reduction) = (DistillKind::Soft, ops::Reduction::PerSample);
             let distillation = Distillation { kind, alpha, tau, reduction, single_head: true };
             let short = TrainConfig::short(&format!("finetune-{name}"), epochs.ceil() as usize, steps, lr);
-            let config = TrainConfig { seed, distillation, ..short };
+            let config = TrainConfig { seed, distillation, precision: self.options.dtype, ..short };
             let trainer = Trainer::new(&mut model, config, Some(&self.folder), self.show)?;
             tell_broken(&trainer.run(&train, None, Some(teacher))?.broken);
             after = self.evaluate(&name, &model)?;

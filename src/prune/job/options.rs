@@ -3,7 +3,7 @@
 use crate::data::generated::GENERATOR_VERSION;
 use crate::models::{Architecture, zoo};
 use crate::prune::{Kind, savit::search};
-use crate::{Device, Error, Result};
+use crate::{Device, Error, Result, nn::Precision};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
@@ -88,6 +88,9 @@ pub struct JobOptions {
     /// Device to run on
     #[arg(long, value_enum, default_value_t)]
     pub device: Device,
+    /// What training steps and predictions compute in; other than f32 needs a GPU
+    #[arg(long, value_enum, default_value_t)]
+    pub dtype: Precision,
     /// Run folder; an existing one gets a numbered sibling
     #[arg(long, default_value = "runs/prune_savit")]
     pub out: PathBuf,
@@ -169,7 +172,7 @@ impl JobOptions {
         };
         let training = (self.epochs, self.batch_size, self.lr, self.drop_path, self.smoothing, self.seed);
         // the bits of a device are its own
-        let device = (self.device != Device::Cpu).then_some(self.device);
+        let device = (self.device != Device::Cpu).then_some((self.device, self.dtype));
         let text = serde_json::to_string(&(format!("{data} x{images}"), arch, training, device))
             .map_err(|error| Error::invalid("options", "JSON", error))?;
         Ok(format!("dense-{:016x}.safetensors", crate::noise::fnv1a64(&text)))

@@ -58,7 +58,7 @@ pub fn score(model: &Model, gates: &Gates, batch: &Batch, method: Method, step: 
 
 /// Loss and gradients of a pass that tracks nothing but the gates.
 fn backward(model: &Model, gated: &Gated, batch: &Batch, tape: &Tape, step: usize) -> Result<(f64, Grads)> {
-    let pass = Pass::new(model.params(), None, Mode::eval(), gated);
+    let pass = Pass::new(model.params(), None, Mode::eval(), gated)?;
     let [images, targets] = [&batch.0, &batch.1].map(|tensor| tensor.to_device(model.device()));
     let logits = mean_of_heads(model.forward(&pass, &Var::constant(images?))?)?;
     let loss = ops::cross_entropy(&logits, &targets?)?;

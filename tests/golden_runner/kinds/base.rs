@@ -18,7 +18,7 @@ pub fn deit(case: &Case) -> Outcome<Produced> {
         true => parts::drop_path_keep(case, "in/drop_path_keep", model.arch().blocks.len())?,
         false => Recorded::default(),
     };
-    let mode = Mode { drop_path: rate, noise: &noise };
+    let mode = Mode { drop_path: rate, noise: &noise, ..Mode::eval() };
     let mut produced = Produced::new();
     training(case, &model, mode, &images, &mut produced)?;
     let taps = Taps::of(&model, mode, &images)?;
@@ -38,7 +38,7 @@ pub fn deit(case: &Case) -> Outcome<Produced> {
 /// Logits, loss and gradients of the pass that training uses, with its fused ops.
 fn training(case: &Case, model: &Model, mode: Mode, images: &Tensor, produced: &mut Produced) -> Outcome<()> {
     let tape = Tape::new();
-    let pass = Pass::new(model.params(), Some(&tape), mode, &NoHooks);
+    let pass = Pass::new(model.params(), Some(&tape), mode, &NoHooks)?;
     let images = tape.leaf(images.clone());
     let logits = model.forward(&pass, &images)?;
     let names: &[&str] = if model.arch().distilled { &["logits_cls", "logits_dist"] } else { &["logits"] };

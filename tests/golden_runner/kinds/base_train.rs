@@ -55,7 +55,7 @@ pub fn adamw(case: &Case) -> Outcome<Produced> {
 /// Loss, logits and gradients of one batch.
 fn forward_backward(model: &Model, mode: Mode, images: Tensor, target: &Tensor) -> Outcome<(Var, Var, Params)> {
     let tape = Tape::new();
-    let pass = Pass::new(model.params(), Some(&tape), mode, &NoHooks);
+    let pass = Pass::new(model.params(), Some(&tape), mode, &NoHooks)?;
     let images = Var::constant(images);
     let logits = model.forward(&pass, &images)?.into_iter().next().ok_or("no head")?;
     let loss = ops::cross_entropy(&logits, target)?;
@@ -84,7 +84,7 @@ pub fn train_steps(case: &Case) -> Outcome<Produced> {
         losses.push(loss.tensor().item()?);
         norms.push(step(&mut optimizer, model.params_mut(), &grads, lr, clip(case))?);
         if let Some((average, decay)) = &mut average {
-            ema(average, model.params(), *decay, None)?;
+            ema(average, model.params(), *decay)?;
         }
     }
     produced.put("out/losses", &[losses.len()], losses);
@@ -170,7 +170,7 @@ pub fn finetune_step(case: &Case) -> Outcome<Produced> {
             }
             false => Recorded::default(),
         };
-        let mode = Mode { drop_path: rate, noise: &noise };
+        let mode = Mode { drop_path: rate, noise: &noise, ..Mode::eval() };
         let target = tensor(case, &format!("in/soft_targets.{n}"))?;
         let (loss, logits, grads) = forward_backward(&model, mode, tensor(case, &format!("in/images.{n}"))?, &target)?;
         parts::put(&mut produced, format!("out/logits.{n}"), logits.tensor());

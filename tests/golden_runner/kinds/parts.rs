@@ -113,7 +113,7 @@ impl Taps {
     /// The values of one forward pass without gradients.
     pub fn of(model: &Model, mode: Mode, images: &Tensor) -> Outcome<HashMap<Site, Tensor>> {
         let taps = Self::default();
-        model.forward(&Pass::new(model.params(), None, mode, &taps), &Var::constant(images.clone()))?;
+        model.forward(&Pass::new(model.params(), None, mode, &taps)?, &Var::constant(images.clone()))?;
         Ok(taps.0.into_inner())
     }
 }

@@ -75,7 +75,7 @@ pub fn model(case: &Case) -> Result<(Model, Gates), String> {
 /// Logits behind the official gates.
 pub fn masked_logits(model: &Model, gates: &Gates, images: &Tensor) -> Result<Tensor> {
     let gated = Gated::new(model.arch(), gates, model.params().place(), None)?;
-    let pass = Pass::new(model.params(), None, Mode::eval(), &gated);
+    let pass = Pass::new(model.params(), None, Mode::eval(), &gated)?;
     Ok(model.forward(&pass, &Var::constant(images.clone()))?.remove(0).into_tensor())
 }
 
@@ -122,7 +122,7 @@ fn block(case: &Case, arch: &Architecture, plain: &Params, gates: &Gates) -> Res
     };
     let (mut out, tape) = (Produced::new(), Tape::new());
     let gated = Gated::new(arch, gates, plain.place(), Some(&tape))?;
-    let pass = Pass::new(plain, Some(&tape), Mode::eval(), &gated);
+    let pass = Pass::new(plain, Some(&tape), Mode::eval(), &gated)?;
     let x = tape.leaf(x);
     let y = run(&pass, &x)?;
     put(&mut out, "out/y", y.tensor());
@@ -137,7 +137,7 @@ fn block(case: &Case, arch: &Architecture, plain: &Params, gates: &Gates) -> Res
     }
     let still = Gated::new(arch, gates, plain.place(), None)?;
     let watched = Watched(&still, RefCell::default());
-    run(&Pass::new(plain, None, Mode::eval(), &watched), &x.detach())?;
+    run(&Pass::new(plain, None, Mode::eval(), &watched)?, &x.detach())?;
     let seen = watched.1.into_inner();
     let at = |site: Site| seen.iter().find(|entry| entry.0 == site).map(|entry| entry.1.clone());
     let names = [
@@ -193,7 +193,7 @@ pub fn gated_model(case: &Case) -> Result<Produced, String> {
     let mut compute = || -> Result<()> {
         let tape = Tape::new();
         let gated = Gated::new(model.arch(), &gates, model.params().place(), Some(&tape))?;
-        let pass = Pass::new(model.params(), Some(&tape), Mode::eval(), &gated);
+        let pass = Pass::new(model.params(), Some(&tape), Mode::eval(), &gated)?;
         let images = tape.leaf(images.clone());
         let logits = model.forward(&pass, &images)?.remove(0);
         let loss = ops::cross_entropy(&logits, &targets)?;
@@ -233,7 +233,7 @@ pub fn deploy(case: &Case) -> Result<Produced, String> {
             put(&mut out, format!("out/{weights}/{name}"), tensor);
         }
         let tape = Tape::new();
-        let pass = Pass::new(small.params(), Some(&tape), Mode::eval(), &espalier::nn::NoHooks);
+        let pass = Pass::new(small.params(), Some(&tape), Mode::eval(), &espalier::nn::NoHooks)?;
         let logits = small.forward(&pass, &Var::constant(images.clone()))?.remove(0);
         put(&mut out, format!("out/{variant}.deploy_logits"), logits.tensor());
         if weights == "deploy" {
