@@ -30,14 +30,14 @@ fn run(options: JobOptions) -> Result<()> {
     // SAViT: the gates' gradients on a few batches score every head, hidden unit and channel; a 3×3 matrix of
     // second derivatives says how the kinds interact; the search then meets the target from below.
     let calibration = job.calibrate(&dense)?;
-    let (plan, random) = job.plans(&dense, &calibration)?;
+    let plans = job.plans(&dense, &calibration)?;
 
-    // Both plans are cut out of the weights and fine-tuned alike.
+    // All plans (SAViT's, with --align its widths as multiples, a random one) are cut out of the weights and fine-tuned alike.
     let mut teacher = Teacher::remembering(&dense);
-    let pruned = job.finetune(&dense, plan, &mut teacher)?;
-    let random = job.finetune(&dense, random, &mut teacher)?;
+    let candidates =
+        plans.into_iter().map(|plan| job.finetune(&dense, plan, &mut teacher)).collect::<Result<Vec<_>>>()?;
 
-    let table = job.report(&dense, &evaluation, &[pruned, random])?;
+    let table = job.report(&dense, &evaluation, &candidates)?;
     // A closed pipe is no error: the report is in the folder, too.
     let _ = writeln!(stdout(), "{table}\nreport, checkpoints and plan: {}", job.folder.path().display());
     Ok(())

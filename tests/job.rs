@@ -1,6 +1,6 @@
 //! The main job through the command line: what it leaves behind, and what it says when it cannot go on.
 
-use espalier::models::{LoadOptions, Model, cost};
+use espalier::models::{Architecture, LoadOptions, Model, cost};
 use espalier::prune::Plan;
 use espalier::{DType, Tensor};
 use std::path::Path;
@@ -62,11 +62,29 @@ fn a_job_leaves_a_compact_model_that_loads_in_both_forms() {
     let logits = |model: &Model| model.predict(&images).expect("forward").bytes().expect("bytes").to_vec();
     assert!(logits(&small) == logits(&official), "the two files differ");
 
-    // A second run keeps the first's folder, takes the dense model from the cache and the scores from the file.
-    let output = prune(temporary.path(), &["--target-flops", "0.4", "--calibration", "run/calibration.json"]);
+    // A second run keeps the first's folder, takes the dense model from the cache and the scores from the file; with
+    // --align it has a row more, with a plan and files of its own.
+    let again = ["--target-flops", "0.4", "--calibration", "run/calibration.json", "--align", "64"];
+    let output = prune(temporary.path(), &again);
+    let table = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(temporary.path().join("run-2/savit.safetensors").is_file());
     assert!(std::fs::read_dir(temporary.path().join("runs/cache")).expect("cache").count() == 1);
+    let rows: Vec<&str> = table.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let order = ["dense", "savit", "savit-align64", "random"].map(|name| rows.iter().position(|row| *row == name));
+    assert!(order.iter().all(Option::is_some) && order.is_sorted(), "{table}");
+    let second = temporary.path().join("run-2");
+    let load = |name: &str| Model::load(second.join(name), &LoadOptions::default()).expect(name).arch().clone();
+    let [exact, aligned, random] =
+        ["savit", "savit-align64", "random"].map(|name| load(&format!("{name}.safetensors")));
+    let widths = aligned.blocks.iter().flat_map(|block| [block.hidden, block.inner()]).chain([aligned.embed_dim]);
+    assert!(widths.clone().all(|width| width > 0 && width.is_multiple_of(64)), "{aligned:?}");
+    assert_eq!(cost::macs(&exact), cost::macs(&random));
+    assert!(aligned != exact && cost::macs(&aligned) as f64 <= 0.4 * cost::macs(dense.arch()) as f64);
+    let read = |name: &str| std::fs::read_to_string(second.join(name)).expect(name);
+    let plan = Plan::from_json(&read("savit-align64.plan.json")).expect("plan");
+    assert_eq!(plan.apply_to(dense.arch()).expect("plan fits"), aligned);
+    assert_eq!(serde_json::from_str::<Architecture>(&read("savit-align64.architecture.json")).expect("JSON"), aligned);
+    assert!(second.join("savit-align64.pth").is_file() && read("report.md").contains("multiples of 64"));
 }
 
 #[test]
@@ -79,12 +97,16 @@ fn what_cannot_be_done_is_said_in_one_line() {
     refused(&prune(root, &["--epochs", "9000000000000000000"]), &["epochs", "1 to 1000000"]);
     refused(&prune(root, &["--drop-path", "2"]), &["drop-path", "0 to below 1", "2"]);
     refused(&prune(root, &["--compat", "official", "--kinds", "heads,heads,heads"]), &["kinds", "all three"]);
+    refused(&prune(root, &["--compat", "official", "--align", "8"]), &["align", "own search", "8"]);
+    refused(&prune(root, &["--target-flops", "0.05", "--align", "64"]), &["to keep", "multiples of 64", "0.05"]);
     refused(&prune(root, &["--model", "deit_huge"]), &["deit_huge", "deit_small_patch16_224"]);
     // What the command line itself refuses ends with code 2 and names what is possible.
-    let output = prune(root, &["--device", "tpu"]);
-    let text = String::from_utf8_lossy(&output.stderr);
-    let named = ["--device", "'tpu'", "possible values: cpu, cuda"].iter().all(|part| text.contains(part));
-    assert!(output.status.code() == Some(2) && named, "{text}");
+    for (option, value, possible) in [("--device", "tpu", "cpu, cuda"), ("--align", "16", "8, 64")] {
+        let output = prune(root, &[option, value]);
+        let text = String::from_utf8_lossy(&output.stderr);
+        let parts = [option, &format!("'{value}'"), &format!("possible values: {possible}")];
+        assert!(output.status.code() == Some(2) && parts.iter().all(|part| text.contains(part)), "{text}");
+    }
     if espalier::gpu::cuda().is_err() {
         refused(&prune(root, &["--device", "cuda"]), &["cuda", "found"]);
     }

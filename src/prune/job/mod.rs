@@ -1,7 +1,7 @@
 //! The main job: a dense model, scores, a plan, the compact model, fine-tuning with distillation, measurement. Each
 //! step is a method of [`Job`], so that a program can read as the list of them; [`Job::run`] is that list. Next to the
 //! method's plan goes one drawn at random at the same multiply-accumulates, fine-tuned the same way: the baseline
-//! without which no table means anything.
+//! without which no table means anything. On request, the method's plan with aligned widths goes there, too.
 
 mod data;
 mod options;
@@ -19,7 +19,7 @@ use crate::train::{DistillKind, Distillation, Evaluation, Teacher, TrainConfig, 
 use crate::{DType, Error, Result, ops};
 use std::sync::Arc;
 
-/// What was kept by `savit` or at `random`, the compact model, and how it does before and after fine-tuning.
+/// What was kept by `savit`, with aligned widths or at `random`, the compact model, and how it does before and after fine-tuning.
 #[expect(missing_docs, reason = "the line above says it")]
 pub struct Candidate {
     pub plan: Plan,
@@ -54,7 +54,10 @@ impl Job {
         let own = own_classes.unwrap_or(classes);
         Error::ensure(classes == own, "classes of the data", format!("the model's {own}"), classes)?;
         let arch = arch.with_classes(classes);
-        search::search(&arch, &[[0.0; 3]; 3], &search::Options { allow_zero_hessian: true, ..options.search() })?;
+        let scores = every_unit(&arch).map(|_, units| vec![0.0; units.len()]);
+        let zeros = Calibration { model: arch.clone(), scores, hessian: [[0.0; 3]; 3] };
+        let align = options.align.unwrap_or(1);
+        search::plan(&zeros, &search::Options { allow_zero_hessian: true, align, ..options.search() })?;
         let folder = RunFolder::create(&options.out)?;
         folder.write_json("options.json", &options)?;
         Ok(Self { show: Show::detect(options.quiet), options, data, arch, given, folder })
@@ -65,11 +68,10 @@ impl Job {
         let dense = self.dense()?;
         let evaluation = self.evaluate("dense", &dense)?;
         let calibration = self.calibrate(&dense)?;
-        let (plan, random) = self.plans(&dense, &calibration)?;
         let mut teacher = Teacher::remembering(&dense);
-        let pruned = self.finetune(&dense, plan, &mut teacher)?;
-        let random = self.finetune(&dense, random, &mut teacher)?;
-        self.report(&dense, &evaluation, &[pruned, random])
+        let plans = self.plans(&dense, &calibration)?.into_iter();
+        let candidates = plans.map(|plan| self.finetune(&dense, plan, &mut teacher)).collect::<Result<Vec<_>>>()?;
+        self.report(&dense, &evaluation, &candidates)
     }
 
     /// The dense model: given weights, the cached one of an equal earlier run, or a freshly trained one.
@@ -153,22 +155,36 @@ impl Job {
         Ok(calibration)
     }
 
-    /// The method's plan, and one at random at the same multiply-accumulates.
-    pub fn plans(&self, dense: &Model, calibration: &Calibration) -> Result<(Plan, Plan)> {
-        let seed = self.options.seed;
-        let (plan, warnings) = if self.options.compat.is_some() {
-            let published = official::Options::removing(1.0 - self.options.target_flops);
+    /// The method's plan, with `--align` the same with aligned widths, and one at random at the multiply-accumulates of
+    /// the first.
+    pub fn plans(&self, dense: &Model, calibration: &Calibration) -> Result<Vec<Plan>> {
+        let &JobOptions { seed, target_flops, align, .. } = &self.options;
+        let search = self.options.search();
+        let (plan, mut warnings) = if self.options.compat.is_some() {
+            let published = official::Options::removing(1.0 - target_flops);
             official::plan(calibration, &official::Options { evolve: Some(seed), ..published })?
         } else {
-            search::plan(calibration, &self.options.search()).map(|(plan, found)| (plan, found.warnings))?
+            search::plan(calibration, &search).map(|(plan, found)| (plan, found.warnings))?
         };
-        warnings.iter().for_each(|warning| tell(format_args!("warning: {warning}")));
         let (all, kept) = (every_unit(dense.arch()).totals(), plan.kept()?.totals());
         let pruned = std::array::from_fn(|kind| all[kind] - kept[kind]);
-        let random = search::random_plan(dense.arch(), pruned, true, seed)?;
         self.folder.write_text("plan.json", &plan.to_json()?)?;
-        self.folder.write_text("random.plan.json", &random.to_json()?)?;
-        Ok((plan, random))
+        let mut plans = vec![plan];
+        if let Some(align) = align {
+            let (plan, found) = search::plan(calibration, &search::Options { align, ..search })?;
+            let share = found.macs as f64 / found.dense_macs as f64;
+            if share + search::WINDOW < target_flops {
+                warnings
+                    .push(format!("with multiples of {align}, {share:.4} was reached of the target {target_flops}"));
+            }
+            plans.push(plan);
+        }
+        plans.push(search::random_plan(dense.arch(), pruned, true, seed)?);
+        for plan in &plans[1..] {
+            self.folder.write_text(&format!("{}.plan.json", plan.method), &plan.to_json()?)?;
+        }
+        warnings.iter().for_each(|warning| tell(format_args!("warning: {warning}")));
+        Ok(plans)
     }
 
     /// Cuts `dense` to `plan`, fine-tunes with `teacher`, saves checkpoint, `.pth` form and architecture.

@@ -5,6 +5,7 @@ use crate::models::{Architecture, zoo};
 use crate::prune::{Kind, savit::search};
 use crate::{Device, Error, Result, nn::Precision};
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -33,6 +34,9 @@ pub struct JobOptions {
     /// Search and unit assignment of the official code (over its surrogate count) instead of the crate's own
     #[arg(long, value_parser = ["official"])]
     pub compat: Option<String>,
+    /// Adds a row: the same plan with widths that are multiples of this, which hardware likes
+    #[arg(long, value_parser = PossibleValuesParser::new(["8", "64"]).try_map(|text| text.parse::<usize>()))]
+    pub align: Option<usize>,
     /// Kinds that may lose units
     #[arg(long, value_delimiter = ',', default_value = "heads,hidden,embed", value_parser = ["heads", "hidden", "embed"])]
     pub kinds: Vec<String>,
@@ -128,6 +132,9 @@ impl JobOptions {
         }
         let all_or_own = self.compat.is_none() || self.search().kinds == [true; 3];
         Error::ensure(all_or_own, "kinds", "all three with --compat official", self.kinds.join(","))?;
+        let own_or_exact = self.compat.is_none() || self.align.is_none();
+        // the released code's cut goes by misplaced indices: there is no order in which units could come back
+        Error::ensure(own_or_exact, "align", "the crate's own search (no --compat official)", self.align.unwrap_or(1))?;
         if self.quick {
             self.train_images = self.train_images.min(12_800);
             self.test_images = self.test_images.min(1_000);
@@ -150,7 +157,7 @@ impl JobOptions {
         arch.validate().map(|()| arch)
     }
 
-    /// The search for the target among the kinds.
+    /// The search for the target among the kinds, of any widths.
     pub fn search(&self) -> search::Options {
         let kinds = Kind::ALL.map(|kind| self.kinds.iter().any(|name| name == kind.name()));
         search::Options { kinds, ..search::Options::keeping(self.target_flops) }

@@ -64,7 +64,14 @@ impl Job {
         text += &table.markdown();
         text += "\n\n`random`: the same number of heads, hidden units and channels, drawn at random, fine-tuned the same \
                  way. Speed: images per second, median and the range from the 5th to the 95th percentile, all models in \
-                 turn within each round.\n\n![structure](structure.svg)\n\n![curves](curves.svg)\n\n";
+                 turn within each round.\n\n";
+        if let Some(align) = self.options.align {
+            text += &format!(
+                "`savit-align{align}`: the cut of `savit` moved to widths that are multiples of {align}, at \
+                 no more than the target's multiply-accumulates.\n\n"
+            );
+        }
+        text += "![structure](structure.svg)\n\n![curves](curves.svg)\n\n";
         for candidate in candidates {
             let [heads, hidden, embed] = candidate.plan.kept()?.totals();
             let method = &candidate.plan.method;

@@ -4,12 +4,14 @@
 //! 1. [`gated`]: the model with a factor on every unit; [`passes`]: what one mini-batch says about the factors;
 //! 2. [`calibrate`](mod@calibrate) and [`scores`]: the scoring pass and what it accumulates;
 //! 3. [`search`]: this crate's search on real multiply-accumulates, and the random plan at the same counts;
+//!    [`align`](mod@align): its widths as multiples of 8 or 64;
 //! 4. [`masks`] and [`official`]: the released code's thresholds, masks and searches, for parity;
 //! 5. [`losses`]: what the smaller model is fine-tuned on.
 //!
 //! From images to a plan: [`calibrate()`], then [`search::plan`] (or [`official::plan`]), whose result another target gets
 //! from the same [`Calibration`] in seconds; [`apply`](super::apply()) makes the smaller model.
 
+pub mod align;
 pub mod calibrate;
 pub mod gated;
 pub mod losses;
@@ -19,6 +21,7 @@ pub mod passes;
 pub mod scores;
 pub mod search;
 
+pub use align::align;
 pub use calibrate::{calibrate, iterate};
 pub use gated::Gated;
 pub use scores::Calibration;

@@ -9,7 +9,7 @@ use std::array::from_fn;
 
 /// How far below the target, as a fraction of the dense multiply-accumulates, a choice may fall.
 pub const WINDOW: f64 = 0.005;
-const TARGET: &str = "fraction of multiply-accumulates to keep";
+pub(super) const TARGET: &str = "fraction of multiply-accumulates to keep";
 
 /// What to search for.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,12 +22,14 @@ pub struct Options {
     pub protect: bool,
     /// Go on with a Hessian of zeros: fewest heads, then fewest channels go.
     pub allow_zero_hessian: bool,
+    /// Widths become multiples of it ([`align()`]); 1 leaves them as they were found.
+    pub align: usize,
 }
 
 impl Options {
-    /// All kinds, protected, a real Hessian.
+    /// All kinds, protected, a real Hessian, any width.
     pub fn keeping(fraction: f64) -> Self {
-        Self { keep: fraction, kinds: [true; 3], protect: true, allow_zero_hessian: false }
+        Self { keep: fraction, kinds: [true; 3], protect: true, allow_zero_hessian: false, align: 1 }
     }
 }
 
@@ -44,7 +46,7 @@ pub struct Found {
 }
 
 /// The closed form of the multiply-accumulates that kept `[heads, hidden, embed]` cost.
-fn closed_form(model: &Architecture) -> Result<impl Fn([usize; 3]) -> u128> {
+pub(super) fn closed_form(model: &Architecture) -> Result<impl Fn([usize; 3]) -> u128> {
     let width = model.blocks.first().map_or(0, |block| block.head_dim());
     let uniform = model.blocks.iter().all(|block| block.head_dim() == width && block.reduce == Reduce::None);
     let expected = "blocks of one head width that keep all tokens";
@@ -131,13 +133,22 @@ pub fn select(scores: &Scores, counts: [usize; 3], protect: bool) -> Result<Mask
     Ok(masks)
 }
 
-/// Search and selection: the plan of the units that stay.
+/// Search, selection and alignment: the plan of the units that stay, named `savit`, or `savit-align8` for multiples of 8.
 pub fn plan(calibration: &Calibration, options: &Options) -> Result<(Plan, Found)> {
-    let Calibration { model, scores, hessian } = calibration;
-    scores.check_like("savit scores", &every_unit(model))?;
+    let (Calibration { model, scores, hessian }, align) = (calibration, options.align);
+    let all = every_unit(model);
+    scores.check_like("savit scores", &all)?;
     let found = search(model, hessian, options)?;
     let masks = select(scores, found.pruned, options.protect)?;
-    Ok((Plan::keeping("savit", model, kept(&masks))?, found))
+    if align == 1 {
+        return Ok((Plan::keeping("savit", model, kept(&masks))?, found));
+    }
+    let kept = kept(&super::align(model, scores, &masks, options)?);
+    let (units, left) = (all.totals(), kept.totals());
+    let pruned = from_fn(|kind| units[kind] - left[kind]);
+    let plan = Plan::keeping(&format!("savit-align{align}"), model, kept)?;
+    let (macs, objective) = (cost::macs(&plan.apply_to(model)?), objective(hessian, fractions(pruned, units)));
+    Ok((plan, Found { pruned, macs, objective, ..found }))
 }
 
 /// The baseline of every table, *random at the same MACs*: the same number of units of each kind, drawn uniformly, with
