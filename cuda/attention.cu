@@ -11,7 +11,7 @@
 // result. A query without any living key has scale 0: its result and its gradients are 0.
 #define KERNEL_THREADS 128
 #define KERNEL_BLOCKS 3
-#include "common/device.cuh"
+#include "common/heads.cuh"
 #include "common/reduce.cuh"
 #include "common/vec.cuh"
 
@@ -45,33 +45,13 @@ template <class A> __device__ __forceinline__ void store_quad(A* p, const Quad<A
   }
 }
 
-// A head's columns in memory, a row for each token.
-template <class T> struct Panel {
-  T* at;
-  int tokens, columns, stride;
-};
-
-// Part `part` (of qkv: 0 q, 1 k, 2 v) of this block's image and head.
-template <class T, class Args>
-__device__ __forceinline__ Panel<T> panel(const Args& p, Ptr base, int stride, int part) {
-  const int image = blockIdx.x / p.heads, head = blockIdx.x % p.heads;
-  T* at = (T*)base + (size_t)image * p.tokens * stride + ((size_t)part * p.heads + head) * p.head_dim;
-  return {at, p.tokens, p.head_dim, stride};
-}
-
-// Whether key `key` of this block's image is attended to.
-template <class T, class Args> __device__ __forceinline__ bool living(const Args& p, int key) {
-  if (key >= p.tokens) return false;
-  return !p.mask || ((const T*)p.mask)[(size_t)(blockIdx.x / p.heads) * p.mask_stride + key] != T(0);
-}
-
 // tile[r][c] = from[first + r][column + c] for r < rows, c < TILE; 0 outside. A thread takes four neighbours, at
 // once where the head's width lets them begin at multiples of 16 bytes.
 template <class T, class A>
 __device__ __forceinline__ void load_tile(A* tile, int rows, const Panel<const T>& from, int first, int column) {
   const int c = threadIdx.x % SIDE * 4, left = from.columns - column - c;
   for (int r = threadIdx.x / SIDE; r < rows; r += blockDim.x / SIDE) {
-    const T* at = from.at + (size_t)(first + r) * from.stride + column + c;
+    const T* at = from.row(first + r) + column + c;
     const int inside = first + r < from.tokens ? left : 0;
     Quad<T> quad = {};
     if (from.columns % 4 == 0) {
@@ -119,7 +99,7 @@ __device__ __forceinline__ void store(const Panel<T>& to, int first, int column,
   for (int i = 0; i < R; i++) {
     const int row = threadIdx.x / SIDE * R + i, c = column + threadIdx.x % SIDE * 4;
     const int inside = first + row < to.tokens ? to.columns - c : 0;
-    T* at = to.at + (size_t)(first + row) * to.stride + c;
+    T* at = to.row(first + row) + c;
     Quad<T> quad;
     for (int j = 0; j < 4; j++) quad.at[j] = T(o[i][j] * scale(row));
     if (to.columns % 4 == 0) {
@@ -147,9 +127,9 @@ template <class A> __device__ __forceinline__ A exponentials(A* scores, int toke
 
 template <class T, class A, int R, bool IN_SHARED = true> __device__ __forceinline__ void attend(const AttentionFwd& p) {
   constexpr int ROWS = 8 * R;
-  const int first = blockIdx.y * ROWS, pitch = (p.tokens + 3) / 4 * 4;
-  const Panel<const T> q = panel<const T>(p, p.qkv, p.stride, 0), k = panel<const T>(p, p.qkv, p.stride, 1),
-                       v = panel<const T>(p, p.qkv, p.stride, 2);
+  const int task = blockIdx.x, first = blockIdx.y * ROWS, pitch = (p.tokens + 3) / 4 * 4;
+  const Panel<const T> q = panel<const T>(p, task, p.qkv, p.stride, 0), k = panel<const T>(p, task, p.qkv, p.stride, 1),
+                       v = panel<const T>(p, task, p.qkv, p.stride, 2);
   SHARED_DYN(A, memory);
   A *queries = memory, *tile = queries + ROWS * PITCH, *scales = tile + TILE * PITCH;
   const size_t block = (size_t)blockIdx.x * gridDim.y + blockIdx.y;
@@ -165,7 +145,7 @@ template <class T, class A, int R, bool IN_SHARED = true> __device__ __forceinli
     }
     for (int j = 0; j < 4; j++) {
       const int c = key + threadIdx.x % SIDE + j * SIDE;
-      const bool alive = living<T>(p, c);
+      const bool alive = living<A>(p, task, c);
       for (int i = 0; i < R; i++) {
         A* row = scores + (size_t)(threadIdx.x / SIDE * R + i) * pitch;
         if (c < p.tokens) row[c] = alive ? s[i][j] * A(p.scale) : -Limits<A>::infinity();
@@ -180,8 +160,8 @@ template <class T, class A, int R, bool IN_SHARED = true> __device__ __forceinli
     if (first + r >= p.tokens) continue;
     const size_t query = (size_t)blockIdx.x * p.tokens + first + r;
     if (p.stats && lane_index() == 0) {
-      ((T*)p.stats)[2 * query] = T(scale == A(0) ? A(0) : top);
-      ((T*)p.stats)[2 * query + 1] = T(scale);
+      ((A*)p.stats)[2 * query] = scale == A(0) ? A(0) : top;
+      ((A*)p.stats)[2 * query + 1] = scale;
     }
     if (!p.map) continue;
     for (int c = lane_index(); c < p.tokens; c += 32) ((T*)p.map)[query * p.tokens + c] = T(row[c] * scale);
@@ -195,7 +175,7 @@ template <class T, class A, int R, bool IN_SHARED = true> __device__ __forceinli
       __syncthreads();
       add_products(o, scores + key, pitch, tile, min_(TILE, p.tokens - key));
     }
-    store(panel<T>(p, p.y, p.y_stride, 0), first, d, o, [&](int row) { return scales[row]; });
+    store(panel<T>(p, task, p.y, p.y_stride, 0), first, d, o, [&](int row) { return scales[row]; });
   }
 }
 
@@ -213,11 +193,11 @@ template <class A> struct Saved {
   A top, scale, delta;
 };
 
-template <class T, class A, class Args> __device__ __forceinline__ Saved<A> saved_of(const Args& p, int query) {
+template <class A, class Args> __device__ __forceinline__ Saved<A> saved_of(const Args& p, int query) {
   if (query >= p.tokens) return {A(0), A(0), A(0)};
   const size_t at = (size_t)blockIdx.x * p.tokens + query;
-  const T* stats = (const T*)p.stats + 2 * at;
-  return {A(stats[0]), A(stats[1]), A(((const T*)p.delta)[at])};
+  const A* stats = (const A*)p.stats + 2 * at;
+  return {stats[0], stats[1], ((const A*)p.delta)[at]};
 }
 
 // The gradients of a tile of queries (dq), or of keys (dk and dv): rows are tokens of that kind, columns of the other.
@@ -225,9 +205,9 @@ template <class T, class A, class Args> __device__ __forceinline__ Saved<A> save
 template <class T, class A, bool OF_KEYS, class Args> __device__ __forceinline__ void gradient(const Args& p) {
   constexpr int R = sizeof(A) == 4 ? 4 : 1;  // in double precision one, so that the tiles fit the smallest card
   constexpr int ROWS = 8 * R;
-  const int first = blockIdx.y * ROWS, y0 = threadIdx.x / SIDE * R, x0 = threadIdx.x % SIDE;
-  const Panel<const T> q = panel<const T>(p, p.qkv, p.stride, 0), k = panel<const T>(p, p.qkv, p.stride, 1),
-                       v = panel<const T>(p, p.qkv, p.stride, 2), dy = panel<const T>(p, p.dy, p.y_stride, 0);
+  const int task = blockIdx.x, first = blockIdx.y * ROWS, y0 = threadIdx.x / SIDE * R, x0 = threadIdx.x % SIDE;
+  const Panel<const T> q = panel<const T>(p, task, p.qkv, p.stride, 0), k = panel<const T>(p, task, p.qkv, p.stride, 1),
+                       v = panel<const T>(p, task, p.qkv, p.stride, 2), dy = panel<const T>(p, task, p.dy, p.y_stride, 0);
   const Panel<const T>&row = OF_KEYS ? k : q, &row_value = OF_KEYS ? v : dy;
   const Panel<const T>&col = OF_KEYS ? q : k, &col_value = OF_KEYS ? dy : v;
   SHARED_DYN(A, memory);
@@ -252,12 +232,12 @@ template <class T, class A, bool OF_KEYS, class Args> __device__ __forceinline__
       Saved<A> saved[OF_KEYS ? 4 : R];
       bool alive[OF_KEYS ? R : 4];
       for (int i = 0; i < R; i++) {
-        if (OF_KEYS) alive[i] = living<T>(p, first + y0 + i);
-        else saved[i] = saved_of<T, A>(p, first + y0 + i);
+        if (OF_KEYS) alive[i] = living<A>(p, task, first + y0 + i);
+        else saved[i] = saved_of<A>(p, first + y0 + i);
       }
       for (int j = 0; j < 4; j++) {
-        if (OF_KEYS) saved[j] = saved_of<T, A>(p, other + x0 + j * SIDE);
-        else alive[j] = living<T>(p, other + x0 + j * SIDE);
+        if (OF_KEYS) saved[j] = saved_of<A>(p, other + x0 + j * SIDE);
+        else alive[j] = living<A>(p, task, other + x0 + j * SIDE);
       }
       for (int i = 0; i < R; i++) {
         for (int j = 0; j < 4; j++) {
@@ -278,23 +258,24 @@ template <class T, class A, bool OF_KEYS, class Args> __device__ __forceinline__
       add_products(d_row, ds, PITCH, cols, min_(TILE, p.tokens - other));
       if (OF_KEYS) add_products(d_value, prob, PITCH, col_values, min_(TILE, p.tokens - other));
     }
-    store(panel<T>(p, p.dqkv, p.stride, OF_KEYS ? 1 : 0), first, column, d_row, [&](int) { return A(p.scale); });
-    if (OF_KEYS) store(panel<T>(p, p.dqkv, p.stride, 2), first, column, d_value, [](int) { return A(1); });
+    store(panel<T>(p, task, p.dqkv, p.stride, OF_KEYS ? 1 : 0), first, column, d_row, [&](int) { return A(p.scale); });
+    if (OF_KEYS) store(panel<T>(p, task, p.dqkv, p.stride, 2), first, column, d_value, [](int) { return A(1); });
   }
 }
 
 KERNEL(attention_bwd_q, AttentionBwdQ) {
-  const Panel<const T> dy = panel<const T>(p, p.dy, p.y_stride, 0), y = panel<const T>(p, p.y, p.y_stride, 0);
+  const Panel<const T> dy = panel<const T>(p, blockIdx.x, p.dy, p.y_stride, 0);
+  const Panel<const T> y = panel<const T>(p, blockIdx.x, p.y, p.y_stride, 0);
   const int rows = sizeof(A) == 4 ? 32 : 8;
   for (int r = threadIdx.x / 32; r < rows; r += blockDim.x / 32) {
     const int query = blockIdx.y * rows + r;
     if (query >= p.tokens) continue;
     A sum = 0;
     for (int c = lane_index(); c < p.head_dim; c += 32) {
-      sum += A(dy.at[(size_t)query * dy.stride + c]) * A(y.at[(size_t)query * y.stride + c]);
+      sum += A(dy.row(query)[c]) * A(y.row(query)[c]);
     }
     sum = warp_sum(sum);
-    if (lane_index() == 0) ((T*)p.delta)[(size_t)blockIdx.x * p.tokens + query] = T(sum);
+    if (lane_index() == 0) ((A*)p.delta)[(size_t)blockIdx.x * p.tokens + query] = sum;
   }
   gradient<T, A, false>(p);
 }

@@ -183,3 +183,19 @@ typedef struct {
   double scale;
   int tokens, heads, head_dim, stride, y_stride, mask_stride;
 } AttentionBwdKv;
+
+// ---- attention_mma.cu: 16-bit types, heads up to 64 wide
+
+// y as above; lse[query] = log2 of the sum of 2^(scale log2(e) q kT), inf without a living key; absent: not wanted.
+// `stage`: rows of a head that lie in shared memory at a time, a multiple of 32 unless all of them do
+typedef struct {
+  Ptr y, lse, qkv, mask;
+  double scale;
+  int tokens, heads, head_dim, stride, y_stride, mask_stride, stage, unused;
+} AttentionMmaFwd;
+// dq, dk, dv of every head by two blocks of the grid's x
+typedef struct {
+  Ptr dqkv, dy, y, qkv, mask, lse;
+  double scale;
+  int tokens, heads, head_dim, stride, y_stride, mask_stride, stage, unused;
+} AttentionMmaBwd;

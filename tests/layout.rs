@@ -264,7 +264,8 @@ fn camel_case(name: &str) -> String {
     name.split('_').filter(|word| !word.is_empty()).map(capitalised).collect()
 }
 
-/// An op and its kernels are found by the op's name: `cuda/NAME.cu` beside `src/ops/NAME.rs`.
+/// An op and its kernels are found by the op's name: `cuda/NAME.cu` beside `src/ops/NAME.rs`, and `cuda/NAME_mma.cu` for its
+/// form on tensor cores.
 #[test]
 fn cuda_files_and_ops_belong_together() {
     let all = sources();
@@ -273,6 +274,10 @@ fn cuda_files_and_ops_belong_together() {
         names.filter(|name| !name.contains('/')).map(String::from).collect()
     };
     let (cuda, ops) = (stems("cuda/", ".cu"), stems("src/ops/", ".rs"));
+    let (on_tensor_cores, cuda): (Vec<_>, Vec<_>) = cuda.into_iter().partition(|name| name.ends_with("_mma"));
+    for name in &on_tensor_cores {
+        assert!(cuda.iter().any(|plain| format!("{plain}_mma") == *name), "cuda/{name}.cu has no plain form");
+    }
     let excused =
         |list: &[(&str, &str)], name: &str| list.iter().any(|(excused, why)| *excused == name && !why.is_empty());
     for name in &cuda {
@@ -299,8 +304,8 @@ fn every_kernel_has_its_argument_struct() {
     }
     let mut kernels = Vec::new();
     for source in all.iter().filter(|source| source.path.ends_with(".cu") && !source.path.starts_with("cuda/sim/")) {
-        for line in source.text.lines().filter(|line| line.starts_with("KERNEL(")) {
-            let (name, arguments) = between(line, "KERNEL(", ")").unwrap().split_once(", ").unwrap();
+        for line in source.text.lines().filter(|line| line.starts_with("KERNEL")) {
+            let (name, arguments) = between(line, "(", ")").unwrap().split_once(", ").unwrap();
             assert_eq!(camel_case(name), arguments, "{}: {name} takes other arguments than its own", source.path);
             kernels.push((source.path.clone(), arguments.to_string()));
         }

@@ -3,13 +3,19 @@
 #pragma once
 #include "device.cuh"
 
-// 16 bytes, both addresses aligned to 16; only the first `bytes` are read, the others become 0.
-__device__ __forceinline__ void async_copy(void* to, const void* from, int bytes = 16) {
+// 16, 8 or 4 bytes, both addresses aligned to that; only the first `bytes` are read, the others become 0.
+template <int SIZE = 16> __device__ __forceinline__ void async_copy(void* to, const void* from, int bytes = SIZE) {
+  static_assert(SIZE == 16 || SIZE == 8 || SIZE == 4);
 #ifdef __CUDACC__
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
-               :: "r"(unsigned(__cvta_generic_to_shared(to))), "l"(from), "r"(bytes) : "memory");
+  const unsigned shared = unsigned(__cvta_generic_to_shared(to));
+  if constexpr (SIZE == 16) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" :: "r"(shared), "l"(from), "r"(bytes) : "memory");
+  } else {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;"
+                 :: "r"(shared), "l"(from), "n"(SIZE), "r"(bytes) : "memory");
+  }
 #else
-  sim::async_copy(to, from, bytes);
+  sim::async_copy(to, from, SIZE, bytes);
 #endif
 }
 

@@ -39,3 +39,20 @@ struct f16 {
 template <class T> __device__ __forceinline__ unsigned pack(float low, float high) {
   return T(low).bits | unsigned(T(high).bits) << 16;
 }
+#ifdef __CUDACC__
+#define PACK(T, type) \
+  template <> __device__ __forceinline__ unsigned pack<T>(float low, float high) { \
+    unsigned pair; \
+    asm("cvt.rn." type ".f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low)); \
+    return pair; \
+  }
+PACK(bf16, "bf16x2")
+PACK(f16, "f16x2")
+#undef PACK
+#endif
+// Element i of a pair.
+template <class T> __device__ __forceinline__ float unpack(unsigned pair, int i) {
+  T x;
+  x.bits = (unsigned short)(pair >> 16 * i);
+  return x;
+}

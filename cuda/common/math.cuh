@@ -1,4 +1,4 @@
-// Functions of one name for float and double, accurate to the last bits: never the fast intrinsics.
+// Functions of one name for float and double, accurate to the last bits; one fast one, for what is rounded to 16 bits.
 #pragma once
 #include "device.cuh"
 
@@ -23,6 +23,17 @@ MATH(abs_, fabsf, fabs)
 MATH(floor_, floorf, floor)
 MATH(ceil_, ceilf, ceil)
 #undef MATH
+
+// 2^x to 22 bits; 0 below the normal numbers.
+__device__ __forceinline__ float exp2_approx(float x) {
+#ifdef __CUDACC__
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#else
+  return sim::exp2_approx(x);
+#endif
+}
 
 template <class A> __device__ __forceinline__ A max_(A a, A b) { return a > b ? a : b; }
 template <class A> __device__ __forceinline__ A min_(A a, A b) { return a < b ? a : b; }

@@ -16,6 +16,16 @@ template <class A> __device__ __forceinline__ A warp_max(A v) {
   return v;
 }
 
+// Over a quad: the four lanes that hold a row of a tensor core's tile.
+template <class A> __device__ __forceinline__ A quad_sum(A v) {
+  for (int lane = 2; lane; lane /= 2) v += __shfl_xor_sync(ALL_LANES, v, lane);
+  return v;
+}
+template <class A> __device__ __forceinline__ A quad_max(A v) {
+  for (int lane = 2; lane; lane /= 2) v = max_nan(v, __shfl_xor_sync(ALL_LANES, v, lane));
+  return v;
+}
+
 // log sum over c < cols of e^value(c), from the largest value so that nothing overflows; lane by lane every 32nd.
 template <class A, class F> __device__ __forceinline__ A warp_log_sum_exp(int cols, F value) {
   A top = -Limits<A>::infinity(), sum = 0;

@@ -28,11 +28,11 @@ namespace sim {
 
 enum class State : char { Fresh, Ready, AtBarrier, AtWarp, Done };
 
-// 16 bytes on their way to shared memory: `bytes` of them from device memory, the others 0.
+// `size` bytes on their way to shared memory: `bytes` of them from device memory, the others 0.
 struct Copy {
   void* to;
   const void* from;
-  size_t bytes;
+  size_t size, bytes;
   int group;
 };
 
@@ -398,16 +398,16 @@ class Runner {
     fail("%zu bytes at %s:%d are not in shared memory", bytes, base_name(where.file), where.line);
   }
 
-  void async_copy(void* to, const void* from, size_t bytes) {
-    memset(to, 0xff, 16);
-    current->copies.push_back({to, from, bytes, current->groups});
+  void async_copy(void* to, const void* from, size_t size, size_t bytes) {
+    memset(to, 0xff, size);
+    current->copies.push_back({to, from, size, bytes, current->groups});
   }
   void async_commit() { current->groups++; }
   void async_wait(int groups) {
     size_t kept = 0;
     for (const Copy& copy : current->copies) {
       if (copy.group < current->groups - groups) {
-        memset(copy.to, 0, 16);
+        memset(copy.to, 0, copy.size);
         memcpy(copy.to, copy.from, copy.bytes);
       } else {
         current->copies[kept++] = copy;

@@ -45,12 +45,12 @@ void meet(unsigned mask, void* record, Work work, const char* what, Where where)
 void* shared_dynamic() { return Runner::running->shared_dynamic(); }
 void* shared(const void* key, size_t bytes) { return Runner::running->shared(key, bytes); }
 void check_shared(const void* p, size_t bytes, Where where) { Runner::running->check_shared(p, bytes, where); }
-void async_copy(void* to, const void* from, int bytes, Where where) {
-  check_aligned(to, 16, where);
-  check_aligned(from, 16, where);
-  check_shared(to, 16, where);
-  if (bytes < 0 || bytes > 16) fail("async_copy of %d bytes", bytes);
-  Runner::running->async_copy(to, from, size_t(bytes));
+void async_copy(void* to, const void* from, int size, int bytes, Where where) {
+  check_aligned(to, size_t(size), where);
+  check_aligned(from, size_t(size), where);
+  check_shared(to, size_t(size), where);
+  if (bytes < 0 || bytes > size) fail("async_copy of %d bytes", bytes);
+  Runner::running->async_copy(to, from, size_t(size), size_t(bytes));
 }
 void async_commit() { Runner::running->async_commit(); }
 void async_wait(int groups) { Runner::running->async_wait(groups); }

@@ -46,8 +46,8 @@ void meet(unsigned mask, void* record, Work work, const char* what, Where where)
 void* shared_dynamic();
 void* shared(const void* key, size_t bytes);
 
-// Copies of 16 bytes to shared memory that are made only when they are waited for; until then the target is poisoned.
-void async_copy(void* to, const void* from, int bytes, Where where = Where::call());
+// Copies of `size` bytes to shared memory that are made only when they are waited for; until then the target is poisoned.
+void async_copy(void* to, const void* from, int size, int bytes, Where where = Where::call());
 void async_commit();
 void async_wait(int groups);
 
@@ -106,6 +106,12 @@ template <class To, class From> To bits(From from) {
   To to;
   memcpy(&to, &from, sizeof(To));
   return to;
+}
+
+// With subnormal results flushed to 0.
+inline float exp2_approx(float x) {
+  const float y = exp2f(x);
+  return y < 0x1p-126f ? 0 : y;
 }
 
 // Replaces *p by change(*p) at once; the value before.

@@ -1255,6 +1255,82 @@ const _: () = {
     ["Offset of field: AttentionBwdKv::y_stride"][::std::mem::offset_of!(AttentionBwdKv, y_stride) - 72usize];
     ["Offset of field: AttentionBwdKv::mask_stride"][::std::mem::offset_of!(AttentionBwdKv, mask_stride) - 76usize];
 };
+#[doc = " y as above; lse[query] = log2 of the sum of 2^(scale log2(e) q kT), inf without a living key; absent: not wanted.\n `stage`: rows of a head that lie in shared memory at a time, a multiple of 32 unless all of them do"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct AttentionMmaFwd {
+    pub y: Ptr,
+    pub lse: Ptr,
+    pub qkv: Ptr,
+    pub mask: Ptr,
+    pub scale: f64,
+    pub tokens: i32,
+    pub heads: i32,
+    pub head_dim: i32,
+    pub stride: i32,
+    pub y_stride: i32,
+    pub mask_stride: i32,
+    pub stage: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AttentionMmaFwd"][::std::mem::size_of::<AttentionMmaFwd>() - 72usize];
+    ["Alignment of AttentionMmaFwd"][::std::mem::align_of::<AttentionMmaFwd>() - 8usize];
+    ["Offset of field: AttentionMmaFwd::y"][::std::mem::offset_of!(AttentionMmaFwd, y) - 0usize];
+    ["Offset of field: AttentionMmaFwd::lse"][::std::mem::offset_of!(AttentionMmaFwd, lse) - 8usize];
+    ["Offset of field: AttentionMmaFwd::qkv"][::std::mem::offset_of!(AttentionMmaFwd, qkv) - 16usize];
+    ["Offset of field: AttentionMmaFwd::mask"][::std::mem::offset_of!(AttentionMmaFwd, mask) - 24usize];
+    ["Offset of field: AttentionMmaFwd::scale"][::std::mem::offset_of!(AttentionMmaFwd, scale) - 32usize];
+    ["Offset of field: AttentionMmaFwd::tokens"][::std::mem::offset_of!(AttentionMmaFwd, tokens) - 40usize];
+    ["Offset of field: AttentionMmaFwd::heads"][::std::mem::offset_of!(AttentionMmaFwd, heads) - 44usize];
+    ["Offset of field: AttentionMmaFwd::head_dim"][::std::mem::offset_of!(AttentionMmaFwd, head_dim) - 48usize];
+    ["Offset of field: AttentionMmaFwd::stride"][::std::mem::offset_of!(AttentionMmaFwd, stride) - 52usize];
+    ["Offset of field: AttentionMmaFwd::y_stride"][::std::mem::offset_of!(AttentionMmaFwd, y_stride) - 56usize];
+    ["Offset of field: AttentionMmaFwd::mask_stride"][::std::mem::offset_of!(AttentionMmaFwd, mask_stride) - 60usize];
+    ["Offset of field: AttentionMmaFwd::stage"][::std::mem::offset_of!(AttentionMmaFwd, stage) - 64usize];
+    ["Offset of field: AttentionMmaFwd::unused"][::std::mem::offset_of!(AttentionMmaFwd, unused) - 68usize];
+};
+#[doc = " dq, dk, dv of every head by two blocks of the grid's x"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct AttentionMmaBwd {
+    pub dqkv: Ptr,
+    pub dy: Ptr,
+    pub y: Ptr,
+    pub qkv: Ptr,
+    pub mask: Ptr,
+    pub lse: Ptr,
+    pub scale: f64,
+    pub tokens: i32,
+    pub heads: i32,
+    pub head_dim: i32,
+    pub stride: i32,
+    pub y_stride: i32,
+    pub mask_stride: i32,
+    pub stage: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AttentionMmaBwd"][::std::mem::size_of::<AttentionMmaBwd>() - 88usize];
+    ["Alignment of AttentionMmaBwd"][::std::mem::align_of::<AttentionMmaBwd>() - 8usize];
+    ["Offset of field: AttentionMmaBwd::dqkv"][::std::mem::offset_of!(AttentionMmaBwd, dqkv) - 0usize];
+    ["Offset of field: AttentionMmaBwd::dy"][::std::mem::offset_of!(AttentionMmaBwd, dy) - 8usize];
+    ["Offset of field: AttentionMmaBwd::y"][::std::mem::offset_of!(AttentionMmaBwd, y) - 16usize];
+    ["Offset of field: AttentionMmaBwd::qkv"][::std::mem::offset_of!(AttentionMmaBwd, qkv) - 24usize];
+    ["Offset of field: AttentionMmaBwd::mask"][::std::mem::offset_of!(AttentionMmaBwd, mask) - 32usize];
+    ["Offset of field: AttentionMmaBwd::lse"][::std::mem::offset_of!(AttentionMmaBwd, lse) - 40usize];
+    ["Offset of field: AttentionMmaBwd::scale"][::std::mem::offset_of!(AttentionMmaBwd, scale) - 48usize];
+    ["Offset of field: AttentionMmaBwd::tokens"][::std::mem::offset_of!(AttentionMmaBwd, tokens) - 56usize];
+    ["Offset of field: AttentionMmaBwd::heads"][::std::mem::offset_of!(AttentionMmaBwd, heads) - 60usize];
+    ["Offset of field: AttentionMmaBwd::head_dim"][::std::mem::offset_of!(AttentionMmaBwd, head_dim) - 64usize];
+    ["Offset of field: AttentionMmaBwd::stride"][::std::mem::offset_of!(AttentionMmaBwd, stride) - 68usize];
+    ["Offset of field: AttentionMmaBwd::y_stride"][::std::mem::offset_of!(AttentionMmaBwd, y_stride) - 72usize];
+    ["Offset of field: AttentionMmaBwd::mask_stride"][::std::mem::offset_of!(AttentionMmaBwd, mask_stride) - 76usize];
+    ["Offset of field: AttentionMmaBwd::stage"][::std::mem::offset_of!(AttentionMmaBwd, stage) - 80usize];
+    ["Offset of field: AttentionMmaBwd::unused"][::std::mem::offset_of!(AttentionMmaBwd, unused) - 84usize];
+};
 kernel_args!(Fill, "fill");
 kernel_args!(Accumulate, "accumulate");
 kernel_args!(Repitch, "repitch");
@@ -1304,3 +1380,5 @@ kernel_args!(EmbedTokens, "embed_tokens");
 kernel_args!(AttentionFwd, "attention_fwd");
 kernel_args!(AttentionBwdQ, "attention_bwd_q");
 kernel_args!(AttentionBwdKv, "attention_bwd_kv");
+kernel_args!(AttentionMmaFwd, "attention_mma_fwd");
+kernel_args!(AttentionMmaBwd, "attention_mma_bwd");

@@ -5,8 +5,9 @@
 //! the map is never written out, and the backward pass computes it again:
 //! `dv = pᵀ do`, `ds = p (do vᵀ - rowsum(do vᵀ p))`, `dq = c ds k`, `dk = c dsᵀ q` with `c = head_dim^-0.5`.
 //!
-//! On a GPU a block takes some queries of a head, whose scores lie in shared memory if they fit there; the backward pass
-//! starts from the saved maximum and scale of every row, and from `rowsum(do vᵀ p) = <do, o>`.
+//! On a GPU 16-bit types and heads of up to 64 columns go through the tensor cores (`cuda/attention_mma.cu`). Otherwise a
+//! block takes some queries of a head, whose scores lie in shared memory if they fit there (`cuda/attention.cu`). The
+//! backward pass starts from what is saved of every row's sum of exponentials, and from `rowsum(do vᵀ p) = <do, o>`.
 
 use super::prelude::*;
 use super::softmax::{softmax_row, softmax_row_gradient};
@@ -44,6 +45,11 @@ impl Size {
         T::of((self.head_dim as f64).powf(-0.5))
     }
 
+    /// Whether `cuda/attention_mma.cu` has kernels for this.
+    fn fits_tensor_cores(self, dtype: DType) -> bool {
+        dtype != dtype.wide() && self.head_dim <= TILE
+    }
+
     /// On a GPU a block for each image and head and each `rows` tokens.
     fn grid(self, rows: usize, shared: usize) -> Grid {
         Grid::blocks([self.batch * self.heads, self.tokens.div_ceil(rows), 1]).threads(BLOCK).shared(shared)
@@ -53,6 +59,7 @@ impl Size {
     fn of_kernels(self, mask: Option<&Tensor>, qkv: &Tensor) -> Result<[i32; 6]> {
         let y_stride = (self.heads * self.head_dim).next_multiple_of(ALIGN);
         let mask_stride = mask.map_or(0, Tensor::stored_width);
+        gpu::sizes([self.tokens * qkv.stored_width()])?; // they count an image's elements in 32 bits
         gpu::sizes([self.tokens, self.heads, self.head_dim, y_stride, mask_stride, qkv.stored_width()])
     }
 
@@ -70,14 +77,14 @@ impl Size {
     }
 }
 
-/// `o [B, N, heads · head_dim]` from `qkv [B, N, 3 · heads · head_dim]`; keys whose mask (`[B, N]`, 0 or 1) is 0 are
-/// not attended to.
+/// `o [B, N, heads · head_dim]` from `qkv [B, N, 3 · heads · head_dim]`; keys whose mask (`[B, N]`, 0 or 1, in the wide
+/// type) is 0 are not attended to.
 pub fn attention(qkv: &Var, heads: usize, head_dim: usize, key_mask: Option<&Tensor>) -> Result<Var> {
     let size = Size::of(qkv.tensor(), heads, head_dim)?;
     let (batch, n, dtype) = (size.batch, size.tokens, qkv.dtype());
     key_mask.map_or(Ok(()), |mask| qkv.tensor().check_device(OP, mask))?;
-    if let Some(mask) = key_mask.filter(|m| m.numel() != batch * n || m.dtype() != dtype) {
-        return Err(Error::shape(OP, format!("key mask [{batch}, {n}] {dtype:?}"), mask.shape()));
+    if let Some(mask) = key_mask.filter(|m| m.numel() != batch * n || m.dtype() != dtype.wide()) {
+        return Err(Error::shape(OP, format!("key mask [{batch}, {n}] {:?}", dtype.wide()), mask.shape()));
     }
     // On a GPU rows of the mask have to lie as rows of [batch, tokens] do.
     let mask = key_mask.map(|mask| mask.reshape([batch, n])).transpose()?;
@@ -89,12 +96,17 @@ pub fn attention(qkv: &Var, heads: usize, head_dim: usize, key_mask: Option<&Ten
         }));
     };
     let mut o = saved.new_empty([batch, n, heads * head_dim])?;
-    let mut stats = saved.new_empty([batch, heads, n, 2])?; // maximum and scale of every query's softmax
-    let into = Outputs { y: o.address_mut()?, stats: stats.address_mut()?, map: 0 };
+    // Of every query's softmax: maximum and scale; on tensor cores the logarithm of the sum.
+    let on_tensor_cores = size.fits_tensor_cores(dtype);
+    let numbers = if on_tensor_cores { 1 } else { 2 };
+    let mut stats = qkv.is_tracked().then(|| saved.new_wide([batch, heads, n, numbers])).transpose()?;
+    let into = Outputs { y: o.address_mut()?, stats: stats.as_mut().map_or(Ok(0), Tensor::address_mut)?, map: 0 };
+    let forward_on = if on_tensor_cores { forward_mma } else { forward_on };
     forward_on(gpu, size, &saved, mask.as_ref(), into)?;
-    let y = qkv.is_tracked().then(|| o.clone());
+    let of_backward = stats.map(|stats| (o.clone(), stats));
     Ok(record_one(OP, &[qkv.handle()], o, move |back, dy| {
-        let Some(y) = y else { return Ok(()) };
+        let Some((y, stats)) = of_backward else { return Ok(()) };
+        let backward_on = if on_tensor_cores { backward_mma } else { backward_on };
         back.add(0, backward_on(gpu, size, [&saved, &y, &stats], mask.as_ref(), &dy)?)
     }))
 }
@@ -176,17 +188,19 @@ struct Outputs {
 const BLOCK: u32 = 128;
 const TILE: usize = 64;
 const PITCH: usize = TILE + 4;
+/// Warps that a multiprocessor has registers for, as `cuda/attention_mma.cu` uses them.
+const MMA_WARPS: usize = 12;
 
 /// The forward pass on a GPU. As many queries a block as its shared memory has room for the scores of.
 fn forward_on(gpu: &Gpu, size: Size, qkv: &Tensor, mask: Option<&Tensor>, into: Outputs) -> Result<()> {
-    let (dtype, pitch) = (qkv.dtype(), size.tokens.next_multiple_of(4));
-    let shared = |rows: usize, pitch: usize| ((rows + TILE) * PITCH + rows * (1 + pitch)) * dtype.size();
-    let choices: &[usize] = if dtype == DType::F32 { &[32, 16, 8] } else { &[8] };
+    let (wide, pitch) = (qkv.dtype().wide(), size.tokens.next_multiple_of(4));
+    let shared = |rows: usize, pitch: usize| ((rows + TILE) * PITCH + rows * (1 + pitch)) * wide.size();
+    let choices: &[usize] = if wide == DType::F32 { &[32, 16, 8] } else { &[8] };
     let fitting = choices.iter().find(|rows| shared(**rows, pitch) <= gpu.limits().shared);
     let rows = fitting.copied().unwrap_or(8);
     let scores = match fitting {
         Some(_) => None,
-        None => Some(qkv.new_empty([size.batch * size.heads, size.tokens.next_multiple_of(rows), pitch, 1])?),
+        None => Some(qkv.new_wide([size.batch * size.heads, size.tokens.next_multiple_of(rows), pitch, 1])?),
     };
     let shared = shared(rows, if scores.is_some() { 0 } else { pitch });
     let [tokens, heads, head_dim, y_stride, mask_stride, stride] = size.of_kernels(mask, qkv)?;
@@ -207,18 +221,18 @@ fn forward_on(gpu: &Gpu, size: Size, qkv: &Tensor, mask: Option<&Tensor>, into: 
         rows: rows as i32,
         unused: 0,
     };
-    gpu.launch(dtype, size.grid(rows, shared), &args)
+    gpu.launch(qkv.dtype(), size.grid(rows, shared), &args)
 }
 
 /// `dqkv` on a GPU: the gradients of the queries, then those of keys and values.
 fn backward_on(
     gpu: &Gpu, size: Size, [qkv, y, stats]: [&Tensor; 3], mask: Option<&Tensor>, dy: &Tensor,
 ) -> Result<Tensor> {
-    let dtype = qkv.dtype();
-    let rows = if dtype == DType::F32 { 32 } else { 8 };
-    let grid = |tiles: usize| size.grid(rows, (2 * TILE + (1 + tiles) * rows) * PITCH * dtype.size());
+    let (dtype, wide) = (qkv.dtype(), qkv.dtype().wide());
+    let rows = if wide == DType::F32 { 32 } else { 8 };
+    let grid = |tiles: usize| size.grid(rows, (2 * TILE + (1 + tiles) * rows) * PITCH * wide.size());
     let mut dqkv = qkv.new_empty(qkv.shape())?;
-    let mut delta = qkv.new_empty([size.batch, size.heads, size.tokens, 1])?;
+    let mut delta = qkv.new_wide([size.batch, size.heads, size.tokens, 1])?;
     let [tokens, heads, head_dim, y_stride, mask_stride, stride] = size.of_kernels(mask, qkv)?;
     let of_queries = params::AttentionBwdQ {
         dqkv: dqkv.address_mut()?,
@@ -256,6 +270,76 @@ fn backward_on(
     gpu.launch(dtype, grid(3), &of_keys).map(|()| dqkv)
 }
 
+/// How `cuda/attention_mma.cu` is cut: `tile` rows a warp, and in shared memory `stage` rows of two matrices at a time, with
+/// `beside` bytes for each.
+fn cut_mma(gpu: &Gpu, size: Size, blocks: usize, tile: usize, beside: usize) -> (Grid, usize) {
+    let Size { tokens, head_dim, .. } = size;
+    let (limits, columns) = (gpu.limits(), if head_dim <= 32 { 32 } else { 64 });
+    let bytes = |stage: usize| stage * (2 * columns * 2 + beside);
+    // All rows if they fit; else the fewest stages of equal length.
+    let stage = |stages: usize| tokens.div_ceil(stages).next_multiple_of(if stages == 1 { 16 } else { 32 });
+    let stages = (1..).find(|stages| bytes(stage(*stages)) <= limits.shared).unwrap_or(tokens);
+    let shared = bytes(stage(stages));
+    // A multiprocessor holds MMA_WARPS; its blocks share them, in rounds of equal length.
+    let tiles = tokens.div_ceil(tile).max(1);
+    let resident = (limits.shared / (shared + 1024)).clamp(1, MMA_WARPS);
+    let rounds = tiles.div_ceil((MMA_WARPS / resident).max(4));
+    let warps = tiles.div_ceil(rounds);
+    // With several stages a block has one round only; with few blocks the rounds are blocks of their own.
+    let wanted = (2 * limits.multiprocessors as usize).div_ceil(blocks.max(1));
+    let split = if stages > 1 { rounds } else { rounds.min(wanted) };
+    (Grid::blocks([blocks, split, 1]).threads(32 * warps as u32).shared(shared), stage(stages))
+}
+
+/// The forward pass on tensor cores.
+fn forward_mma(gpu: &Gpu, size: Size, qkv: &Tensor, mask: Option<&Tensor>, into: Outputs) -> Result<()> {
+    let (grid, stage) = cut_mma(gpu, size, size.batch * size.heads, 32, 1);
+    let [tokens, heads, head_dim, y_stride, mask_stride, stride] = size.of_kernels(mask, qkv)?;
+    let args = params::AttentionMmaFwd {
+        y: into.y,
+        lse: into.stats,
+        qkv: qkv.address()?,
+        mask: address_of(mask)?,
+        scale: size.scale(),
+        tokens,
+        heads,
+        head_dim,
+        stride,
+        y_stride,
+        mask_stride,
+        stage: stage as i32,
+        unused: 0,
+    };
+    gpu.launch(qkv.dtype(), grid, &args)
+}
+
+/// `dqkv` on tensor cores: two blocks for a head.
+fn backward_mma(
+    gpu: &Gpu, size: Size, [qkv, y, lse]: [&Tensor; 3], mask: Option<&Tensor>, dy: &Tensor,
+) -> Result<Tensor> {
+    let (grid, stage) = cut_mma(gpu, size, 2 * size.batch * size.heads, 16, 8);
+    let [tokens, heads, head_dim, y_stride, mask_stride, stride] = size.of_kernels(mask, qkv)?;
+    let mut dqkv = qkv.new_empty(qkv.shape())?;
+    let args = params::AttentionMmaBwd {
+        dqkv: dqkv.address_mut()?,
+        dy: dy.address()?,
+        y: y.address()?,
+        qkv: qkv.address()?,
+        mask: address_of(mask)?,
+        lse: lse.address()?,
+        scale: size.scale(),
+        tokens,
+        heads,
+        head_dim,
+        stride,
+        y_stride,
+        mask_stride,
+        stage: stage as i32,
+        unused: 0,
+    };
+    gpu.launch(qkv.dtype(), grid, &args).map(|()| dqkv)
+}
+
 /// The same by plain ops, one head at a time, for tests.
 fn reference(qkv: &Var, heads: usize, head_dim: usize, mask: Option<&Tensor>) -> Result<Var> {
     let (batch, n) = (qkv.shape()[0], qkv.shape()[1]);
@@ -286,7 +370,7 @@ pub fn cases() -> Vec<Case> {
         let mask = |v: &[Var]| v.get(1).map(|mask| mask.tensor().clone());
         let run = move |v: &[Var]| attention(&v[0], heads, head_dim, mask(v).as_ref());
         let plain = move |v: &[Var]| reference(&v[0], heads, head_dim, mask(v).as_ref());
-        Instance::new(inputs, run).reference(plain).cost(batch * n * inner, 4 * batch * n * n * inner)
+        Instance::new(inputs, run).wide([1]).reference(plain).cost(batch * n * inner, 4 * batch * n * n * inner)
     }
     vec![
         Case::new("attention/plain", |d| instance(d, false)),

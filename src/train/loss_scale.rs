@@ -24,6 +24,11 @@ impl LossScale {
         Self { factor: if dynamic { 65_536.0 } else { 1.0 }, held: 0, dynamic }
     }
 
+    /// Whether it ever changes.
+    pub fn is_dynamic(self) -> bool {
+        self.dynamic
+    }
+
     /// After a step of finite gradients: twice the scale once it has held for long.
     pub fn held(&mut self) {
         self.held += 1;

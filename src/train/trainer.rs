@@ -121,7 +121,10 @@ impl<'a> Trainer<'a> {
         let taught = teacher.map(|teacher| teacher.logits(&images, epoch, &batch.indices)).transpose()?;
         let lr = config.schedule.used_at(if config.schedule_in_steps { step } else { self.epoch });
         let (loss, norm) = self.advance(&Inputs { images, target, taught }, lr)?;
-        let record = json!({"stage": self.config.stage, "step": step, "loss": loss, "lr": lr, "grad_norm": norm});
+        let mut record = json!({"stage": self.config.stage, "step": step, "loss": loss, "lr": lr, "grad_norm": norm});
+        if self.scale.is_dynamic() {
+            record["loss_scale"] = self.scale.factor.into();
+        }
         self.folder.map_or(Ok(()), |folder| folder.log(&record)).map(|()| loss)
     }
 

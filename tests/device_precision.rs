@@ -1,0 +1,239 @@
+//! Passes and training steps in TF32, bf16 and f16 on a GPU, run by the simulator.
+#![cfg(feature = "sim")]
+
+mod common;
+
+use common::{distance, gpu_under_test};
+use espalier::data::generated::{GeneratedDataset, Split};
+use espalier::data::loader::{Loader, LoaderOptions};
+use espalier::gpu::{Epilogue, Matrix};
+use espalier::models::{Architecture, Model, Predictor};
+use espalier::nn::{Params, Precision};
+use espalier::report::{RunFolder, Show};
+use espalier::train::{LossScale, Outcome, TrainConfig, Trainer};
+use espalier::{DType, Device, Result, Tape, Tensor, ops};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+const ROUNDED: [(Precision, f64); 3] = [
+    // Half of the distance from 1 to the next number.
+    (Precision::Tf32, 4.9e-4),
+    (Precision::Bf16, 3.9e-3),
+    (Precision::F16, 4.9e-4),
+];
+
+/// The device's use of TF32 is one setting for all.
+fn alone() -> MutexGuard<'static, ()> {
+    static GPU: Mutex<()> = Mutex::new(());
+    GPU.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn model(device: Device) -> Model {
+    let mut arch = Architecture::deit(16, 8, 24, 2, 3).with_classes(10);
+    arch.blocks[1].hidden = 19;
+    Model::init(arch, 0).expect("model").to_device(device).expect("device")
+}
+
+fn loader() -> Loader {
+    let data = GeneratedDataset::new(Split::Train, 36, 16, 0).expect("data");
+    let options = LoaderOptions { drop_last: false, ..LoaderOptions::train(8, 3) };
+    Loader::new(Arc::new(data), options).expect("loader")
+}
+
+fn config(precision: Precision, epochs: usize) -> TrainConfig {
+    let short = TrainConfig::short("test", epochs, epochs * 5, 1e-2);
+    TrainConfig { precision, drop_path: 0.2, ema_decay: Some(0.9), smoothing: 0.1, ..short }
+}
+
+fn train(mut model: Model, config: TrainConfig, graphs: bool) -> Result<(Model, Outcome)> {
+    let mut trainer = Trainer::new(&mut model, config, None, Show::Quiet)?;
+    trainer.graphs = graphs;
+    let outcome = trainer.run(&loader(), None, None)?;
+    Ok((model, outcome))
+}
+
+fn bits(params: &Params) -> Vec<Vec<u8>> {
+    params.iter().map(|(_, tensor)| tensor.bytes().expect("bytes").into_owned()).collect()
+}
+
+fn images(batch: usize, phase: f32) -> Tensor {
+    let values: Vec<f32> = (0..batch * 3 * 16 * 16).map(|i| (i as f32 * 0.37 + phase).sin()).collect();
+    Tensor::from_slice([batch, 3, 16, 16], &values).expect("images")
+}
+
+#[test]
+fn logits_are_those_of_f32_within_the_formats_rounding() {
+    let _gpu = alone();
+    let model = model(gpu_under_test());
+    let exact = model.predict(&images(3, 0.0)).expect("logits");
+    for (precision, unit) in ROUNDED {
+        let rounded = model.clone().with_precision(precision).predict(&images(3, 0.0)).expect("logits");
+        assert_eq!(rounded.dtype(), DType::F32, "logits are never rounded");
+        let (gap, top) = distance(&rounded, &exact);
+        assert!(gap > 0.0 && gap < 8.0 * unit * top, "{precision}: {gap:.1e} apart at {top:.1e}");
+    }
+}
+
+#[test]
+fn a_replayed_prediction_has_the_bits_of_a_launched_one() {
+    let _gpu = alone();
+    for precision in [Precision::F32, Precision::Tf32, Precision::Bf16, Precision::F16] {
+        let model = model(gpu_under_test()).with_precision(precision);
+        let mut predictor = Predictor::new(&model);
+        // Batches of 4 are captured at the second, replayed at the third; smaller and larger ones come in between.
+        for (k, batch) in [4, 4, 4, 2, 4, 5, 5, 4, 5].into_iter().enumerate() {
+            let images = images(batch, k as f32);
+            let logits = predictor.logits(&images).expect("logits");
+            assert!(
+                logits.bytes().unwrap() == model.predict(&images).unwrap().bytes().unwrap(),
+                "{precision}, call {k}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_cpu_refuses_what_it_does_not_compute_in() {
+    for precision in [Precision::Tf32, Precision::Bf16, Precision::F16] {
+        let model = model(Device::Cpu).with_precision(precision);
+        let text = model.predict(&images(1, 0.0)).unwrap_err().to_string();
+        assert_eq!(text, format!("dtype: expected f32 on the CPU, found {precision}"));
+        let text = train(model, config(precision, 1), true).unwrap_err().to_string();
+        assert_eq!(text, format!("dtype: expected f32 on the CPU, found {precision}"));
+    }
+}
+
+#[test]
+fn training_in_every_precision_follows_f32_and_replays_to_the_bit() {
+    let _gpu = alone();
+    let (exact, reference) = train(model(gpu_under_test()), config(Precision::F32, 2), true).expect("run");
+    let start = model(gpu_under_test());
+    for (precision, unit) in ROUNDED {
+        let (replayed, with_graphs) = train(model(gpu_under_test()), config(precision, 2), true).expect("run");
+        let (launched, without) = train(model(gpu_under_test()), config(precision, 2), false).expect("run");
+        assert!(bits(replayed.params()) == bits(launched.params()), "{precision}: a replay changed the parameters");
+        assert_eq!(with_graphs.loss.to_bits(), without.loss.to_bits());
+        let averages = [with_graphs.ema, without.ema].map(|ema| bits(&ema.expect("average")));
+        assert!(averages[0] == averages[1], "{precision}: a replay changed the average");
+        assert_eq!(replayed.params().place().0, DType::F32, "parameters are never rounded");
+
+        let gap = (with_graphs.loss - reference.loss).abs();
+        assert!(gap > 0.0 && gap < 8.0 * unit * reference.loss, "{precision}: loss {gap:.1e} apart");
+        // Parameters that hardly have a gradient go anywhere under AdamW, so all are looked at together.
+        let squares = |a: &Params, b: &Params| -> f64 {
+            let pairs = a.iter().zip(b.iter());
+            let values = pairs.flat_map(|((_, a), (_, b))| a.to_f64s().unwrap().into_iter().zip(b.to_f64s().unwrap()));
+            values.map(|(a, b)| (a - b) * (a - b)).sum()
+        };
+        let gap = (squares(replayed.params(), exact.params()) / squares(exact.params(), start.params())).sqrt();
+        assert!(gap < 60.0 * unit, "{precision}: parameters went {gap:.1e} of their way elsewhere");
+    }
+}
+
+/// The head's weights are so large that gradients of activations overflow f16 at the first loss scale.
+#[test]
+fn an_overflow_of_f16_lowers_the_loss_scale_and_loses_no_step() {
+    let _gpu = alone();
+    let folder = tempfile::tempdir().expect("folder");
+    let run = |precision: Precision| -> Result<Vec<serde_json::Value>> {
+        let mut model = model(Device::Cpu);
+        for (name, tensor) in model.params_mut().iter_mut() {
+            if name == "head.weight" {
+                tensor.slice_mut::<f32>()?.iter_mut().for_each(|w| *w *= 400.0);
+            }
+        }
+        let mut model = model.to_device(gpu_under_test())?;
+        let log = RunFolder::create(&folder.path().join(precision.to_string()))?;
+        Trainer::new(&mut model, config(precision, 1), Some(&log), Show::Quiet)?.run(&loader(), None, None)?;
+        let text = std::fs::read_to_string(log.file("log.jsonl")?).expect("log");
+        let lines = text.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+        Ok(lines.filter(|line: &serde_json::Value| line.get("grad_norm").is_some()).collect())
+    };
+    let (exact, half) = (run(Precision::F32).expect("run"), run(Precision::F16).expect("run"));
+    assert_eq!(exact.len(), 5);
+    assert_eq!(half.len(), 5);
+    let first = |lines: &[serde_json::Value], key: &str| lines[0][key].as_f64().expect("a number");
+    assert!(first(&half, "loss_scale") < 65_536.0, "nothing overflowed");
+    assert!(exact[0].get("loss_scale").is_none());
+    let [ours, theirs] = [&half, &exact].map(|lines| first(lines, "grad_norm"));
+    assert!((ours - theirs).abs() < 0.02 * theirs, "norm {ours} of the plain loss, in f32 {theirs}");
+}
+
+#[test]
+fn the_loss_scale_doubles_halves_and_stops() {
+    let mut scale = LossScale::new(Precision::F16);
+    (0..2000).for_each(|_| scale.held());
+    assert_eq!(scale.factor, 131_072.0);
+    (0..2000 * 20).for_each(|_| scale.held());
+    assert_eq!(scale.factor, 16_777_216.0);
+    let tries = (0..100).filter(|_| scale.overflowed()).count();
+    assert_eq!((tries, scale.factor), (24, 1.0));
+    let mut fixed = LossScale::new(Precision::Bf16);
+    (0..5000).for_each(|_| fixed.held());
+    assert_eq!((fixed.overflowed(), fixed.factor), (false, 1.0));
+}
+
+#[test]
+fn a_pause_changes_no_bit_of_a_run_in_f16() {
+    let _gpu = alone();
+    let (whole, _) = train(model(gpu_under_test()), config(Precision::F16, 2), true).expect("run");
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("run.checkpoint");
+    let settings = TrainConfig { checkpoint_every: 1, ..config(Precision::F16, 2) };
+    let data = GeneratedDataset::new(Split::Train, 36, 16, 0).expect("data");
+    let options = LoaderOptions { drop_last: false, ..LoaderOptions::train(8, 3) };
+    let dying = Loader::new(Arc::new(common::Dying { data, epochs: 1 }), options).expect("loader");
+    let start = |model| Trainer::new(model, settings.clone(), None, Show::Quiet).and_then(|t| t.resuming(path.clone()));
+    let (mut first, mut second) = (model(gpu_under_test()), model(gpu_under_test()));
+    assert!(start(&mut first).expect("trainer").run(&dying, None, None).is_err());
+    start(&mut second).expect("trainer").run(&loader(), None, None).expect("run");
+    assert!(bits(whole.params()) == bits(second.params()), "the pause shows");
+}
+
+#[test]
+fn tf32_rounds_the_operands_of_a_product_and_nothing_else() {
+    let _gpu = alone();
+    let gpu = gpu_under_test().gpu().expect("simulator").expect("a GPU");
+    let round = |v: f32| f32::from_bits((v.to_bits() + 0x1000) & 0xffff_e000);
+    let values: Vec<f32> = (0..64).map(|i| (i as f32 * 0.7).sin()).collect();
+    let product = |values: &[f32]| -> Result<Vec<f64>> {
+        let x = Tensor::from_slice([8, 8], values)?.to_device(gpu_under_test())?;
+        let mut y = x.new_empty([8, 8])?;
+        gpu.gemm(1, 1.0, Matrix::of(&x)?, Matrix::of(&x)?.t(), 0.0, Matrix::out(&mut y)?, Epilogue::None)?;
+        y.to_f64s()
+    };
+    let plain = product(&values).expect("product");
+    gpu.use_tf32(true);
+    let rounded = product(&values).expect("product");
+    gpu.use_tf32(false);
+    assert_eq!(product(&values).expect("product"), plain, "the mode stayed on");
+    assert_ne!(rounded, plain);
+    let by_hand = product(&values.iter().map(|v| round(*v)).collect::<Vec<_>>()).expect("product");
+    let gap = rounded.iter().zip(&by_hand).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(gap < 1e-6, "{gap:.1e} apart from the product of rounded operands");
+}
+
+#[test]
+fn a_masters_gradient_is_not_rounded() {
+    let _gpu = alone();
+    let on_gpu = |shape: &[usize]| {
+        let values: Vec<f32> = (0..shape.iter().product()).map(|i| (i as f32 * 0.3).cos()).collect();
+        Tensor::from_slice(shape, &values).unwrap().to_device(gpu_under_test()).unwrap()
+    };
+    let tape = Tape::new();
+    let master = tape.leaf(on_gpu(&[5, 3]));
+    let weight = master.rounded(master.tensor().to_dtype(DType::BF16).expect("bf16")).expect("a copy");
+    let x = tape.leaf(on_gpu(&[7, 3]).to_dtype(DType::BF16).expect("bf16"));
+    // Used twice, so that the second gradient is added to the first.
+    let y =
+        ops::add(ops::linear(&x, &weight, None).expect("y"), &ops::linear(&x, &weight, None).expect("y")).expect("sum");
+    let seed = on_gpu(&[7, 5]).to_dtype(DType::BF16).expect("bf16");
+    let grads = tape.backward_from(&[(&y, seed.clone())]).expect("gradients");
+    let dw = grads.get(&master).expect("of the master");
+    assert_eq!((dw.dtype(), grads.get(&x).expect("of x").dtype()), (DType::F32, DType::BF16));
+    let (dy, x) = (seed.to_f64s().unwrap(), x.tensor().to_f64s().unwrap());
+    for (i, found) in dw.to_f64s().unwrap().into_iter().enumerate() {
+        let expected: f64 = (0..7).map(|r| 2.0 * dy[r * 5 + i / 3] * x[r * 3 + i % 3]).sum();
+        assert!((found - expected).abs() < 1e-5, "{found}, expected {expected}");
+    }
+    assert!(master.rounded(on_gpu(&[3, 5])).is_err() && weight.rounded(on_gpu(&[5, 3])).is_err());
+}
