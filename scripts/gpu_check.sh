@@ -6,7 +6,8 @@
 # python3's packages (PyTorch's will do) and where the system has them. In it:
 #   ./gpu_check.sh checks|kernels|models|rivals|all [RESULTS]    8 minutes a part at most
 # writes RESULTS/<card>/<date>-<commit>-<part>.{json,md,log} (RESULTS: results, beside this script).
-# ESPALIER_CHECK_DEVICE=cuda-sim tries the machinery out on the simulator, with few and small cases.
+# ESPALIER_CHECK_DEVICE=cuda-sim tries the machinery out on the simulator, with few and small cases; ESPALIER_CHECKS are parts of the
+# names of the checks to run, by default all.
 set -euo pipefail
 
 LIMIT=480         # seconds of a part
@@ -166,5 +167,5 @@ case ${1:-build} in
         for part in checks kernels models rivals; do "${BASH_SOURCE[0]}" "$part" "${@:2}" || status=$?; done
         exit "$status"
         ;;
-    *) sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+    *) sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
 esac

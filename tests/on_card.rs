@@ -1,12 +1,16 @@
-//! What `scripts/gpu_check.sh` checks on a card, in one executable: the tests of kernels, fused ops, tensors and training that
+//! What `scripts/gpu_check.sh` checks on a card, in one executable: the tests of kernels, fused ops, tensors and training,
 //! run on the device that `ESPALIER_TEST_DEVICE` names, and the golden cases of `ESPALIER_GOLDEN`, with no need of the source
 //! tree. Cargo runs those tests as targets of their own, so this one only when it is named. For one thread: captures and the
 //! simulator's order concern the whole device.
 #![cfg(feature = "sim")]
 #![allow(clippy::duplicate_mod, reason = "each file brings what it shares with the others")]
 
+#[path = "device_attention.rs"]
+mod device_attention;
 #[path = "device_fused.rs"]
 mod device_fused;
+#[path = "device_precision.rs"]
+mod device_precision;
 #[path = "device_tensor.rs"]
 mod device_tensor;
 #[path = "device_training.rs"]
