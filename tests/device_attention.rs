@@ -20,16 +20,17 @@ const ROUNDINGS: f64 = 3.0;
 struct Case {
     size: [usize; 4],
     masked: bool,
+    /// Of the values: at 1 scores are of order 1.
+    spread: f64,
 }
 
 impl Case {
-    /// Normal values, rounded to `dtype`.
+    /// Normal values times the spread, rounded to `dtype`.
     fn qkv(&self, dtype: DType) -> Tensor {
         let [batch, tokens, heads, width] = self.size;
-        Draw::random(vec![1], (tokens * 100 + width) as u64)
-            .normal([batch, tokens, 3 * heads * width])
-            .to_dtype(dtype)
-            .unwrap()
+        let normal = Draw::random(vec![1], (tokens * 100 + width) as u64).normal([batch, tokens, 3 * heads * width]);
+        let values: Vec<f64> = normal.to_f64s().unwrap().iter().map(|v| v * self.spread).collect();
+        Tensor::from_slice(*normal.shape(), &values).unwrap().to_dtype(dtype).unwrap()
     }
 
     /// The first image has no key at all.
@@ -93,7 +94,7 @@ fn tensor_cores_agree_with_the_processor_at_every_length_and_width() {
             for masked in [false, true] {
                 // With a mask the first of two images has no key; of long rows there is one image, with keys.
                 let batch = if masked { batch.max(2) } else { batch };
-                Case { size: [batch, tokens, heads, width], masked }.check();
+                Case { size: [batch, tokens, heads, width], masked, spread: 1.0 }.check();
             }
         }
     }
@@ -104,7 +105,15 @@ fn tensor_cores_agree_with_the_processor_at_every_length_and_width() {
 fn rounds_in_a_block_odd_widths_and_wide_heads() {
     for size in [[4, 130, 2, 32], [2, 33, 3, 7], [1, 50, 2, 45], [2, 20, 3, 30], [1, 17, 2, 1], [1, 70, 1, 100]] {
         for masked in [false, true] {
-            Case { size, masked }.check();
+            Case { size, masked, spread: 1.0 }.check();
         }
+    }
+}
+
+/// Scores up to some hundreds: the top moves after the first keys, and 2^score alone would overflow.
+#[test]
+fn large_scores_move_the_top() {
+    for size in [[1, 197, 1, 64], [2, 100, 2, 20], [1, 577, 1, 60]] {
+        Case { size, masked: size[0] > 1, spread: 4.0 }.check();
     }
 }
