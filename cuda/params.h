@@ -65,7 +65,7 @@ typedef struct { Ptr out, state; unsigned long long seed, step, site; double kee
 
 // ---- softmax.cu
 
-// y = softmax(x) over the keys whose mask is not 0; mask_stride 0: one mask for all rows
+// y = softmax(x) over the keys whose mask is not 0; mask_stride 0: one mask for all rows; its rows are of whole Vecs
 typedef struct { Ptr y, x, mask; int rows, cols, stride, mask_stride; } SoftmaxFwd;
 // dx = p (dy - <dy, p>)
 typedef struct { Ptr dx, dy, p; int rows, cols, stride, unused; } SoftmaxBwd;

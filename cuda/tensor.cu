@@ -7,7 +7,8 @@
 
 KERNEL(fill, Fill) {
   const A value = A(p.value);
-  map<T, A>((T*)p.out, (long long)p.rows * p.stride, [=](A inside) { return inside * value; }, Inside{p.cols, p.stride});
+  map<T, A>((T*)p.out, (long long)p.rows * p.stride, [=](A inside) { return inside != A(0) ? value : A(0); },
+            Inside{p.cols, p.stride});
 }
 
 KERNEL(accumulate, Accumulate) {

@@ -33,8 +33,7 @@ impl Gpu {
         let blocks = Grid::blocks([cols.div_ceil(PARTIAL_COLUMNS), 1, 1]);
         let [count, cols, first, step] = sizes([rows / sums, cols, which, sums])?;
         let (out_address, partials, accumulate) = (out.address_mut()?, partials.address()?, accumulate.into());
-        let args =
-            params::AddPartials { out: out_address, partials, count, cols, first, step, accumulate, unused: 0 };
+        let args = params::AddPartials { out: out_address, partials, count, cols, first, step, accumulate, unused: 0 };
         self.launch(out.dtype(), blocks, &args)
     }
 

@@ -397,7 +397,7 @@ const _: () = {
     ["Offset of field: DropPath::count"][::std::mem::offset_of!(DropPath, count) - 48usize];
     ["Offset of field: DropPath::unused"][::std::mem::offset_of!(DropPath, unused) - 52usize];
 };
-#[doc = " y = softmax(x) over the keys whose mask is not 0; mask_stride 0: one mask for all rows"]
+#[doc = " y = softmax(x) over the keys whose mask is not 0; mask_stride 0: one mask for all rows; its rows are of whole Vecs"]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
 pub struct SoftmaxFwd {

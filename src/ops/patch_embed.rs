@@ -66,7 +66,8 @@ fn gather_patches(x: &Tensor, grid: Patches, dtype: DType) -> Result<Tensor> {
     let (shape, row, run) = (x.shape(), grid.row_len(), grid.patch);
     if let Some(gpu) = x.gpu() {
         let mut patches = Tensor::empty_on(x.device(), [shape[0], grid.count(), row], dtype)?;
-        let (out, x, count, stride) = (patches.address_mut()?, x.address()?, patches.stored_numel(), patches.stored_width());
+        let (out, x, count, stride) =
+            (patches.address_mut()?, x.address()?, patches.stored_numel(), patches.stored_width());
         let [channels, height, width, patch, stride] = grid.sizes(stride)?;
         let args = params::Unfold { out, x, count: count as i64, channels, height, width, patch, stride, unused: 0 };
         return gpu.launch(dtype, Grid::vecs(count, dtype), &args).map(|()| patches);
@@ -138,18 +139,8 @@ fn put_together(patches: &Tensor, first: &[&Tensor], pos: &Tensor) -> Result<Ten
         let [first, second] = [0, 1].map(|k| address_of(first.get(k).copied()));
         let [tokens, extra, stride] = gpu::sizes([tokens, tokens - n, y.stored_width()])?;
         let (first, second, unused) = (first?, second?, 0);
-        let args = params::EmbedTokens {
-            y: to,
-            x,
-            pos,
-            first,
-            second,
-            count: count as i64,
-            tokens,
-            extra,
-            stride,
-            unused,
-        };
+        let args =
+            params::EmbedTokens { y: to, x, pos, first, second, count: count as i64, tokens, extra, stride, unused };
         gpu.launch(y.dtype(), Grid::vecs(count, y.dtype()), &args)?;
         return Ok(y);
     }
