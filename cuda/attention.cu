@@ -24,24 +24,27 @@ template <class A> struct alignas(sizeof(A) == 2 ? 8 : 16) Quad {
 };
 
 template <class A> __device__ __forceinline__ Quad<A> load_quad(const A* p) {
-  if constexpr (sizeof(A) == 2) return *(const Quad<A>*)p;
-  Quad<A> quad;
-  for (int k = 0; k < 4; k += Vec<A>::COUNT) {
-    const Vec<A> v = load_vec(p + k);
-    for (int i = 0; i < Vec<A>::COUNT; i++) quad.at[k + i] = v.at[i];
+  if constexpr (sizeof(A) == 2) {
+    return *(const Quad<A>*)p;
+  } else {
+    Quad<A> quad;
+    for (int k = 0; k < 4; k += Vec<A>::COUNT) {
+      const Vec<A> v = load_vec(p + k);
+      for (int i = 0; i < Vec<A>::COUNT; i++) quad.at[k + i] = v.at[i];
+    }
+    return quad;
   }
-  return quad;
 }
 
 template <class A> __device__ __forceinline__ void store_quad(A* p, const Quad<A>& quad) {
   if constexpr (sizeof(A) == 2) {
     *(Quad<A>*)p = quad;
-    return;
-  }
-  for (int k = 0; k < 4; k += Vec<A>::COUNT) {
-    Vec<A> v;
-    for (int i = 0; i < Vec<A>::COUNT; i++) v.at[i] = quad.at[k + i];
-    store_vec(p + k, v);
+  } else {
+    for (int k = 0; k < 4; k += Vec<A>::COUNT) {
+      Vec<A> v;
+      for (int i = 0; i < Vec<A>::COUNT; i++) v.at[i] = quad.at[k + i];
+      store_vec(p + k, v);
+    }
   }
 }
 
@@ -127,7 +130,8 @@ template <class A> __device__ __forceinline__ A exponentials(A* scores, int toke
 
 template <class T, class A, int R, bool IN_SHARED = true> __device__ __forceinline__ void attend(const AttentionFwd& p) {
   constexpr int ROWS = 8 * R;
-  const int task = blockIdx.x, first = blockIdx.y * ROWS, pitch = (p.tokens + 3) / 4 * 4;
+  const unsigned task = blockIdx.x;
+  const int first = blockIdx.y * ROWS, pitch = (p.tokens + 3) / 4 * 4;
   const Panel<const T> q = panel<const T>(p, task, p.qkv, p.stride, 0), k = panel<const T>(p, task, p.qkv, p.stride, 1),
                        v = panel<const T>(p, task, p.qkv, p.stride, 2);
   SHARED_DYN(A, memory);
@@ -205,7 +209,8 @@ template <class A, class Args> __device__ __forceinline__ Saved<A> saved_of(cons
 template <class T, class A, bool OF_KEYS, class Args> __device__ __forceinline__ void gradient(const Args& p) {
   constexpr int R = sizeof(A) == 4 ? 4 : 1;  // in double precision one, so that the tiles fit the smallest card
   constexpr int ROWS = 8 * R;
-  const int task = blockIdx.x, first = blockIdx.y * ROWS, y0 = threadIdx.x / SIDE * R, x0 = threadIdx.x % SIDE;
+  const unsigned task = blockIdx.x;
+  const int first = blockIdx.y * ROWS, y0 = threadIdx.x / SIDE * R, x0 = threadIdx.x % SIDE;
   const Panel<const T> q = panel<const T>(p, task, p.qkv, p.stride, 0), k = panel<const T>(p, task, p.qkv, p.stride, 1),
                        v = panel<const T>(p, task, p.qkv, p.stride, 2), dy = panel<const T>(p, task, p.dy, p.y_stride, 0);
   const Panel<const T>&row = OF_KEYS ? k : q, &row_value = OF_KEYS ? v : dy;

@@ -22,39 +22,45 @@ constexpr float LOG2_E = 1.44269504088896340736f, LOWEST = -3e38f, SLACK = 8;
 // one chunk of eight rows at once, meets every bank once.
 template <class T, int COLS> struct Tile {
   T* at;
-  // Of row first + r, where `first` is a multiple of 8.
-  __device__ __forceinline__ T* chunk(int first, int r, int chunk) const {
+  // Chunk 2 pair + odd of row first + r, where `first` is a multiple of 8. Only the lane decides on `place`.
+  __device__ __forceinline__ T* chunk(int first, int r, int pair, int odd) const {
     constexpr int CHUNKS = COLS / 8;
-    return at + (chunk ^ r * CHUNKS / 8 % CHUNKS) * 8 + r * COLS + first * COLS;
+    const int place = r * COLS + (odd ^ r * CHUNKS / 8 % CHUNKS) * 8;
+    return at + first * COLS + (place ^ pair * 16);
   }
 };
 
-// to[r] = from[first + r] for r < rows, BYTES at a time; 0 outside.
+// Both tiles' rows r < rows are the panels' rows first + r, 0 outside; copied BYTES at a time.
 template <int BYTES, class T, int COLS>
-__device__ __forceinline__ void fill_by(const Tile<T, COLS>& to, const Panel<const T>& from, int first, int rows) {
+__device__ __forceinline__ void fill_by(const Tile<T, COLS> (&to)[2], const Panel<const T> (&from)[2], int first, int rows) {
   constexpr int UNIT = BYTES / sizeof(T), UNITS = COLS / UNIT;
   for (int i = threadIdx.x; i < rows * UNITS; i += blockDim.x) {
     const int r = i / UNITS, c = i % UNITS * UNIT;
-    const bool inside = first + r < from.tokens && c < from.columns;
-    const T* x = inside ? from.row(first + r) + c : from.image;
-    T* y = to.chunk(0, r, c / 8) + c % 8;
-    if constexpr (BYTES == sizeof(T)) *y = inside ? *x : T(0);
-    else async_copy<BYTES>(y, x, inside ? BYTES : 0);
+    const bool inside = first + r < from[0].tokens && c < from[0].columns;
+#pragma unroll
+    for (int k = 0; k < 2; k++) {
+      const T* x = inside ? from[k].row(first + r) + c : from[k].image;
+      T* y = to[k].chunk(0, r, c / 16, c / 8 % 2) + c % 8;
+      if constexpr (BYTES == sizeof(T)) *y = inside ? *x : T(0);
+      else async_copy<BYTES>(y, x, inside ? BYTES : 0);
+    }
   }
 }
 
 // The same by the widest accesses that the head's width leaves aligned.
 template <class T, int COLS>
-__device__ __forceinline__ void fill(const Tile<T, COLS>& to, const Panel<const T>& from, int first, int rows) {
-  if (from.columns % 8 == 0) fill_by<16>(to, from, first, rows);
-  else if (from.columns % 4 == 0) fill_by<8>(to, from, first, rows);
-  else if (from.columns % 2 == 0) fill_by<4>(to, from, first, rows);
+__device__ __forceinline__ void fill(const Tile<T, COLS> (&to)[2], const Panel<const T> (&from)[2], int first, int rows) {
+  const int columns = from[0].columns;
+  if (columns % 8 == 0) fill_by<16>(to, from, first, rows);
+  else if (columns % 4 == 0) fill_by<8>(to, from, first, rows);
+  else if (columns % 2 == 0) fill_by<4>(to, from, first, rows);
   else fill_by<2>(to, from, first, rows);
+  async_commit();
 }
 
 // Bit k of words[i]: whether key first + 32 i + k is attended to.
 template <class Args>
-__device__ __forceinline__ void fill_living(unsigned* words, const Args& p, int task, int first, int rows) {
+__device__ __forceinline__ void fill_living(unsigned* words, const Args& p, unsigned task, int first, int rows) {
   for (int key = threadIdx.x; key < (rows + 31) / 32 * 32; key += blockDim.x) {
     const unsigned word = __ballot_sync(ALL_LANES, key < rows && living<float>(p, task, first + key));
     if (lane_index() == 0) words[key / 32] = word;
@@ -150,7 +156,7 @@ __device__ __forceinline__ void add_dots(Square (&s)[M], const Operand<COLS> (&a
   const int lane = lane_index();
   for (int k = 0; k < COLS / 16; k++) {
     unsigned x[4];
-    ldmatrix(x, b.chunk(first, lane / 16 * 8 + lane % 8, 2 * k + lane / 8 % 2));
+    ldmatrix(x, b.chunk(first, lane / 16 * 8 + lane % 8, k, lane / 8 % 2));
     for (int m = 0; m < M; m++) {
       mma<T>(s[m][0], a[m][k], {x[0], x[1]});
       mma<T>(s[m][1], a[m][k], {x[2], x[3]});
@@ -168,7 +174,7 @@ __device__ __forceinline__ void add_products(Sums<COLS> (&o)[M], const Square (&
   }
   for (int c = 0; c < COLS / 16; c++) {
     unsigned x[4];
-    ldmatrix_trans(x, b.chunk(first, lane % 16, 2 * c + lane / 16));
+    ldmatrix_trans(x, b.chunk(first, lane % 16, c, lane / 16));
     for (int m = 0; m < M; m++) {
       mma<T>(o[m][2 * c], a[m], {x[0], x[1]});
       mma<T>(o[m][2 * c + 1], a[m], {x[2], x[3]});
@@ -195,12 +201,12 @@ template <int COLS> struct Queries {
   float top[M][2] = {{LOWEST, LOWEST}, {LOWEST, LOWEST}}, sum[M][2] = {};
 };
 
-// Takes in the keys first .. first + 16; `scale` makes scores of dot products.
+// Takes in the keys first .. first + 16, whose k and v lie in the tiles; `scale` makes scores of dot products.
 template <class T, int COLS>
-__device__ __forceinline__ void attend(Queries<COLS>& x, const Operand<COLS> (&q)[M], const Tile<T, COLS>& keys,
-                                       const Tile<T, COLS>& values, int first, unsigned alive, float scale) {
+__device__ __forceinline__ void attend(Queries<COLS>& x, const Operand<COLS> (&q)[M], const Tile<T, COLS> (&keys)[2],
+                                       int first, unsigned alive, float scale) {
   Square s[M] = {};
-  add_dots(s, q, keys, first);
+  add_dots(s, q, keys[0], first);
   leave_living(s, alive);
   float most[M][2];
   bool exceeds = false;
@@ -229,12 +235,12 @@ __device__ __forceinline__ void attend(Queries<COLS>& x, const Operand<COLS> (&q
       x.sum[m][i % 4 / 2] += e;
     }
   }
-  add_products(x.o, s, values, first);
+  add_products(x.o, s, keys[1], first);
 }
 
 // Writes 16 queries, their m-th part, from `first` on.
 template <class T, int COLS>
-__device__ __forceinline__ void finish(const Queries<COLS>& x, int m, const AttentionMmaFwd& p, int task, int first) {
+__device__ __forceinline__ void finish(const Queries<COLS>& x, int m, const AttentionMmaFwd& p, unsigned task, int first) {
   float scale[2];
 #pragma unroll
   for (int half = 0; half < 2; half++) {
@@ -250,33 +256,31 @@ __device__ __forceinline__ void finish(const Queries<COLS>& x, int m, const Atte
 
 // With several stages a block has one round of rows: their sums stay in its registers.
 template <class T, int COLS> __device__ __forceinline__ void forward(const AttentionMmaFwd& p) {
-  const int task = blockIdx.x, round = blockDim.x / 32 * 16 * M, start = blockIdx.y * round;
-  const Panel<const T> q = panel<const T>(p, task, p.qkv, p.stride, 0), k = panel<const T>(p, task, p.qkv, p.stride, 1),
-                       v = panel<const T>(p, task, p.qkv, p.stride, 2);
+  const unsigned task = blockIdx.x;
+  const int round = blockDim.x / 32 * 16 * M, start = blockIdx.y * round;
+  auto part = [&](int k) { return panel<const T>(p, task, p.qkv, p.stride, k); };
   SHARED_DYN(T, memory);
-  const Tile<T, COLS> keys{memory}, values{memory + p.stage * COLS};
+  const Tile<T, COLS> tiles[2] = {{memory}, {memory + p.stage * COLS}};
   unsigned* alive = (unsigned*)(memory + 2 * p.stage * COLS);
   Queries<COLS> x;
   for (int begin = 0; begin < p.tokens; begin += p.stage) {
     const int count = min_(p.stage, p.tokens - begin), padded = (count + 15) / 16 * 16;
     __syncthreads();
-    fill(keys, k, begin, padded);
-    fill(values, v, begin, padded);
-    async_commit();
+    fill(tiles, {part(1), part(2)}, begin, padded);
     fill_living(alive, p, task, begin, count);
     for (int rows = start; rows < p.tokens; rows += gridDim.y * round) {
       const int first = rows + threadIdx.x / 32 * 16 * M;
+      if (begin == 0) x = {};
       Operand<COLS> a[M];
 #pragma unroll
-      for (int m = 0; m < M; m++) load_rows(a[m], q, first + 16 * m);
-      if (begin == 0) x = {};
+      for (int m = 0; m < M; m++) load_rows(a[m], part(0), first + 16 * m);
       if (rows == start) {
         async_wait<0>();
         __syncthreads();
       }
       for (int key = 0; key < padded && first < p.tokens; key += 16) {
         const unsigned word = alive[key / 32] >> key % 32 & 0xffff;
-        if (word) attend(x, a, keys, values, key, word, float(p.scale) * LOG2_E);
+        if (word) attend(x, a, tiles, key, word, float(p.scale) * LOG2_E);
       }
       if (first >= p.tokens || begin + p.stage < p.tokens) continue;
 #pragma unroll
@@ -294,7 +298,7 @@ struct Saved {
 
 // Of queries first + g and first + g + 8, g the lane's quad, from their dy. Behind the last one p = 0 and ds = 0.
 template <class T, int STEPS>
-__device__ __forceinline__ void load_saved(Saved (&saved)[2], const AttentionMmaBwd& p, int task, int first,
+__device__ __forceinline__ void load_saved(Saved (&saved)[2], const AttentionMmaBwd& p, unsigned task, int first,
                                            const unsigned (&dy)[STEPS][4]) {
   unsigned y[STEPS][4];
   load_rows(y, panel<const T>(p, task, p.y, p.y_stride, 0), first);
@@ -316,7 +320,7 @@ __device__ __forceinline__ void load_saved(Saved (&saved)[2], const AttentionMma
 
 // Of `rows` queries from `first` on, a multiple of 16.
 template <class T, int COLS>
-__device__ __forceinline__ void fill_saved(Saved* to, const AttentionMmaBwd& p, int task, int first, int rows) {
+__device__ __forceinline__ void fill_saved(Saved* to, const AttentionMmaBwd& p, unsigned task, int first, int rows) {
   for (int r = threadIdx.x / 32 * 16; r < rows; r += blockDim.x / 32 * 16) {
     Operand<COLS> dy;
     Saved saved[2];
@@ -334,11 +338,11 @@ template <int COLS> struct Gradients {
 // Takes in what lies at first .. first + 16 in the tiles: k and v for queries, whose rows are q and dy; or the reverse.
 template <bool OF_KEYS, class T, int COLS, class F>
 __device__ __forceinline__ void differentiate(Gradients<COLS>& x, const Operand<COLS> (&row)[1],
-                                              const Operand<COLS> (&value)[1], const Tile<T, COLS>& cols,
-                                              const Tile<T, COLS>& values, int first, unsigned alive, float scale, F saved) {
+                                              const Operand<COLS> (&value)[1], const Tile<T, COLS> (&cols)[2],
+                                              int first, unsigned alive, float scale, F saved) {
   Square w[1] = {}, ds[1] = {};
-  add_dots(w, row, cols, first);
-  add_dots(ds, value, values, first);
+  add_dots(w, row, cols[0], first);
+  add_dots(ds, value, cols[1], first);
   leave_living(w, alive);
 #pragma unroll
   for (int n = 0; n < 2; n++) {
@@ -348,36 +352,34 @@ __device__ __forceinline__ void differentiate(Gradients<COLS>& x, const Operand<
       ds[0][n][i] = w[0][n][i] * (ds[0][n][i] - query.delta);
     }
   }
-  add_products(x.row, ds, cols, first);
-  if constexpr (OF_KEYS) add_products(x.value, w, values, first);
+  add_products(x.row, ds, cols[0], first);
+  if constexpr (OF_KEYS) add_products(x.value, w, cols[1], first);
 }
 
 // As forward goes: a round of rows for every stage of the other side.
-template <bool OF_KEYS, class T, int COLS> __device__ __forceinline__ void backward(const AttentionMmaBwd& p, int task) {
+template <bool OF_KEYS, class T, int COLS> __device__ __forceinline__ void backward(const AttentionMmaBwd& p, unsigned task) {
   const int round = blockDim.x / 32 * 16, start = blockIdx.y * round;
-  const Panel<const T> q = panel<const T>(p, task, p.qkv, p.stride, 0), k = panel<const T>(p, task, p.qkv, p.stride, 1),
-                       v = panel<const T>(p, task, p.qkv, p.stride, 2), dy = panel<const T>(p, task, p.dy, p.y_stride, 0);
+  auto part = [&](int k) { return panel<const T>(p, task, p.qkv, p.stride, k); };
+  const Panel<const T> dy = panel<const T>(p, task, p.dy, p.y_stride, 0);
   SHARED_DYN(T, memory);
-  const Tile<T, COLS> cols{memory}, values{memory + p.stage * COLS};
+  const Tile<T, COLS> tiles[2] = {{memory}, {memory + p.stage * COLS}};
   unsigned* alive = (unsigned*)(memory + 2 * p.stage * COLS);  // of keys
   Saved* saved = (Saved*)alive;                                // of queries
   Gradients<COLS> x;
   for (int begin = 0; begin < p.tokens; begin += p.stage) {
     const int count = min_(p.stage, p.tokens - begin), padded = (count + 15) / 16 * 16;
     __syncthreads();
-    fill(cols, OF_KEYS ? q : k, begin, padded);
-    fill(values, OF_KEYS ? dy : v, begin, padded);
-    async_commit();
+    fill(tiles, {part(!OF_KEYS), OF_KEYS ? dy : part(2)}, begin, padded);
     if (OF_KEYS) fill_saved<T, COLS>(saved, p, task, begin, padded);
     else fill_living(alive, p, task, begin, count);
     for (int rows = start; rows < p.tokens; rows += gridDim.y * round) {
       const int first = rows + threadIdx.x / 32 * 16;
       Operand<COLS> row[1], value[1];
       Saved own[2];
-      load_rows(row[0], OF_KEYS ? k : q, first);
-      load_rows(value[0], OF_KEYS ? v : dy, first);
-      if (!OF_KEYS) load_saved<T>(own, p, task, first, value[0]);
       if (begin == 0) x = {};
+      load_rows(row[0], part(OF_KEYS), first);
+      load_rows(value[0], OF_KEYS ? part(2) : dy, first);
+      if (!OF_KEYS) load_saved<T>(own, p, task, first, value[0]);
       if (rows == start) {
         async_wait<0>();
         __syncthreads();
@@ -385,7 +387,7 @@ template <bool OF_KEYS, class T, int COLS> __device__ __forceinline__ void backw
       for (int c = 0; c < padded && first < p.tokens; c += 16) {
         const unsigned word = OF_KEYS ? 0xffff : alive[c / 32] >> c % 32 & 0xffff;
         if (!word) continue;
-        differentiate<OF_KEYS>(x, row, value, cols, values, c, word, float(p.scale) * LOG2_E, [&](int n, int i) {
+        differentiate<OF_KEYS>(x, row, value, tiles, c, word, float(p.scale) * LOG2_E, [&](int n, int i) {
           return OF_KEYS ? saved[c + 8 * n + lane_index() % 4 * 2 + i % 2] : own[i / 2];
         });
       }
@@ -403,7 +405,7 @@ template <bool OF_KEYS, class T, int COLS> __device__ __forceinline__ void backw
 }
 
 KERNEL_HALF(attention_mma_bwd, AttentionMmaBwd) {
-  const int task = blockIdx.x / 2;
+  const unsigned task = blockIdx.x / 2;
   if (blockIdx.x % 2) p.head_dim <= 32 ? backward<true, T, 32>(p, task) : backward<true, T, 64>(p, task);
   else p.head_dim <= 32 ? backward<false, T, 32>(p, task) : backward<false, T, 64>(p, task);
 }

@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 
 work=$PWD/target/mutants tree=$PWD/target/mutants/tree list=$PWD/scripts/mutants.txt
 # The cheapest first; those behind find less that is left.
-targets=(params simulator simulator_tensor tensor kernels device_fused device_training gradients golden)
+targets=(params simulator simulator_tensor tensor device_attention kernels device_fused device_training gradients golden)
 limit=900 # seconds of one target: what hangs was found, too
 export CARGO_TARGET_DIR=$work/build CARGO_TERM_COLOR=never RUST_BACKTRACE=0 ESPALIER_NO_NVCC=1 ESPALIER_GOLDEN_DEVICE=cuda-sim
 

@@ -15,7 +15,7 @@ const HALVES: [(DType, f64); 2] = [(DType::BF16, 1.0 / 256.0), (DType::F16, 1.0 
 const F32_TOLERANCE: f64 = 2e-5;
 /// Roundings that errors may add up to, relative to the largest value: of the output, of the probabilities and their
 /// gradients as factors, and of the output that delta is found from.
-const ROUNDINGS: f64 = 4.0;
+const ROUNDINGS: f64 = 3.0;
 
 struct Case {
     size: [usize; 4],
@@ -66,7 +66,6 @@ impl Case {
             for (name, ((got, again), want)) in ["y", "dqkv"].iter().zip(got.iter().zip(&again).zip(&want)) {
                 let (gap, top) = distance(&got.to_device(Device::Cpu).unwrap(), want);
                 let roundings = (gap / top - F32_TOLERANCE) / epsilon;
-                eprintln!("{what} {name} {roundings:.2} {top:.2e}");
                 assert!(
                     gap <= (F32_TOLERANCE + ROUNDINGS * epsilon) * top,
                     "{what}: {name} is {roundings:.2} roundings off"

@@ -12,13 +12,13 @@ template <class T> struct Panel {
 
 // Part `part` (of qkv: 0 q, 1 k, 2 v) of a task.
 template <class T, class Args>
-__device__ __forceinline__ Panel<T> panel(const Args& p, int task, Ptr base, int stride, int part) {
+__device__ __forceinline__ Panel<T> panel(const Args& p, unsigned task, Ptr base, int stride, int part) {
   T* image = (T*)base + (size_t)(task / p.heads) * p.tokens * stride;
-  return {image, (part * p.heads + task % p.heads) * p.head_dim, p.tokens, p.head_dim, stride};
+  return {image, int(task % p.heads) * p.head_dim + part * (p.heads * p.head_dim), p.tokens, p.head_dim, stride};
 }
 
 // Whether key `key` of the task's image is attended to.
-template <class A, class Args> __device__ __forceinline__ bool living(const Args& p, int task, int key) {
+template <class A, class Args> __device__ __forceinline__ bool living(const Args& p, unsigned task, int key) {
   if (key >= p.tokens) return false;
   return !p.mask || ((const A*)p.mask)[(size_t)(task / p.heads) * p.mask_stride + key] != A(0);
 }
