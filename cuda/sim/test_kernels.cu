@@ -84,11 +84,11 @@ KERNEL(test_warp, Test) {
   const unsigned mask = here == 32 ? ALL_LANES : (1u << here) - 1;
   const T v = ((const T*)p.x)[i];
   T* out = (T*)p.out + i * 7;
-  out[0] = __shfl_sync(mask, v, min_(by, here - 1));
+  out[0] = T(__shfl_sync(mask, v, min_(by, here - 1)));
   if (here == 32) {
-    out[1] = __shfl_xor_sync(mask, v, by, width);
-    out[2] = __shfl_up_sync(mask, v, by, width);
-    out[3] = __shfl_down_sync(mask, v, by, width);
+    out[1] = T(__shfl_xor_sync(mask, v, by, width));
+    out[2] = T(__shfl_up_sync(mask, v, by, width));
+    out[3] = T(__shfl_down_sync(mask, v, by, width));
   }
   out[4] = T(__ballot_sync(mask, v > T(0.5)));
   out[5] = T(__any_sync(mask, lane == by) != 0);
