@@ -1,32 +1,33 @@
-//! Every op's cases in `f32` on every device: `cargo bench --bench kernels [-- FILTER]`.
+//! Every op's cases on every device, in all that it computes in: `cargo bench --bench kernels [-- FILTER]`.
 //!
 //! Throughput counts the bytes and operations of the forward pass, each byte once, in both measurements. The closing
 //! table sets the forward pass against what the device reaches in copying memory and in a matrix product. A GPU's times are
-//! its own, from event to event, with the second-level cache overwritten before each.
+//! its own, from event to event, with the second-level cache overwritten before each. TF32 has rows where it changes results.
 
 mod common;
 
-use common::{Meter, SAMPLES};
+use common::{Deadline, Meter, Row, SAMPLES, simulated};
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
+use espalier::nn::Precision;
 use espalier::ops::case::{Case, Draw, Gradient, Instance};
-use espalier::report::{Table, bench::percentile, table::count};
-use espalier::{DType, Device, Result, Tape, Tensor, Var};
+use espalier::report::{Timing, table::count};
+use espalier::{Result, Tape, Tensor, Var};
+use serde_json::json;
 use std::{hint::black_box, time::Duration};
 
-/// A case with its inputs in `f32` on a device.
-struct Subject {
-    instance: Instance,
+/// A case with its inputs on a device.
+struct Subject<'a> {
+    meter: &'a Meter,
+    instance: &'a Instance,
+    precision: Precision,
     inputs: Vec<Tensor>,
-    differentiable: bool,
 }
 
-impl Subject {
-    fn new(case: &Case, device: Device) -> Result<Self> {
-        let small = || Draw::random(vec![3, 9, 5, 2], 1);
-        let instance = (case.draw)(&mut if common::simulated(device) { small() } else { Draw::bench(1) });
-        let inputs = instance.inputs_in(DType::F32)?;
-        let inputs = inputs.into_iter().map(|tensor| tensor.to_device(device)).collect::<Result<_>>()?;
-        Ok(Self { instance, inputs, differentiable: !matches!(case.gradient, Gradient::None(_)) })
+impl<'a> Subject<'a> {
+    fn new(meter: &'a Meter, instance: &'a Instance, precision: Precision) -> Result<Self> {
+        let inputs = instance.inputs_in(common::dtype(precision))?;
+        let inputs = inputs.into_iter().map(|tensor| tensor.to_device(meter.device)).collect::<Result<_>>()?;
+        Ok(Self { meter, instance, precision, inputs })
     }
 
     fn forward(&self) -> Result<Vec<Var>> {
@@ -42,78 +43,115 @@ impl Subject {
         black_box(tape.backward_from(&seeds)?);
         Ok(())
     }
-}
 
-/// Median seconds of `work`, also shown by criterion; `None` when its filter leaves the benchmark out.
-fn measure(
-    criterion: &mut Criterion, meter: &Meter, subject: &Subject, id: BenchmarkId, work: impl Fn() -> Result<()>,
-) -> Option<f64> {
-    let mut samples: Vec<f64> = Vec::new();
-    let (bytes, elements) = (subject.instance.bytes as u64, subject.instance.operations as u64);
-    let mut group = criterion.benchmark_group(format!("kernels/{}", meter.device));
-    group.sampling_mode(SamplingMode::Flat);
-    group.throughput(Throughput::ElementsAndBytes { elements, bytes });
-    group.bench_function(id, |bencher| {
-        bencher.iter_custom(|rounds| {
-            let time = || meter.seconds(&work).expect("a case that its own tests run");
-            let total: f64 = (0..rounds).map(|_| time()).sum();
-            samples.push(total / rounds.max(1) as f64);
-            Duration::from_secs_f64(total)
-        });
-    });
-    group.finish();
-    // The first calls warm up.
-    let last = &samples[samples.len().saturating_sub(SAMPLES)..];
-    (!last.is_empty()).then(|| percentile(last, 0.5))
-}
-
-/// A row of the closing table, unless the filter leaves the case out.
-fn row(criterion: &mut Criterion, meter: &Meter, case: &Case) -> Result<Option<Vec<String>>> {
-    let subject = Subject::new(case, meter.device)?;
-    let forward = measure(criterion, meter, &subject, BenchmarkId::new(case.name, "forward"), || {
-        subject.forward().map(|outputs| drop(black_box(outputs)))
-    });
-    let backward = if subject.differentiable {
-        let ones = |y: &Var| y.tensor().new_full(*y.shape(), 1.0);
-        let seeds: Vec<Tensor> = subject.forward()?.iter().map(ones).collect::<Result<_>>()?;
-        let id = BenchmarkId::new(case.name, "forward+backward");
-        measure(criterion, meter, &subject, id, || subject.backward(&seeds))
-    } else {
-        None
-    };
-    if forward.is_none() && backward.is_none() {
-        return Ok(None);
+    /// Whether products in TF32 give something else.
+    fn changes_with_tf32(&self) -> Result<bool> {
+        let outputs = |precision| {
+            self.meter.compute_in(precision);
+            self.forward()?.iter().map(|y| y.tensor().stored_bytes()).collect::<Result<Vec<_>>>()
+        };
+        Ok(outputs(Precision::F32)? != outputs(Precision::Tf32)?)
     }
-    let cell = |value: Option<f64>, digits: usize| value.map_or("–".into(), |value| format!("{value:.digits$}"));
-    let [bytes, flops] = [subject.instance.bytes, subject.instance.operations].map(|n| forward.map(|t| n as f64 / t));
-    Ok(Some(vec![
-        meter.device.to_string(),
-        case.name.to_string(),
-        cell(forward.map(|time| time * 1e3), 3),
-        cell(bytes.map(|bytes| bytes / 1e9), 1),
-        cell(bytes.map(|bytes| 100.0 * bytes / meter.copy), 0),
-        flops.map_or("–".into(), |flops| count(flops as u64)),
-        cell(flops.map(|flops| 100.0 * flops / meter.product), 0),
-        cell(backward.map(|time| time * 1e3), 3),
-        cell(forward.zip(backward).map(|(forward, backward)| backward / forward), 1),
-    ]))
+
+    /// The milliseconds of `work`, also shown by criterion; `None` when its filter leaves the benchmark out.
+    fn measure(&self, criterion: &mut Criterion, id: BenchmarkId, work: impl Fn() -> Result<()>) -> Option<Timing> {
+        let mut samples: Vec<f64> = Vec::new();
+        let (bytes, elements) = (self.bytes() as u64, self.instance.operations as u64);
+        let mut group = criterion.benchmark_group(format!("kernels/{}/{}", self.meter.device, self.precision));
+        group.sampling_mode(SamplingMode::Flat);
+        group.throughput(Throughput::ElementsAndBytes { elements, bytes });
+        group.bench_function(id, |bencher| {
+            bencher.iter_custom(|rounds| {
+                let time = || self.meter.seconds(&work).expect("a case that its own tests run");
+                let total: f64 = (0..rounds).map(|_| time()).sum();
+                samples.push(1e3 * total / rounds.max(1) as f64);
+                Duration::from_secs_f64(total)
+            });
+        });
+        group.finish();
+        // The first calls warm up.
+        let last = samples.split_off(samples.len().saturating_sub(SAMPLES));
+        (!last.is_empty()).then(|| Timing::new("", last))
+    }
+
+    fn bytes(&self) -> usize {
+        self.instance.bytes_in(common::dtype(self.precision))
+    }
+
+    /// A row of the table, unless the filter leaves the case out or TF32 changes nothing.
+    fn row(&self, criterion: &mut Criterion, case: &Case) -> Result<Option<Row>> {
+        if self.precision == Precision::Tf32 && !self.changes_with_tf32()? {
+            return Ok(None);
+        }
+        self.meter.compute_in(self.precision);
+        self.forward()?;
+        let forward = self.measure(criterion, BenchmarkId::new(case.name, "forward"), || {
+            self.forward().map(|outputs| drop(black_box(outputs)))
+        });
+        let backward = if matches!(case.gradient, Gradient::None(_)) {
+            None
+        } else {
+            let ones = |y: &Var| y.tensor().new_full(*y.shape(), 1.0);
+            let seeds: Vec<Tensor> = self.forward()?.iter().map(ones).collect::<Result<_>>()?;
+            self.backward(&seeds)?;
+            let id = BenchmarkId::new(case.name, "forward+backward");
+            self.measure(criterion, id, || self.backward(&seeds))
+        };
+        let Some(time) = forward.as_ref().or(backward.as_ref()) else { return Ok(None) };
+        let seconds = forward.as_ref().map_or(f64::NAN, |_| time.median / 1e3);
+        let [bytes, flops] = [self.bytes(), self.instance.operations].map(|n| n as f64 / seconds);
+        let [of_copy, of_product] = [bytes / self.meter.copy, flops / self.meter.ceiling(self.precision)];
+        let cell = |value: f64, digits: usize| if value.is_nan() { "–".into() } else { format!("{value:.digits$}") };
+        let times = [&forward, &backward].map(|time| time.as_ref().map_or("–".into(), Timing::to_string));
+        let [forward_cell, backward_cell] = times;
+        let ratio = forward.as_ref().zip(backward.as_ref()).map_or(f64::NAN, |(f, b)| b.median / f.median);
+        let cells = vec![
+            ("device", self.meter.device.to_string()),
+            ("case", case.name.to_string()),
+            ("in", self.precision.to_string()),
+            ("forward ms (p5–p95)", forward_cell),
+            ("GB/s", cell(bytes / 1e9, 1)),
+            ("% of copy", cell(100.0 * of_copy, 0)),
+            ("FLOP/s", if flops.is_nan() { "–".into() } else { count(flops as u64) }),
+            ("% of product", cell(100.0 * of_product, 0)),
+            ("with backward ms", backward_cell),
+            ("× forward", cell(ratio, 1)),
+        ];
+        let json = json!({
+            "device": self.meter.device, "case": case.name, "dtype": self.precision, "bytes": self.bytes(),
+            "operations": self.instance.operations, "forward_ms": forward, "with_backward_ms": backward,
+            "of_copy": of_copy, "of_product": of_product,
+        });
+        Ok(Some(Row { cells, json }))
+    }
+}
+
+/// Criterion with few and short samples; arguments change that.
+fn criterion() -> Criterion {
+    let short = Duration::from_millis(200);
+    let criterion = Criterion::default().sample_size(SAMPLES).warm_up_time(short / 4).measurement_time(short);
+    criterion.nresamples(1001).without_plots().configure_from_args()
 }
 
 fn main() -> Result<()> {
-    let (mut criterion, meters) = (common::criterion(), common::meters()?);
-    let header = [
-        "device", "case", "forward ms", "GB/s", "% of copy", "FLOP/s", "% of product", "with backward ms", "× forward",
-    ];
-    let mut table = Table::new(&header);
+    let (mut criterion, deadline, meters) = (criterion(), Deadline::from_env()?, common::meters()?);
+    let (mut rows, mut left_out, mut faults) = (Vec::new(), Vec::new(), Vec::new());
     for meter in &meters {
         for case in espalier::ops::all().iter().flat_map(|op| (op.cases)()) {
-            if let Some(cells) = row(&mut criterion, meter, &case)? {
-                table.row(cells);
+            if deadline.passed() {
+                left_out.push(format!("{} on {}: no time was left", case.name, meter.device));
+                continue;
+            }
+            let small = || Draw::random(vec![3, 9, 5, 2], 1);
+            let instance = (case.draw)(&mut if simulated(meter.device) { small() } else { Draw::bench(1) });
+            for &(precision, _) in &meter.products {
+                match Subject::new(meter, &instance, precision).and_then(|subject| subject.row(&mut criterion, &case)) {
+                    Ok(row) => rows.extend(row),
+                    Err(error) => faults.push(format!("{} in {precision} on {}: {error}", case.name, meter.device)),
+                }
             }
         }
     }
     criterion.final_summary();
-    println!("\n{}", table.text());
-    meters.iter().for_each(|meter| println!("{}", meter.ceilings()));
-    Ok(())
+    common::report("kernels", &meters, &rows, &left_out, &faults)
 }

@@ -1,16 +1,14 @@
-// Sums and multiples: one thread an element. Both keep zeros behind the rows, where all operands have zeros.
-#include "common/device.cuh"
+// Sums and multiples, element by element (common/elements.cuh). Both keep zeros behind the rows, where all operands have
+// zeros.
+#define KERNEL_BLOCKS 2  // at least, so that ptxas spills nothing to reach more
+#include "common/elements.cuh"
 
 KERNEL(add_scaled, AddScaled) {
-  const long long i = element_index();
-  if (i >= p.count) return;
-  const A s = p.s ? ((const A*)p.s)[i / p.sample] : A(1);
-  ((T*)p.y)[i] = T(A(((const T*)p.y)[i]) + s * A(((const T*)p.x)[i]));
+  const BySample<A> s{(const A*)p.s, p.sample};
+  map<T, A>((T*)p.y, p.count, [](A y, A x, A s) { return y + s * x; }, elements<T>(p.y), elements<T>(p.x), s);
 }
 
 KERNEL(scale, Scale) {
-  const long long i = element_index();
-  if (i >= p.count) return;
-  const A s = p.s ? ((const A*)p.s)[i / p.sample] : A(1);
-  ((T*)p.y)[i] = T(s * A(p.c) * A(((const T*)p.x)[i]));
+  const A c = A(p.c);
+  map<T, A>((T*)p.y, p.count, [=](A x, A s) { return s * c * x; }, elements<T>(p.x), BySample<A>{(const A*)p.s, p.sample});
 }

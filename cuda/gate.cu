@@ -1,25 +1,23 @@
-// Gates and biases by column: one thread an element, zeros behind the rows included (gate and bias are 0 there). A
-// gate's gradient is summed down the columns first, neighbours side by side; then a warp adds up the columns of a unit.
+// Gates and biases by column, element by element (common/elements.cuh), zeros behind the rows included (gate and bias are 0
+// there). A gate's gradient is summed down the columns first (common/columns.cuh); then a warp adds up the columns of a unit.
 #include "common/columns.cuh"
+#include "common/elements.cuh"
 #include "common/reduce.cuh"
 
 KERNEL(gate, Gate) {
-  const long long i = element_index();
-  if (i >= p.count) return;
-  const A g = ((const A*)p.g)[column_of(i, p.stride) / p.group];
-  ((T*)p.y)[i] = T(A(((const T*)p.x)[i]) * g);
+  const ByColumn<A> g{(const A*)p.g, p.stride, p.group, A(1)};
+  map<T, A>((T*)p.y, p.count, [](A x, A g) { return x * g; }, elements<T>(p.x), g);
 }
 
 KERNEL(add_bias, AddBias) {
-  const long long i = element_index();
-  if (i >= p.count) return;
-  ((T*)p.y)[i] = T(A(((const T*)p.x)[i]) + ((const A*)p.b)[column_of(i, p.stride)]);
+  const ByColumn<A> b{(const A*)p.b, p.stride, 1, A(0)};
+  map<T, A>((T*)p.y, p.count, [](A x, A b) { return x + b; }, elements<T>(p.x), b);
 }
 
 KERNEL(gate_columns, GateColumns) {
-  column_partials<A>(p.partials, p.rows, p.cols, [&](int r, int c) {
-    const size_t i = (size_t)r * p.stride + c;
-    return A(((const T*)p.dy)[i]) * A(((const T*)p.x)[i]);
+  column_partials<T, A, 1>(p.partials, p.rows, p.cols, [&](int r, int c, auto& sums) {
+    const auto dy = some_of_row<T>(p.dy, r, c, p.stride), x = some_of_row<T>(p.x, r, c, p.stride);
+    for (int k = 0; k < VEC<T>; k++) sums[0].at[k] += A(dy.at[k]) * A(x.at[k]);
   });
 }
 

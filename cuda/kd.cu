@@ -1,22 +1,20 @@
-// Distillation by divergence, fused with both log-softmaxes: a warp takes a row, each lane every 32nd element. Writes
-// p - q, which is all that the gradient needs, and the row's divergence.
-#include "common/reduce.cuh"
+// Distillation by divergence, fused with both log-softmaxes: a warp takes a row (common/rows.cuh). Writes p - q, which is all
+// that the gradient needs, and the row's divergence.
+#include "common/rows.cuh"
 
 KERNEL(kd_fwd, KdFwd) {
-  const int row = warp_index(), lane = lane_index();
+  const int row = warp_index();
   if (row >= p.rows) return;
-  const size_t start = (size_t)row * p.stride;
-  const T *student = (const T*)p.student + start, *teacher = (const T*)p.teacher + start;
-  T* gap = (T*)p.gap + start;
+  const auto student = hold<T>(p.cols, row_of<T>(p.student, row, p.stride));
+  const auto teacher = hold<T>(p.cols, row_of<T>(p.teacher, row, p.stride));
   const A scale = A(p.inverse_tau);
-  const A log_sum_p = warp_log_sum_exp<A>(p.cols, [=](int c) { return A(student[c]) * scale; });
-  const A log_sum_q = warp_log_sum_exp<A>(p.cols, [=](int c) { return A(teacher[c]) * scale; });
+  const A log_sum_p = row_log_sum_exp<T>(p.cols, scale, student), log_sum_q = row_log_sum_exp<T>(p.cols, scale, teacher);
   A sum = 0;
-  for (int c = lane; c < p.cols; c += 32) {
-    const A log_p = A(student[c]) * scale - log_sum_p, log_q = A(teacher[c]) * scale - log_sum_q, q = exp_(log_q);
+  write_row<T, A>(p.gap, row, p.cols, p.stride, [&](int, A student, A teacher) {
+    const A log_p = student * scale - log_sum_p, log_q = teacher * scale - log_sum_q, q = exp_(log_q);
     if (q > A(0)) sum += q * (log_q - log_p);
-    gap[c] = T(exp_(log_p) - q);
-  }
+    return exp_(log_p) - q;
+  }, student, teacher);
   sum = warp_sum(sum);
-  if (lane == 0) ((A*)p.sum)[row] = sum;
+  if (lane_index() == 0) ((A*)p.sum)[row] = sum;
 }

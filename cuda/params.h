@@ -29,10 +29,10 @@ typedef struct { Ptr out, x; long long count, first; } NarrowTensor;
 // out = x, rounded, for each of several tensors; the pieces of a tensor begin with block `first`
 typedef struct { NarrowTensor at[384]; int tensors, unused; } Narrow;
 
-// partials[k][c] = sum of x[r][c] over the k-th COLUMN_ROWS rows
+// partials[k][c] = sum of x[r][c] over the k-th COLUMN_ROWS rows; rows of partials, here and below, are stored as tensors are
 typedef struct { Ptr partials, x; int rows, cols, stride, unused; } SumColumns;
-// out[c] (+)= sum over k < count of partials[k][c]
-typedef struct { Ptr out, partials; int count, cols, accumulate, unused; } AddPartials;
+// out[c] (+)= sum over k < count of partials[first + step k][c]
+typedef struct { Ptr out, partials; int count, cols, first, step, accumulate, unused; } AddPartials;
 // out[0] = scale · sum of x
 typedef struct { Ptr out, x; double scale; int count, unused; } Total;
 
@@ -65,7 +65,7 @@ typedef struct { Ptr out, state; unsigned long long seed, step, site; double kee
 
 // ---- softmax.cu
 
-// y = softmax(x) over the keys whose mask is not 0; mask_stride 0: one mask for all rows
+// y = softmax(x) over the keys whose mask is not 0; mask_stride 0: one mask for all rows; its rows are of whole Vecs
 typedef struct { Ptr y, x, mask; int rows, cols, stride, mask_stride; } SoftmaxFwd;
 // dx = p (dy - <dy, p>)
 typedef struct { Ptr dx, dy, p; int rows, cols, stride, unused; } SoftmaxBwd;
@@ -105,8 +105,8 @@ typedef struct {
 } LayernormFwd;
 // dx = rstd (h - mean(h) - n mean(h n)) + dsum with h = dy gamma, n = (x - mean) rstd; dsum may be absent
 typedef struct { Ptr dx, dy, dsum, x, stats, gamma; int rows, cols, stride, unused; } LayernormBwd;
-// partials of dgamma = sum over rows of dy n
-typedef struct { Ptr partials, dy, x, stats; int rows, cols, stride, unused; } LayernormGamma;
+// partials of dgamma = sum over rows of dy n and dbeta = sum over rows of dy
+typedef struct { Ptr partials, dy, x, stats; int rows, cols, stride, unused; } LayernormColumns;
 
 // ---- cross_entropy.cu
 
@@ -154,12 +154,13 @@ typedef struct { Ptr y, x, sources; int rows, cols, stride, x_stride; } CollectC
 
 // ---- patch_embed.cu
 
-// out[patch][channel, row, column] = the pixel of x [B, channels, height, width]; count: elements of the patches
+// out[patch][channel, row, column] = the pixel of x [B, channels, height, width], zeros behind the rows; count: elements of
+// the patches
 typedef struct { Ptr out, x; long long count; int channels, height, width, patch, stride, unused; } Unfold;
 // the reverse: every pixel of out from the patches x; count: pixels
 typedef struct { Ptr out, x; long long count; int channels, height, width, patch, stride, unused; } Fold;
-// y[b][first + k] = x[b][k] + pos[first + k] for k < taken; shared: x[0] for every image
-typedef struct { Ptr y, x, pos; long long count; int tokens, first, taken, shared, stride, unused; } EmbedTokens;
+// y[b] = [first; second; x[b]] + pos, `tokens` rows of stride elements; of the first two the leading `extra` are there
+typedef struct { Ptr y, x, pos, first, second; long long count; int tokens, extra, stride, unused; } EmbedTokens;
 
 // ---- attention.cu
 

@@ -1,9 +1,7 @@
-// Accumulated scores: one thread an element; zeros behind the rows stay zeros.
-#include "common/device.cuh"
+// Accumulated scores, element by element (common/elements.cuh); zeros behind the rows stay zeros.
+#include "common/elements.cuh"
 
 KERNEL(taylor_accumulate, TaylorAccumulate) {
-  const long long i = element_index();
-  if (i >= p.count) return;
-  const A derivative = A(((const T*)p.gate)[i]) * A(((const T*)p.grad)[i]);
-  ((T*)p.sum)[i] = T(A(((const T*)p.sum)[i]) + derivative * derivative);
+  map<T, A>((T*)p.sum, p.count, [](A sum, A gate, A grad) { return sum + (gate * grad) * (gate * grad); },
+            elements<T>(p.sum), elements<T>(p.gate), elements<T>(p.grad));
 }

@@ -1,20 +1,21 @@
-// Tokens and columns picked and put back: one thread an element of the result, neighbours to neighbouring threads. Putting
-// back looks up what arrives at an element, in the order of the sources, so nothing is added by two threads.
-#include "common/device.cuh"
+// Tokens and columns picked and put back: tokens by Vecs (common/elements.cuh), columns one thread an element of the result.
+// Putting back looks up what arrives at an element, in the order of the sources, so nothing is added by two threads.
+#include "common/elements.cuh"
 
 KERNEL(slice_tokens, SliceTokens) {
-  const long long i = element_index();
-  if (i >= p.count) return;
-  const long long row = i / p.stride, from = row / p.taken * p.tokens + p.first + row % p.taken;
-  ((T*)p.y)[i] = ((const T*)p.x)[from * p.stride + i % p.stride];
+  const auto from = [&](long long i) {
+    const long long row = quotient(i, p.stride), image = quotient(row, p.taken);
+    return (image * (p.tokens - p.taken) + p.first) * p.stride + i;
+  };
+  map<T, A>((T*)p.y, p.count, [](A x) { return x; }, moved<T>(p.x, p.stride % VEC<T> == 0, from));
 }
 
 KERNEL(place_tokens, PlaceTokens) {
-  const long long i = element_index();
-  if (i >= p.count) return;
-  const long long row = i / p.stride, image = row / p.tokens, at = row % p.tokens - p.first;
-  const bool taken = at >= 0 && at < p.taken;
-  ((T*)p.y)[i] = taken ? ((const T*)p.x)[(image * p.taken + at) * p.stride + i % p.stride] : T(0);
+  const auto from = [&](long long i) {
+    const long long row = quotient(i, p.stride), image = quotient(row, p.tokens), at = row - image * p.tokens - p.first;
+    return at >= 0 && at < p.taken ? (image * (p.taken - p.tokens) - p.first) * p.stride + i : -1;
+  };
+  map<T, A>((T*)p.y, p.count, [](A x) { return x; }, moved<T>(p.x, p.stride % VEC<T> == 0, from));
 }
 
 KERNEL(collect_columns, CollectColumns) {

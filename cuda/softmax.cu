@@ -1,59 +1,55 @@
-// Softmax and log-softmax over the last axis: a warp takes a row, each lane every 32nd element. Forward reads a row three
-// times (maximum, sum, result), backward twice; after the first it comes from the L1 cache.
-#include "common/device.cuh"
-#include "common/reduce.cuh"
+// Softmax and log-softmax over the last axis: a warp takes a row (common/rows.cuh).
+#define KERNEL_BLOCKS 2  // at least, so that ptxas spills nothing to reach more
+#include "common/rows.cuh"
 
 KERNEL(softmax_fwd, SoftmaxFwd) {
-  const int row = warp_index(), lane = lane_index();
+  const int row = warp_index();
   if (row >= p.rows) return;
-  const T* x = (const T*)p.x + (size_t)row * p.stride;
+  const Row<T> values = row_of<T>(p.x, row, p.stride);
   const A* mask = p.mask ? (const A*)p.mask + (size_t)row * p.mask_stride : nullptr;
-  T* y = (T*)p.y + (size_t)row * p.stride;
-  A top = -Limits<A>::infinity();
-  for (int c = lane; c < p.cols; c += 32) {
-    if (!mask || mask[c] != A(0)) top = max_nan(top, A(x[c]));
-  }
+  const A none = -Limits<A>::infinity();
+  // Dead keys count as minus infinity.
+  const auto x = hold<T>(p.cols, [=](int c) {
+    auto some = values(c);
+    if (!mask) return some;
+    const auto living = load_all<VEC<T>>(mask + c);
+#pragma unroll
+    for (int k = 0; k < VEC<T>; k++) some.at[k] = living.at[k] == A(0) ? T(none) : some.at[k];
+    return some;
+  });
+  A top = none, sum = 0;
+  each_column<T, A>(p.cols, [&](int, A x) { top = max_nan(top, x); }, x);
   top = warp_max(top);
-  A sum = 0;
-  for (int c = lane; c < p.cols; c += 32) {
-    if (!mask || mask[c] != A(0)) sum += exp_(A(x[c]) - top);
-  }
-  const A scale = top == -Limits<A>::infinity() ? A(0) : A(1) / warp_sum(sum);
-  for (int c = lane; c < p.cols; c += 32) {
-    const bool living = scale != A(0) && (!mask || mask[c] != A(0));
-    y[c] = living ? T(exp_(A(x[c]) - top) * scale) : T(0);
-  }
+  each_column<T, A>(p.cols, [&](int, A x) { sum += exp_(x - top); }, x);
+  const A scale = top == none ? A(0) : A(1) / warp_sum(sum);
+  write_row<T, A>(p.y, row, p.cols, p.stride, [=](int, A x) { return scale == A(0) ? A(0) : exp_(x - top) * scale; }, x);
 }
 
 KERNEL(softmax_bwd, SoftmaxBwd) {
-  const int row = warp_index(), lane = lane_index();
+  const int row = warp_index();
   if (row >= p.rows) return;
-  const size_t start = (size_t)row * p.stride;
-  const T *dy = (const T*)p.dy + start, *prob = (const T*)p.p + start;
-  T* dx = (T*)p.dx + start;
+  const auto dy = hold<T>(p.cols, row_of<T>(p.dy, row, p.stride)), prob = hold<T>(p.cols, row_of<T>(p.p, row, p.stride));
   A inner = 0;
-  for (int c = lane; c < p.cols; c += 32) inner += A(dy[c]) * A(prob[c]);
+  each_column<T, A>(p.cols, [&](int, A dy, A prob) { inner += dy * prob; }, dy, prob);
   inner = warp_sum(inner);
-  for (int c = lane; c < p.cols; c += 32) dx[c] = T(A(prob[c]) * (A(dy[c]) - inner));
+  write_row<T, A>(p.dx, row, p.cols, p.stride, [=](int, A dy, A prob) { return prob * (dy - inner); }, dy, prob);
 }
 
 KERNEL(log_softmax_fwd, LogSoftmaxFwd) {
-  const int row = warp_index(), lane = lane_index();
+  const int row = warp_index();
   if (row >= p.rows) return;
-  const T* x = (const T*)p.x + (size_t)row * p.stride;
-  T* y = (T*)p.y + (size_t)row * p.stride;
-  const A log_sum = warp_log_sum_exp<A>(p.cols, [=](int c) { return A(x[c]); });
-  for (int c = lane; c < p.cols; c += 32) y[c] = T(A(x[c]) - log_sum);
+  const auto x = hold<T>(p.cols, row_of<T>(p.x, row, p.stride));
+  const A log_sum = row_log_sum_exp<T>(p.cols, A(1), x);
+  write_row<T, A>(p.y, row, p.cols, p.stride, [=](int, A x) { return x - log_sum; }, x);
 }
 
 KERNEL(log_softmax_bwd, LogSoftmaxBwd) {
-  const int row = warp_index(), lane = lane_index();
+  const int row = warp_index();
   if (row >= p.rows) return;
-  const size_t start = (size_t)row * p.stride;
-  const T *dy = (const T*)p.dy + start, *y = (const T*)p.y + start;
-  T* dx = (T*)p.dx + start;
+  const auto dy = hold<T>(p.cols, row_of<T>(p.dy, row, p.stride));
   A sum = 0;
-  for (int c = lane; c < p.cols; c += 32) sum += A(dy[c]);
+  each_column<T, A>(p.cols, [&](int, A dy) { sum += dy; }, dy);
   sum = warp_sum(sum);
-  for (int c = lane; c < p.cols; c += 32) dx[c] = T(A(dy[c]) - exp_(A(y[c])) * sum);
+  write_row<T, A>(p.dx, row, p.cols, p.stride, [=](int, A dy, A y) { return dy - exp_(y) * sum; }, dy,
+                  row_of<T>(p.y, row, p.stride));
 }

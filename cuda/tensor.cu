@@ -1,16 +1,18 @@
-// What the tensor itself needs: one thread an element, neighbours in memory to neighbouring threads.
+// What the tensor itself needs: element by element (common/elements.cuh), but where widths differ one thread an element; and
+// the ends of all sums.
 #include "common/columns.cuh"
+#include "common/elements.cuh"
 #include "common/pieces.cuh"
 #include "common/reduce.cuh"
 
 KERNEL(fill, Fill) {
-  const long long i = element_index();
-  if (i < (long long)p.rows * p.stride) ((T*)p.out)[i] = i % p.stride < p.cols ? T(p.value) : T(0);
+  const A value = A(p.value);
+  map<T, A>((T*)p.out, (long long)p.rows * p.stride, [=](A inside) { return inside != A(0) ? value : A(0); },
+            Inside{p.cols, p.stride});
 }
 
 KERNEL(accumulate, Accumulate) {
-  const long long i = element_index();
-  if (i < p.count) ((T*)p.out)[i] = T(A(((const T*)p.out)[i]) + A(((const T*)p.x)[i]));
+  map<T, A>((T*)p.out, p.count, [](A out, A x) { return out + x; }, elements<T>(p.out), elements<T>(p.x));
 }
 
 KERNEL(repitch, Repitch) {
@@ -22,30 +24,46 @@ KERNEL(repitch, Repitch) {
 
 // To the wide type and back; all parameters of a model are rounded in one launch.
 KERNEL(widen, Widen) {
-  const long long i = element_index();
-  if (i < p.count) ((A*)p.out)[i] = A(((const T*)p.x)[i]);
+  map<T, A>((A*)p.out, p.count, [](A x) { return x; }, elements<T>(p.x));
 }
 
 KERNEL(narrow, Narrow) {
   const NarrowTensor& t = p.at[piece_owner(p.at, p.tensors)];
   const long long first = (blockIdx.x - t.first) * PIECE;
-  for (long long i = first + threadIdx.x; i < first + PIECE && i < t.count; i += blockDim.x) {
-    ((T*)t.out)[i] = T(((const A*)t.x)[i]);
-  }
+  map_piece<T, A, PIECE / KERNEL_THREADS / VEC<T>>((T*)t.out, first, min_(first + PIECE, t.count), [](A x) { return x; },
+                                                   elements<A>(t.x));
 }
 
 KERNEL(sum_columns, SumColumns) {
-  const T* x = (const T*)p.x;
-  column_partials<A>(p.partials, p.rows, p.cols, [=](int r, int c) { return A(x[(size_t)r * p.stride + c]); });
+  column_partials<T, A, 1>(p.partials, p.rows, p.cols, [&](int r, int c, auto& sums) {
+    const auto x = some_of_row<T>(p.x, r, c, p.stride);
+    for (int k = 0; k < VEC<T>; k++) sums[0].at[k] += A(x.at[k]);
+  });
 }
 
+// A block takes 32 columns: a few threads a Vec each, as often as there are threads for other partial sums; then the sums of
+// these groups meet in index order.
 KERNEL(add_partials, AddPartials) {
-  const int c = blockIdx.x * blockDim.x + threadIdx.x;
-  if (c >= p.cols) return;
-  const A* partials = (const A*)p.partials;
-  A sum = p.accumulate ? A(((const T*)p.out)[c]) : A(0);
-  for (int k = 0; k < p.count; k++) sum += partials[(size_t)k * p.cols + c];
-  ((T*)p.out)[c] = T(sum);
+  constexpr int WIDTH = 32, LANES = WIDTH / VEC<A>, GROUPS = KERNEL_THREADS / LANES;
+  SHARED(A, parts, GROUPS * WIDTH);
+  const int lane = threadIdx.x % LANES, group = threadIdx.x / LANES, c = blockIdx.x * WIDTH + lane * VEC<A>;
+  const int stride = partials_stride(p.cols);
+  Some<A, VEC<A>> sum = fill_some<VEC<A>>(A(0));
+  if (c < p.cols) {
+#pragma unroll 4
+    for (int k = group; k < p.count; k += GROUPS) {
+      const auto part = load_all<VEC<A>>((const A*)p.partials + ((size_t)k * p.step + p.first) * stride + c);
+      for (int j = 0; j < VEC<A>; j++) sum.at[j] += part.at[j];
+    }
+  }
+  store_all(&parts[group * WIDTH + lane * VEC<A>], sum);
+  __syncthreads();
+  const int column = blockIdx.x * WIDTH + threadIdx.x;
+  if (threadIdx.x >= WIDTH || column >= p.cols) return;
+  T* out = (T*)p.out + column;
+  A total = p.accumulate ? A(*out) : A(0);
+  for (int g = 0; g < GROUPS; g++) total += parts[g * WIDTH + threadIdx.x];
+  *out = T(total);
 }
 
 // One block; thread t adds every 256th element from t on, then the threads' sums meet in a tree.

@@ -142,7 +142,7 @@ fn an_overflow_of_f16_lowers_the_loss_scale_and_loses_no_step() {
             }
         }
         let mut model = model.to_device(gpu_under_test())?;
-        let log = RunFolder::create(&folder.path().join(precision.to_string()))?;
+        let log = RunFolder::create(folder.path().join(precision.to_string()))?;
         Trainer::new(&mut model, config(precision, 1), Some(&log), Show::Quiet)?.run(&loader(), None, None)?;
         let text = std::fs::read_to_string(log.file("log.jsonl")?).expect("log");
         let lines = text.lines().map(|line| serde_json::from_str(line).expect("JSON"));

@@ -98,10 +98,10 @@ mod simulated {
     use super::*;
     use common::{Extent, Results, check_guards, cotangent, gpu_under_test, moved, odd_widths, reverse_order};
     use common::{run_on, through_tape};
-    use espalier::Device;
     use espalier::Result;
     use espalier::gpu::sim::Order;
     use espalier::ops::case::Instance;
+    use espalier::{Device, Var, ops};
     use std::sync::{Mutex, MutexGuard, PoisonError};
 
     const EXTENT: Extent = Extent { shapes: 32, elements: 1500 };
@@ -111,6 +111,17 @@ mod simulated {
     /// Roundings to a type of 16 bits that errors may add up to: an output is rounded once; what a gradient is found from was
     /// rounded when it was saved, and its factors may be larger than the result.
     const ROUNDINGS: f64 = 4.0;
+
+    /// Cases that round something before they find a wide result, and what.
+    const ROUNDED_INSIDE: [(&str, &str); 7] = [
+        ("gelu/bias", "dx, which is summed to the gradient of the bias"),
+        ("gelu/bias_gate", "the same"),
+        ("gate/shared_twice", "the first product"),
+        ("layernorm/residual", "the sum"),
+        ("linear/shared_weight", "the first layer's result"),
+        ("patch_embed/conv", "the pixels, and the gradients of the patches"),
+        ("cast/narrow", "the values"),
+    ];
 
     /// Cases whose work a graph cannot record, and why.
     const NOT_CAPTURED: [(&str, &str); 3] = [
@@ -201,11 +212,19 @@ mod simulated {
         through_tape(instance, &instance.run, &inputs, |_, k| seeds[k].clone())
     }
 
-    fn agrees_in_halves(instance: &Instance) -> Result<(), String> {
+    /// The same in types of 16 bits. What is stored wide has errors of `f32` alone, since it is computed so, unless something
+    /// was rounded on the way; of that few columns may make much.
+    fn agrees_in_halves(case: &Case, instance: &Instance) -> Result<(), String> {
+        let rounded_inside = ROUNDED_INSIDE.iter().any(|(name, _)| *name == case.name);
         for (dtype, epsilon) in HALVES {
             let got = simulated(instance, dtype)?;
             let want = on_rounded_values(instance, dtype, &got.0).map_err(|e| e.to_string())?;
-            both_close(dtype, got, want, F32_TOLERANCE + ROUNDINGS * epsilon)?;
+            let all = |(outputs, gradients)| some(outputs).into_iter().chain::<Vec<Option<Tensor>>>(gradients);
+            for (k, (got, want)) in all(got).zip(all(want)).enumerate() {
+                let rounded = rounded_inside || got.as_ref().is_some_and(|got| got.dtype() == dtype);
+                let tolerance = F32_TOLERANCE + if rounded { ROUNDINGS * epsilon } else { 0.0 };
+                close(&format!("{dtype:?} result"), &[got], &[want], tolerance).map_err(|e| format!("{k}: {e}"))?;
+            }
         }
         Ok(())
     }
@@ -213,7 +232,7 @@ mod simulated {
     #[test]
     fn half_kernels_agree_with_the_processor() {
         let _sim = alone();
-        let checked = for_all_cases(EXTENT, |_| true, |_, instance| agrees_in_halves(&instance));
+        let checked = for_all_cases(EXTENT, |_| true, |case, instance| agrees_in_halves(case, &instance));
         assert!(checked >= 24);
     }
 
@@ -233,7 +252,12 @@ mod simulated {
             assert!(instances.len() >= 4, "{} is checked at {} odd widths only", case.name, instances.len());
             for instance in instances {
                 let shapes: Vec<_> = instance.inputs.iter().map(|(t, _)| *t.shape()).collect();
-                failures.extend(agrees(&instance).err().map(|e| format!("{} {shapes:?}: {e}", case.name)));
+                let enlarged = ["layernorm/residual", "linear/shared_weight"].contains(&case.name);
+                let enlarged = enlarged && instance.inputs[0].0.dim(-1) < 8; // what was rounded inside
+                let skipped = enlarged || case.name.starts_with("attention");
+                let halves = || if skipped { Ok(()) } else { agrees_in_halves(&case, &instance) };
+                let outcome = agrees(&instance).and_then(|()| halves());
+                failures.extend(outcome.err().map(|e| format!("{} {shapes:?}: {e}", case.name)));
             }
         }
         assert!(failures.is_empty(), "{}", failures.join("\n"));
@@ -249,6 +273,44 @@ mod simulated {
             close("gradient", &g, &plain_g, F64_TOLERANCE)
         });
         assert!(checked >= 5);
+    }
+
+    /// Tensors of four axes have no zeros behind their rows, and slices of them may begin anywhere.
+    #[test]
+    fn unaligned_tensors_give_what_the_processor_gives() {
+        let _sim = alone();
+        for (dtype, tolerance) in [(DType::F32, F32_TOLERANCE), (DType::BF16, F32_TOLERANCE + ROUNDINGS / 256.0)] {
+            for width in [1, 3, 4, 5, 12, 40] {
+                let mut draw = Draw::random(vec![], 3);
+                let inputs = |draw: &mut Draw| draw.normal([3, 2, 3, width]).to_dtype(dtype);
+                let [x, b] = [inputs(&mut draw).unwrap(), inputs(&mut draw).unwrap()];
+                let column = draw.normal([width]).to_dtype(dtype.wide()).unwrap();
+                let run = |device: Device, dtype: DType| -> Result<Vec<Tensor>> {
+                    let slice = |t: &Tensor| t.to_dtype(dtype)?.to_device(device)?.rows(1, 3).map(Var::constant);
+                    let (x, b, v) = (slice(&x)?, slice(&b)?, column.to_dtype(dtype.wide())?.to_device(device)?);
+                    let (v, mask) = (Var::constant(v.clone()), v);
+                    let mut sum = x.tensor().clone();
+                    sum.accumulate(b.tensor())?;
+                    let outputs = [
+                        ops::add(x.clone(), &b)?,
+                        ops::scale(&x, -0.7)?,
+                        ops::dot(&x, &b)?,
+                        ops::mse(&x, &b)?,
+                        ops::bias_gelu(x.clone(), Some(&v), Some(&v))?,
+                        ops::gate(&x, &v, 1)?,
+                        ops::masked_softmax(&x, Some(&mask))?,
+                        ops::layernorm(&x, &v, &v, 0.1)?,
+                        ops::kd(&x, b.tensor(), 2.0, ops::Reduction::PerSample)?,
+                        x.reshape([4, 3 * width])?,
+                    ];
+                    Ok(outputs.iter().map(|y| y.tensor().clone()).chain([sum]).collect())
+                };
+                let got = run(gpu_under_test(), dtype).expect("kernels");
+                let want = run(Device::Cpu, DType::F64).expect("processor");
+                close(&format!("{dtype:?} {width} output"), &some(got), &some(want), tolerance).expect("close");
+                check_guards().expect("guards");
+            }
+        }
     }
 
     /// Forward and backward recorded as a graph, which no read-back would survive, and replayed twice.

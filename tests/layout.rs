@@ -316,6 +316,18 @@ fn every_kernel_has_its_argument_struct() {
     assert!(kernels.len() >= 20);
 }
 
+/// What runs on any device runs on a card, too, from the bundle of `scripts/gpu_check.sh`.
+#[test]
+fn every_test_of_a_device_is_in_the_bundle() {
+    let all = sources();
+    let bundled = &all.iter().find(|source| source.path == "tests/on_card.rs").expect("it is there").text;
+    for name in all.iter().filter_map(|source| source.path.strip_prefix("tests/")) {
+        if name.starts_with("device_") || name == "kernels.rs" {
+            assert!(bundled.contains(&format!("#[path = \"{name}\"]")), "tests/on_card.rs does not have {name}");
+        }
+    }
+}
+
 #[test]
 fn names_are_camel_cased() {
     assert_eq!(

@@ -1,17 +1,43 @@
-// Sums over rows, column by column, with the same bits in every run: partial sums of COLUMN_ROWS rows each, written side by
-// side, which `add_partials` then adds in index order. A thread takes a column; neighbours read neighbouring elements.
+// Sums over rows, column by column, with the same bits in every run: a block adds COLUMN_ROWS rows of 16 Vecs of columns, each
+// 16 threads some of the rows, then the block their sums in index order. `add_partials` (tensor.cu) adds up what the blocks
+// wrote. A block is small enough for 384 columns to fill a card, and each thread has its rows' loads under way at once.
 #pragma once
-#include "device.cuh"
+#include "vec.cuh"
 
 constexpr int COLUMN_ROWS = 64; // as in src/gpu/columns.rs
+constexpr int COLUMN_VECS = 16; // as in src/gpu/columns.rs
 
-// partials[chunk][c] = sum over the rows r of the chunk of value(r, c); blockIdx.x is the chunk
-template <class A, class F>
-__device__ __forceinline__ void column_partials(Ptr partials, int rows, int cols, F value) {
-  const int c = blockIdx.y * blockDim.x + threadIdx.x;
-  if (c >= cols) return;
-  const int first = blockIdx.x * COLUMN_ROWS, last = first + COLUMN_ROWS < rows ? first + COLUMN_ROWS : rows;
-  A sum = 0;
-  for (int r = first; r < last; r++) sum += value(r, c);
-  ((A*)partials)[(size_t)blockIdx.x * cols + c] = sum;
+// Elements from row to row of partial sums.
+__device__ __forceinline__ int partials_stride(int cols) { return (cols + 7) / 8 * 8; }
+
+// The Vec at column c of row r, zeros behind the row.
+template <class T> __device__ __forceinline__ Some<T, VEC<T>> some_of_row(Ptr p, int r, int c, int stride) {
+  return load_some<VEC<T>>((const T*)p + (size_t)r * stride + c, stride - c, stride % VEC<T> == 0);
+}
+
+// At row k of `partials`, SUMS rows a chunk: what add(r, c, sums) adds to sums[m].at[j] for column c + j and all rows r of chunk
+// k / SUMS with m = k % SUMS. blockIdx.x is the chunk.
+template <class T, class A, int SUMS, class Add>
+__device__ __forceinline__ void column_partials(Ptr partials, int rows, int cols, Add add) {
+  constexpr int N = VEC<T>, WIDTH = COLUMN_VECS * N, GROUPS = KERNEL_THREADS / COLUMN_VECS, EACH = COLUMN_ROWS / GROUPS;
+  SHARED(A, parts, SUMS * GROUPS * WIDTH);
+  const int lane = threadIdx.x % COLUMN_VECS, group = threadIdx.x / COLUMN_VECS, c = (blockIdx.y * COLUMN_VECS + lane) * N;
+  Some<A, N> sums[SUMS];
+#pragma unroll
+  for (int m = 0; m < SUMS; m++) sums[m] = fill_some<N>(A(0));
+#pragma unroll
+  for (int k = 0; k < EACH; k++) {
+    const int r = blockIdx.x * COLUMN_ROWS + group * EACH + k;
+    if (r < rows && c < cols) add(r, c, sums);
+  }
+#pragma unroll
+  for (int m = 0; m < SUMS; m++) store_all(&parts[(m * GROUPS + group) * WIDTH + lane * N], sums[m]);
+  __syncthreads();
+  for (int k = threadIdx.x; k < SUMS * WIDTH; k += blockDim.x) {
+    const int m = k / WIDTH, column = blockIdx.y * WIDTH + k % WIDTH;
+    if (column >= cols) continue;
+    A sum = 0;
+    for (int g = 0; g < GROUPS; g++) sum += parts[(m * GROUPS + g) * WIDTH + k % WIDTH];
+    ((A*)partials)[((size_t)blockIdx.x * SUMS + m) * partials_stride(cols) + column] = sum;
+  }
 }

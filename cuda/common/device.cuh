@@ -57,6 +57,11 @@ __device__ __forceinline__ long long element_index() { return (long long)blockId
 __device__ __forceinline__ int warp_index() { return blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32; }
 __device__ __forceinline__ int lane_index() { return threadIdx.x % 32; }
 
+// i / n; the short division where it is enough.
+__device__ __forceinline__ long long quotient(long long i, long long n) {
+  return (i | n) >> 32 ? i / n : unsigned(i) / unsigned(n);
+}
+
 // The column of element `i` of rows `stride` apart; the short division where it is enough.
 __device__ __forceinline__ int column_of(long long i, int stride) {
   return i >> 32 ? int(i % stride) : int(unsigned(i) % unsigned(stride));

@@ -26,15 +26,6 @@ template <class A> __device__ __forceinline__ A quad_max(A v) {
   return v;
 }
 
-// log sum over c < cols of e^value(c), from the largest value so that nothing overflows; lane by lane every 32nd.
-template <class A, class F> __device__ __forceinline__ A warp_log_sum_exp(int cols, F value) {
-  A top = -Limits<A>::infinity(), sum = 0;
-  for (int c = threadIdx.x % 32; c < cols; c += 32) top = max_nan(top, value(c));
-  top = warp_max(top);
-  for (int c = threadIdx.x % 32; c < cols; c += 32) sum += exp_(value(c) - top);
-  return top + log_(warp_sum(sum));
-}
-
 // What `merge` makes of every warp's `v`, in the order of the warps. `parts` are free again on return.
 template <class A, class Merge> __device__ __forceinline__ A over_warps(A v, A* parts, Merge merge) {
   if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = v;

@@ -118,7 +118,7 @@ KERNEL(test_math, Test) {
   if (i >= p.count) return;
   const A x = A(((const T*)p.x)[i]);
   T* out = (T*)p.out + i * 6;
-  out[0] = T(normal_cdf(x)), out[1] = T(normal_pdf(x)), out[2] = T(exp_(x)), out[3] = T(log1p_(abs_(x)));
+  out[0] = T(normal_of<T>(x).cdf), out[1] = T(normal_of<T>(x).pdf), out[2] = T(exp_(x)), out[3] = T(log1p_(abs_(x)));
   out[4] = T(sqrt_(abs_(x))), out[5] = T(max_nan(floor_(x), A(-2)));
 }
 

@@ -1,30 +1,40 @@
 //! Sums over rows and over all elements, in two launches: partial sums of a constant number of rows or elements, then the
 //! sum of those in an order of their own.
 
-use super::{Gpu, Grid, THREADS, params, sizes};
-use crate::{Result, Tensor};
+use super::{Gpu, Grid, VEC, params, sizes};
+use crate::{DType, Result, Tensor};
 
-/// Rows of one partial sum, as in `cuda/common/columns.cuh`.
+/// Rows of one partial sum, and Vecs of columns that a block takes, as in `cuda/common/columns.cuh`.
 const COLUMN_ROWS: usize = 64;
+const COLUMN_VECS: usize = 16;
+/// Columns that a block of `add_partials` takes, as in `cuda/tensor.cu`.
+const PARTIAL_COLUMNS: usize = 32;
 /// Elements of one partial sum, as in `cuda/common/chunks.cuh`.
 const CHUNK: usize = 4096;
 
 impl Gpu {
-    /// `out[c] (+)= sum over rows of …` for `c < cols`, where `partial(address, grid)` launches the kernel that writes the
-    /// partial sums.
-    pub fn sum_columns(
-        &self, [rows, cols]: [usize; 2], out: &mut Tensor, accumulate: bool,
-        partial: impl FnOnce(u64, Grid) -> Result<()>,
+    /// `sums` partial sums for each column of each COLUMN_ROWS rows of elements of `dtype`, where `partial(address, grid)`
+    /// launches the kernel that writes them: one row for each sum, chunk by chunk.
+    pub fn column_partials(
+        &self, dtype: DType, [rows, cols]: [usize; 2], sums: usize, partial: impl FnOnce(u64, Grid) -> Result<()>,
+    ) -> Result<Tensor> {
+        let chunks = rows.div_ceil(COLUMN_ROWS);
+        let mut partials = Tensor::empty_on(self.device, [chunks * sums, cols], dtype.wide())?;
+        let across = cols.div_ceil(COLUMN_VECS * VEC / dtype.size());
+        // The long side on the axis without limit.
+        partial(partials.address_mut()?, Grid::blocks([chunks, across, 1])).map(|()| partials)
+    }
+
+    /// `out[c] (+)=` the sum over the chunks of partial sum `which` of `sums`.
+    pub fn add_partials(
+        &self, partials: &Tensor, [which, sums]: [usize; 2], out: &mut Tensor, accumulate: bool,
     ) -> Result<()> {
-        let count = rows.div_ceil(COLUMN_ROWS);
-        let mut partials = out.new_wide([count * cols, 1, 1, 1])?;
-        let address = partials.address_mut()?;
-        let across = cols.div_ceil(THREADS as usize);
-        partial(address, Grid::blocks([count, across, 1]))?; // the long side on the axis without limit
-        let [count, cols] = sizes([count, cols])?;
-        let (out_address, accumulate) = (out.address_mut()?, accumulate.into());
-        let args = params::AddPartials { out: out_address, partials: address, count, cols, accumulate, unused: 0 };
-        self.launch(out.dtype(), Grid::blocks([across, 1, 1]), &args)
+        let (rows, cols) = partials.shape().rows_cols();
+        let blocks = Grid::blocks([cols.div_ceil(PARTIAL_COLUMNS), 1, 1]);
+        let [count, cols, first, step] = sizes([rows / sums, cols, which, sums])?;
+        let (out_address, partials, accumulate) = (out.address_mut()?, partials.address()?, accumulate.into());
+        let args = params::AddPartials { out: out_address, partials, count, cols, first, step, accumulate, unused: 0 };
+        self.launch(out.dtype(), blocks, &args)
     }
 
     /// `out[c] (+)= sum over rows of x[., c]`, `x` seen as rows as long as `out`.
@@ -36,11 +46,12 @@ impl Gpu {
             let cols = out.stored_numel(); // a table: its own padding is that of x
             [x.stored_numel().checked_div(cols).unwrap_or(0), cols, cols]
         };
-        self.sum_columns([shape[0], shape[1]], out, accumulate, |partials, grid| {
+        let partials = self.column_partials(x.dtype(), [shape[0], shape[1]], 1, |partials, grid| {
             let [rows, cols, stride] = sizes(shape)?;
             let args = params::SumColumns { partials, x: x.address()?, rows, cols, stride, unused: 0 };
             self.launch(x.dtype(), grid, &args)
-        })
+        })?;
+        self.add_partials(&partials, [0, 1], out, accumulate)
     }
 
     /// `scale` times the sum over `x`'s elements in memory of …, a scalar on the device, where `partial(address, count,

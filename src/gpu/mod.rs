@@ -41,6 +41,10 @@ use std::sync::{LazyLock, Mutex, PoisonError, atomic::AtomicBool, atomic::Orderi
 
 /// Threads of a block unless a kernel says otherwise.
 pub const THREADS: u32 = 256;
+/// Bytes that a thread reads or writes at once.
+pub const VEC: usize = 16;
+/// Vecs that a thread of an element-by-element kernel takes, as in `cuda/common/elements.cuh`.
+const MAP_VECS: usize = 2;
 
 /// A device with its memory and its plans.
 pub struct Gpu {
@@ -64,6 +68,11 @@ impl Grid {
     /// A thread for each of `count` elements.
     pub fn elements(count: usize) -> Self {
         Self::blocks([count.div_ceil(THREADS as usize), 1, 1])
+    }
+
+    /// A thread for every two Vecs of `count` elements of `dtype`.
+    pub fn vecs(count: usize, dtype: DType) -> Self {
+        Self::elements(count.div_ceil(MAP_VECS * VEC / dtype.size()))
     }
 
     /// A warp for each of `count` rows.

@@ -140,7 +140,7 @@ const _: () = {
     ["Offset of field: Narrow::tensors"][::std::mem::offset_of!(Narrow, tensors) - 12288usize];
     ["Offset of field: Narrow::unused"][::std::mem::offset_of!(Narrow, unused) - 12292usize];
 };
-#[doc = " partials[k][c] = sum of x[r][c] over the k-th COLUMN_ROWS rows"]
+#[doc = " partials[k][c] = sum of x[r][c] over the k-th COLUMN_ROWS rows; rows of partials, here and below, are stored as tensors are"]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
 pub struct SumColumns {
@@ -162,7 +162,7 @@ const _: () = {
     ["Offset of field: SumColumns::stride"][::std::mem::offset_of!(SumColumns, stride) - 24usize];
     ["Offset of field: SumColumns::unused"][::std::mem::offset_of!(SumColumns, unused) - 28usize];
 };
-#[doc = " out[c] (+)= sum over k < count of partials[k][c]"]
+#[doc = " out[c] (+)= sum over k < count of partials[first + step k][c]"]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
 pub struct AddPartials {
@@ -170,19 +170,23 @@ pub struct AddPartials {
     pub partials: Ptr,
     pub count: i32,
     pub cols: i32,
+    pub first: i32,
+    pub step: i32,
     pub accumulate: i32,
     pub unused: i32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of AddPartials"][::std::mem::size_of::<AddPartials>() - 32usize];
+    ["Size of AddPartials"][::std::mem::size_of::<AddPartials>() - 40usize];
     ["Alignment of AddPartials"][::std::mem::align_of::<AddPartials>() - 8usize];
     ["Offset of field: AddPartials::out"][::std::mem::offset_of!(AddPartials, out) - 0usize];
     ["Offset of field: AddPartials::partials"][::std::mem::offset_of!(AddPartials, partials) - 8usize];
     ["Offset of field: AddPartials::count"][::std::mem::offset_of!(AddPartials, count) - 16usize];
     ["Offset of field: AddPartials::cols"][::std::mem::offset_of!(AddPartials, cols) - 20usize];
-    ["Offset of field: AddPartials::accumulate"][::std::mem::offset_of!(AddPartials, accumulate) - 24usize];
-    ["Offset of field: AddPartials::unused"][::std::mem::offset_of!(AddPartials, unused) - 28usize];
+    ["Offset of field: AddPartials::first"][::std::mem::offset_of!(AddPartials, first) - 24usize];
+    ["Offset of field: AddPartials::step"][::std::mem::offset_of!(AddPartials, step) - 28usize];
+    ["Offset of field: AddPartials::accumulate"][::std::mem::offset_of!(AddPartials, accumulate) - 32usize];
+    ["Offset of field: AddPartials::unused"][::std::mem::offset_of!(AddPartials, unused) - 36usize];
 };
 #[doc = " out[0] = scale · sum of x"]
 #[repr(C)]
@@ -393,7 +397,7 @@ const _: () = {
     ["Offset of field: DropPath::count"][::std::mem::offset_of!(DropPath, count) - 48usize];
     ["Offset of field: DropPath::unused"][::std::mem::offset_of!(DropPath, unused) - 52usize];
 };
-#[doc = " y = softmax(x) over the keys whose mask is not 0; mask_stride 0: one mask for all rows"]
+#[doc = " y = softmax(x) over the keys whose mask is not 0; mask_stride 0: one mask for all rows; its rows are of whole Vecs"]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
 pub struct SoftmaxFwd {
@@ -721,10 +725,10 @@ const _: () = {
     ["Offset of field: LayernormBwd::stride"][::std::mem::offset_of!(LayernormBwd, stride) - 56usize];
     ["Offset of field: LayernormBwd::unused"][::std::mem::offset_of!(LayernormBwd, unused) - 60usize];
 };
-#[doc = " partials of dgamma = sum over rows of dy n"]
+#[doc = " partials of dgamma = sum over rows of dy n and dbeta = sum over rows of dy"]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
-pub struct LayernormGamma {
+pub struct LayernormColumns {
     pub partials: Ptr,
     pub dy: Ptr,
     pub x: Ptr,
@@ -736,16 +740,16 @@ pub struct LayernormGamma {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of LayernormGamma"][::std::mem::size_of::<LayernormGamma>() - 48usize];
-    ["Alignment of LayernormGamma"][::std::mem::align_of::<LayernormGamma>() - 8usize];
-    ["Offset of field: LayernormGamma::partials"][::std::mem::offset_of!(LayernormGamma, partials) - 0usize];
-    ["Offset of field: LayernormGamma::dy"][::std::mem::offset_of!(LayernormGamma, dy) - 8usize];
-    ["Offset of field: LayernormGamma::x"][::std::mem::offset_of!(LayernormGamma, x) - 16usize];
-    ["Offset of field: LayernormGamma::stats"][::std::mem::offset_of!(LayernormGamma, stats) - 24usize];
-    ["Offset of field: LayernormGamma::rows"][::std::mem::offset_of!(LayernormGamma, rows) - 32usize];
-    ["Offset of field: LayernormGamma::cols"][::std::mem::offset_of!(LayernormGamma, cols) - 36usize];
-    ["Offset of field: LayernormGamma::stride"][::std::mem::offset_of!(LayernormGamma, stride) - 40usize];
-    ["Offset of field: LayernormGamma::unused"][::std::mem::offset_of!(LayernormGamma, unused) - 44usize];
+    ["Size of LayernormColumns"][::std::mem::size_of::<LayernormColumns>() - 48usize];
+    ["Alignment of LayernormColumns"][::std::mem::align_of::<LayernormColumns>() - 8usize];
+    ["Offset of field: LayernormColumns::partials"][::std::mem::offset_of!(LayernormColumns, partials) - 0usize];
+    ["Offset of field: LayernormColumns::dy"][::std::mem::offset_of!(LayernormColumns, dy) - 8usize];
+    ["Offset of field: LayernormColumns::x"][::std::mem::offset_of!(LayernormColumns, x) - 16usize];
+    ["Offset of field: LayernormColumns::stats"][::std::mem::offset_of!(LayernormColumns, stats) - 24usize];
+    ["Offset of field: LayernormColumns::rows"][::std::mem::offset_of!(LayernormColumns, rows) - 32usize];
+    ["Offset of field: LayernormColumns::cols"][::std::mem::offset_of!(LayernormColumns, cols) - 36usize];
+    ["Offset of field: LayernormColumns::stride"][::std::mem::offset_of!(LayernormColumns, stride) - 40usize];
+    ["Offset of field: LayernormColumns::unused"][::std::mem::offset_of!(LayernormColumns, unused) - 44usize];
 };
 #[doc = " log_p = log softmax(z); loss[r] = -sum_c t log_p"]
 #[repr(C)]
@@ -1055,7 +1059,7 @@ const _: () = {
     ["Offset of field: CollectColumns::stride"][::std::mem::offset_of!(CollectColumns, stride) - 32usize];
     ["Offset of field: CollectColumns::x_stride"][::std::mem::offset_of!(CollectColumns, x_stride) - 36usize];
 };
-#[doc = " out[patch][channel, row, column] = the pixel of x [B, channels, height, width]; count: elements of the patches"]
+#[doc = " out[patch][channel, row, column] = the pixel of x [B, channels, height, width], zeros behind the rows; count: elements of\n the patches"]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
 pub struct Unfold {
@@ -1111,35 +1115,35 @@ const _: () = {
     ["Offset of field: Fold::stride"][::std::mem::offset_of!(Fold, stride) - 40usize];
     ["Offset of field: Fold::unused"][::std::mem::offset_of!(Fold, unused) - 44usize];
 };
-#[doc = " y[b][first + k] = x[b][k] + pos[first + k] for k < taken; shared: x[0] for every image"]
+#[doc = " y[b] = [first; second; x[b]] + pos, `tokens` rows of stride elements; of the first two the leading `extra` are there"]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
 pub struct EmbedTokens {
     pub y: Ptr,
     pub x: Ptr,
     pub pos: Ptr,
+    pub first: Ptr,
+    pub second: Ptr,
     pub count: i64,
     pub tokens: i32,
-    pub first: i32,
-    pub taken: i32,
-    pub shared: i32,
+    pub extra: i32,
     pub stride: i32,
     pub unused: i32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of EmbedTokens"][::std::mem::size_of::<EmbedTokens>() - 56usize];
+    ["Size of EmbedTokens"][::std::mem::size_of::<EmbedTokens>() - 64usize];
     ["Alignment of EmbedTokens"][::std::mem::align_of::<EmbedTokens>() - 8usize];
     ["Offset of field: EmbedTokens::y"][::std::mem::offset_of!(EmbedTokens, y) - 0usize];
     ["Offset of field: EmbedTokens::x"][::std::mem::offset_of!(EmbedTokens, x) - 8usize];
     ["Offset of field: EmbedTokens::pos"][::std::mem::offset_of!(EmbedTokens, pos) - 16usize];
-    ["Offset of field: EmbedTokens::count"][::std::mem::offset_of!(EmbedTokens, count) - 24usize];
-    ["Offset of field: EmbedTokens::tokens"][::std::mem::offset_of!(EmbedTokens, tokens) - 32usize];
-    ["Offset of field: EmbedTokens::first"][::std::mem::offset_of!(EmbedTokens, first) - 36usize];
-    ["Offset of field: EmbedTokens::taken"][::std::mem::offset_of!(EmbedTokens, taken) - 40usize];
-    ["Offset of field: EmbedTokens::shared"][::std::mem::offset_of!(EmbedTokens, shared) - 44usize];
-    ["Offset of field: EmbedTokens::stride"][::std::mem::offset_of!(EmbedTokens, stride) - 48usize];
-    ["Offset of field: EmbedTokens::unused"][::std::mem::offset_of!(EmbedTokens, unused) - 52usize];
+    ["Offset of field: EmbedTokens::first"][::std::mem::offset_of!(EmbedTokens, first) - 24usize];
+    ["Offset of field: EmbedTokens::second"][::std::mem::offset_of!(EmbedTokens, second) - 32usize];
+    ["Offset of field: EmbedTokens::count"][::std::mem::offset_of!(EmbedTokens, count) - 40usize];
+    ["Offset of field: EmbedTokens::tokens"][::std::mem::offset_of!(EmbedTokens, tokens) - 48usize];
+    ["Offset of field: EmbedTokens::extra"][::std::mem::offset_of!(EmbedTokens, extra) - 52usize];
+    ["Offset of field: EmbedTokens::stride"][::std::mem::offset_of!(EmbedTokens, stride) - 56usize];
+    ["Offset of field: EmbedTokens::unused"][::std::mem::offset_of!(EmbedTokens, unused) - 60usize];
 };
 #[doc = " y = softmax(scale q kT) v of every head over the keys whose mask is not 0; stats = row maximum, 1 / sum. Each of\n y, map (the probabilities) and stats may be absent. `rows`: queries of a block, 32, 16 or 8; `scores`, then 8: memory\n for the scores of long rows, 8 rows for every block; absent: they fit in shared memory"]
 #[repr(C)]
@@ -1360,7 +1364,7 @@ kernel_args!(GateColumns, "gate_columns");
 kernel_args!(GateUnits, "gate_units");
 kernel_args!(LayernormFwd, "layernorm_fwd");
 kernel_args!(LayernormBwd, "layernorm_bwd");
-kernel_args!(LayernormGamma, "layernorm_gamma");
+kernel_args!(LayernormColumns, "layernorm_columns");
 kernel_args!(CrossEntropyFwd, "cross_entropy_fwd");
 kernel_args!(CrossEntropyBwd, "cross_entropy_bwd");
 kernel_args!(HardTarget, "hard_target");

@@ -22,7 +22,7 @@ pub fn add_scaled(x: Var, b: &Var, s: Option<&Tensor>) -> Result<Var> {
             let (count, sample) = sizes(&y, y.dim(0));
             let args =
                 params::AddScaled { y: y.address_mut()?, x: b.tensor().address()?, s: address_of(s)?, count, sample };
-            gpu.launch(y.dtype(), Grid::elements(y.stored_numel()), &args)?;
+            gpu.launch(y.dtype(), Grid::vecs(y.stored_numel(), y.dtype()), &args)?;
         }
         (None, Some(s)) => float_dispatch!(OP, y.dtype(), T => add_by_sample::<T>(&mut y, b.tensor(), s))?,
         (None, None) => cpu::accumulate(&mut y, b.tensor())?,
@@ -75,7 +75,7 @@ pub(super) fn times_scalar(x: &Tensor, s: &Tensor, c: f64, over: f64) -> Result<
 fn multiple(gpu: &Gpu, x: &Tensor, c: f64, s: Option<&Tensor>, samples: usize) -> Result<Tensor> {
     let (mut y, (count, sample)) = (x.new_empty(x.shape())?, sizes(x, samples));
     let args = params::Scale { y: y.address_mut()?, x: x.address()?, s: address_of(s)?, c, count, sample };
-    gpu.launch(x.dtype(), Grid::elements(x.stored_numel()), &args).map(|()| y)
+    gpu.launch(x.dtype(), Grid::vecs(x.stored_numel(), x.dtype()), &args).map(|()| y)
 }
 
 /// Elements in memory, in all and of one sample (at least 1).

@@ -124,6 +124,18 @@ impl Instance {
         self
     }
 
+    /// [`Instance::bytes`] where values are of `dtype`: what is kept in the wide type counts with its own size.
+    pub fn bytes_in(&self, dtype: DType) -> usize {
+        let read = |(k, (tensor, _)): (usize, &(Tensor, bool))| match tensor.dtype() {
+            DType::F64 if self.wide.contains(&k) => tensor.numel() * dtype.wide().size(),
+            DType::F64 => tensor.numel() * dtype.size(),
+            other => tensor.numel() * other.size(),
+        };
+        let inputs: usize = self.inputs.iter().map(|(tensor, _)| tensor.numel()).sum();
+        let written = (self.bytes / 4).saturating_sub(inputs);
+        written * dtype.size() + self.inputs.iter().enumerate().map(read).sum::<usize>()
+    }
+
     /// With the cost of one run: `written` elements besides the inputs read, and `operations`.
     pub fn cost(mut self, written: usize, operations: usize) -> Self {
         self.bytes += written * 4;

@@ -53,7 +53,7 @@ fn plus(x: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (mut y, count, [stride]) = (x.new_empty(x.shape())?, x.stored_numel(), gpu::sizes([x.stored_width()])?);
     let (y_address, x, b) = (y.address_mut()?, x.address()?, b.address()?);
     let args = params::AddBias { y: y_address, x, b, count: count as i64, stride, unused: 0 };
-    gpu.launch(y.dtype(), Grid::elements(count), &args).map(|()| y)
+    gpu.launch(y.dtype(), Grid::vecs(count, y.dtype()), &args).map(|()| y)
 }
 
 /// `x[.., c] · g[c / group]`.
@@ -72,7 +72,7 @@ fn times(x: &Tensor, g: &Tensor, group: usize) -> Result<Tensor> {
         (x.new_empty(x.shape())?, x.stored_numel(), gpu::sizes([x.stored_width(), group])?);
     let (y_address, x, g) = (y.address_mut()?, x.address()?, g.address()?);
     let args = params::Gate { y: y_address, x, g, count: count as i64, stride, group };
-    gpu.launch(y.dtype(), Grid::elements(count), &args).map(|()| y)
+    gpu.launch(y.dtype(), Grid::vecs(count, y.dtype()), &args).map(|()| y)
 }
 
 fn unit_gradient<T: Float>(dy: &Tensor, x: &Tensor, group: usize, dg: &mut Tensor, accumulate: bool) -> Result<()> {
@@ -87,22 +87,20 @@ fn unit_gradient<T: Float>(dy: &Tensor, x: &Tensor, group: usize, dg: &mut Tenso
 /// [`unit_gradient`] on a GPU: by column, then over each unit's columns.
 fn unit_gradient_on(gpu: &Gpu, [dy, x]: [&Tensor; 2], group: usize, dg: &mut Tensor, accumulate: bool) -> Result<()> {
     let ((rows, cols), dtype) = (x.shape().rows_cols(), x.dtype());
-    let by_column = |out: &mut Tensor, accumulate| {
-        gpu.sum_columns([rows, cols], out, accumulate, |partials, grid| {
-            let [rows, cols, stride] = gpu::sizes([rows, cols, x.stored_width()])?;
-            let (dy, x) = (dy.address()?, x.address()?);
-            gpu.launch(dtype, grid, &params::GateColumns { partials, dy, x, rows, cols, stride, unused: 0 })
-        })
-    };
+    let partials = gpu.column_partials(dtype, [rows, cols], 1, |partials, grid| {
+        let [rows, cols, stride] = gpu::sizes([rows, cols, x.stored_width()])?;
+        let (dy, x) = (dy.address()?, x.address()?);
+        gpu.launch(dtype, grid, &params::GateColumns { partials, dy, x, rows, cols, stride, unused: 0 })
+    })?;
     if group == 1 {
-        return by_column(dg, accumulate);
+        return gpu.add_partials(&partials, [0, 1], dg, accumulate);
     }
     let mut columns = x.new_wide([cols])?;
-    by_column(&mut columns, false)?;
+    gpu.add_partials(&partials, [0, 1], &mut columns, false)?;
     let [units, group] = gpu::sizes([cols / group, group])?;
     let (dg_address, columns, accumulate) = (dg.address_mut()?, columns.address()?, accumulate.into());
     let args = params::GateUnits { dg: dg_address, columns, units, group, accumulate, unused: 0 };
-    gpu.launch(x.dtype(), Grid::warps(units as usize), &args)
+    gpu.launch(dtype, Grid::warps(units as usize), &args)
 }
 
 /// Test and benchmark cases.

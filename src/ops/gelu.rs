@@ -64,7 +64,7 @@ fn forward(x: Tensor, vectors @ [b, g]: &[Option<Tensor>; 2]) -> Result<Tensor> 
     let ([stride], count) = (gpu::sizes([x.stored_width()])?, x.stored_numel());
     let mut y = if x.is_shared() { x.new_empty(x.shape())? } else { x };
     let args = params::GeluFwd { y: y.address_mut()?, x: from, b, g, count: count as i64, stride, unused: 0 };
-    gpu.launch(y.dtype(), Grid::elements(count), &args).map(|()| y)
+    gpu.launch(y.dtype(), Grid::vecs(count, y.dtype()), &args).map(|()| y)
 }
 
 /// `dx` from `dy`, in place; adds the gate's gradient.
@@ -84,19 +84,17 @@ fn backward_on(gpu: &Gpu, back: &mut Back, dy: Tensor, x: &Tensor, [b, g]: &[Opt
     let ((rows, cols), count, stride) = (x.shape().rows_cols(), x.stored_numel(), x.stored_width());
     let [b, g, xa, dya] = [address_of(b.as_ref())?, address_of(g.as_ref())?, x.address()?, dy.address()?];
     back.slot(2, |dg, accumulate| {
-        gpu.sum_columns([rows, cols], dg, accumulate, |partials, grid| {
+        let partials = gpu.column_partials(x.dtype(), [rows, cols], 1, |partials, grid| {
             let [rows, cols, stride] = gpu::sizes([rows, cols, stride])?;
-            gpu.launch(
-                x.dtype(),
-                grid,
-                &params::GeluGate { partials, dy: dya, x: xa, b, g, rows, cols, stride, unused: 0 },
-            )
-        })
+            let args = params::GeluGate { partials, dy: dya, x: xa, b, g, rows, cols, stride, unused: 0 };
+            gpu.launch(x.dtype(), grid, &args)
+        })?;
+        gpu.add_partials(&partials, [0, 1], dg, accumulate)
     })?;
     let (mut dx, [stride]) = (dy.new_empty(dy.shape())?, gpu::sizes([stride])?);
     let (dx_address, count_) = (dx.address_mut()?, count as i64);
     let args = params::GeluBwd { dx: dx_address, dy: dya, x: xa, b, g, count: count_, stride, unused: 0 };
-    gpu.launch(x.dtype(), Grid::elements(count), &args).map(|()| dx)
+    gpu.launch(x.dtype(), Grid::vecs(count, x.dtype()), &args).map(|()| dx)
 }
 
 /// `dy -> dt = dy (Φ(t) + t φ(t))`, in place.

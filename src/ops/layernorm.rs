@@ -149,14 +149,19 @@ fn backward_on(
     let (rows, cols) = x.shape().rows_cols();
     let [rows_, cols_, stride] = gpu::sizes([rows, cols, x.stored_width()])?;
     let [dya, xa, stats] = [dy.address()?, x.address()?, stats.address()?];
-    back.slot(2, |dgamma, accumulate| {
-        gpu.sum_columns([rows, cols], dgamma, accumulate, |partials, grid| {
-            let args =
-                params::LayernormGamma { partials, dy: dya, x: xa, stats, rows: rows_, cols: cols_, stride, unused: 0 };
-            gpu.launch(x.dtype(), grid, &args)
-        })
-    })?;
-    back.slot(3, |dbeta, accumulate| gpu.sum_rows(dy, dbeta, accumulate))?;
+    let mut partials = None; // of both gradients, from one pass, for the first that is wanted
+    for (which, input) in [2, 3].into_iter().enumerate() {
+        back.slot(input, |out, accumulate| {
+            if partials.is_none() {
+                partials = Some(gpu.column_partials(x.dtype(), [rows, cols], 2, |partials, grid| {
+                    let (dy, x_, rows, cols, unused) = (dya, xa, rows_, cols_, 0);
+                    let args = params::LayernormColumns { partials, dy, x: x_, stats, rows, cols, stride, unused };
+                    gpu.launch(x.dtype(), grid, &args)
+                })?);
+            }
+            partials.iter().try_for_each(|partials| gpu.add_partials(partials, [which, 2], out, accumulate))
+        })?;
+    }
     let mut dx = dy.new_empty(dy.shape())?;
     let args = params::LayernormBwd {
         dx: dx.address_mut()?,

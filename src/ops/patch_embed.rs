@@ -66,10 +66,11 @@ fn gather_patches(x: &Tensor, grid: Patches, dtype: DType) -> Result<Tensor> {
     let (shape, row, run) = (x.shape(), grid.row_len(), grid.patch);
     if let Some(gpu) = x.gpu() {
         let mut patches = Tensor::empty_on(x.device(), [shape[0], grid.count(), row], dtype)?;
-        let (out, x, count, stride) = (patches.address_mut()?, x.address()?, patches.numel(), patches.stored_width());
+        let (out, x, count, stride) =
+            (patches.address_mut()?, x.address()?, patches.stored_numel(), patches.stored_width());
         let [channels, height, width, patch, stride] = grid.sizes(stride)?;
         let args = params::Unfold { out, x, count: count as i64, channels, height, width, patch, stride, unused: 0 };
-        return gpu.launch(patches.dtype(), Grid::elements(count), &args).map(|()| patches);
+        return gpu.launch(dtype, Grid::vecs(count, dtype), &args).map(|()| patches);
     }
     float_dispatch!(OP, x.dtype(), T => {
         let pixels = x.slice::<T>()?;
@@ -88,7 +89,7 @@ fn put_patches(dy: &Tensor, shape: Shape, grid: Patches) -> Result<Tensor> {
         let (out, x, count) = (dx.address_mut()?, dy.address()?, dx.numel());
         let [channels, height, width, patch, stride] = grid.sizes(dy.stored_width())?;
         let args = params::Fold { out, x, count: count as i64, channels, height, width, patch, stride, unused: 0 };
-        return gpu.launch(dy.dtype(), Grid::elements(count), &args).map(|()| dx);
+        return gpu.launch(dy.dtype(), Grid::vecs(count, dy.dtype()), &args).map(|()| dx);
     }
     float_dispatch!(OP, dy.dtype(), T => {
         let dx = dx.slice_mut::<T>()?;
@@ -102,13 +103,14 @@ fn put_patches(dy: &Tensor, shape: Shape, grid: Patches) -> Result<Tensor> {
     Ok(dx)
 }
 
-/// `[first tokens; patches] + pos`: `first` are `[1, 1, D]` each, `patches [B, n, D]`, `pos [1, first + n, D]`.
+/// `[first tokens; patches] + pos`: `first` are `[1, 1, D]` each, at most 2, `patches [B, n, D]`, `pos [1, first + n, D]`.
 pub fn embed_tokens(patches: &Var, first: &[&Var], pos: &Var) -> Result<Var> {
     const OP: &str = "embed_tokens";
     let shape = *patches.shape();
     Error::ensure_shape(shape.len() == 3, OP, "patches [batch, patches, width]", shape)?;
     let (n, width, extra) = (shape[1], shape[2], first.len());
     let tokens = extra + n;
+    Error::ensure(extra <= 2, "tokens before the patches", "at most 2", extra)?;
     for token in first {
         expect(OP, "token", *token, &[1, 1, width], patches.tensor())?;
     }
@@ -127,23 +129,19 @@ pub fn embed_tokens(patches: &Var, first: &[&Var], pos: &Var) -> Result<Var> {
     }))
 }
 
-/// [`embed_tokens`] without recording. On a GPU a launch for each first token, which all images share, and the patches.
+/// [`embed_tokens`] without recording.
 fn put_together(patches: &Tensor, first: &[&Tensor], pos: &Tensor) -> Result<Tensor> {
     let [batch, n, width] = [0, 1, 2].map(|axis| patches.dim(axis));
     let tokens = first.len() + n;
     if let Some(gpu) = patches.gpu() {
         let mut y = patches.new_empty([batch, tokens, width])?;
-        let stride = y.stored_width();
-        let ones = first.iter().enumerate().map(|(k, token)| (*token, k, 1, 1));
-        for (x, first, taken, shared) in ones.chain([(patches, first.len(), n, 0)]) {
-            let count = batch * taken * stride;
-            let (y, x, pos) = (y.address_mut()?, x.address()?, pos.address()?);
-            let [tokens, first, taken, stride] = gpu::sizes([tokens, first, taken, stride])?;
-            let count_ = count as i64;
-            let args =
-                params::EmbedTokens { y, x, pos, count: count_, tokens, first, taken, shared, stride, unused: 0 };
-            gpu.launch(patches.dtype(), Grid::elements(count), &args)?;
-        }
+        let (to, x, pos, count) = (y.address_mut()?, patches.address()?, pos.address()?, y.stored_numel());
+        let [first, second] = [0, 1].map(|k| address_of(first.get(k).copied()));
+        let [tokens, extra, stride] = gpu::sizes([tokens, tokens - n, y.stored_width()])?;
+        let (first, second, unused) = (first?, second?, 0);
+        let args =
+            params::EmbedTokens { y: to, x, pos, first, second, count: count as i64, tokens, extra, stride, unused };
+        gpu.launch(y.dtype(), Grid::vecs(count, y.dtype()), &args)?;
         return Ok(y);
     }
     float_dispatch!(OP, patches.dtype(), T => {

@@ -13,7 +13,7 @@ pub fn taylor_accumulate(sum: &mut Tensor, gate: &Tensor, grad: &Tensor) -> Resu
     if let Some(gpu) = sum.gpu() {
         let (address, gate, grad, count) = (sum.address_mut()?, gate.address()?, grad.address()?, sum.stored_numel());
         let args = params::TaylorAccumulate { sum: address, gate, grad, count: count as i64 };
-        return gpu.launch(sum.dtype(), Grid::elements(count), &args);
+        return gpu.launch(sum.dtype(), Grid::vecs(count, sum.dtype()), &args);
     }
     let mut product = gate.clone();
     float_dispatch!(OP, sum.dtype(), T => {

@@ -39,7 +39,7 @@ fn token_gradient(dy: &Tensor, shape: Shape, index: usize) -> Result<Tensor> {
         let (y, x, count) = (dx.address_mut()?, dy.address()?, dx.stored_numel());
         let [tokens, first, stride] = gpu::sizes([tokens, index, dy.stored_width()])?;
         let args = params::PlaceTokens { y, x, count: count as i64, tokens, first, taken: 1, stride };
-        return gpu.launch(dy.dtype(), Grid::elements(count), &args).map(|()| dx);
+        return gpu.launch(dy.dtype(), Grid::vecs(count, dy.dtype()), &args).map(|()| dx);
     }
     let mut dx = Tensor::zeros(shape, dy.dtype());
     float_dispatch!(OP, dy.dtype(), T => {
@@ -57,7 +57,7 @@ pub(super) fn slice_tokens(gpu: &Gpu, x: &Tensor, first: usize, shape: &[usize],
     let (address, count) = (y.address_mut()?, y.stored_numel());
     let [tokens, first, taken, stride] = gpu::sizes([x.dim(1), first, taken, x.stored_width()])?;
     let args = params::SliceTokens { y: address, x: x.address()?, count: count as i64, tokens, first, taken, stride };
-    gpu.launch(y.dtype(), Grid::elements(count), &args).map(|()| y)
+    gpu.launch(y.dtype(), Grid::vecs(count, y.dtype()), &args).map(|()| y)
 }
 
 /// Columns `columns` of the last axis, in that order.

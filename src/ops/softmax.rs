@@ -37,10 +37,12 @@ fn softmax_rows(x: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
         });
     };
     let mut y = x.new_empty(x.shape())?;
-    // One mask for all rows is a matrix whose rows are no elements apart.
-    let mask_stride = mask.filter(|m| m.numel() != cols).map_or(0, Tensor::stored_width);
+    // One mask for all rows is a matrix whose rows are no elements apart; its rows are padded also where those of x are not.
+    let one_row = mask.is_some_and(|m| m.numel() == cols);
+    let mask = mask.map(|m| m.reshape([if one_row { 1 } else { rows }, cols])).transpose()?;
+    let mask_stride = mask.as_ref().filter(|_| !one_row).map_or(0, Tensor::stored_width);
     let [rows_, cols, stride, mask_stride] = gpu::sizes([rows, cols, x.stored_width(), mask_stride])?;
-    let (y_address, x, mask) = (y.address_mut()?, x.address()?, address_of(mask)?);
+    let (y_address, x, mask) = (y.address_mut()?, x.address()?, address_of(mask.as_ref())?);
     let args = params::SoftmaxFwd { y: y_address, x, mask, rows: rows_, cols, stride, mask_stride };
     gpu.launch(y.dtype(), Grid::warps(rows), &args).map(|()| y)
 }

@@ -37,7 +37,7 @@ fn widen(gpu: &Gpu, x: &Tensor) -> Result<Tensor> {
     let mut out = Tensor::empty_on(x.device(), x.shape, x.dtype.wide())?;
     let count = x.stored_numel();
     let args = params::Widen { out: out.address_mut()?, x: x.address()?, count: count as i64 };
-    gpu.launch(x.dtype, Grid::elements(count), &args).map(|()| out)
+    gpu.launch(x.dtype, Grid::vecs(count, x.dtype), &args).map(|()| out)
 }
 
 /// From the wide type, as many tensors a launch as its argument holds.

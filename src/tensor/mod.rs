@@ -83,7 +83,7 @@ impl Tensor {
         let stride = tensor.stored_width();
         let [rows_, cols, stride_] = gpu::sizes([rows, cols, stride])?;
         let args = params::Fill { out: tensor.address_mut()?, value, rows: rows_, cols, stride: stride_, unused: 0 };
-        gpu.launch(self.dtype, Grid::elements(rows * stride), &args).map(|()| tensor)
+        gpu.launch(self.dtype, Grid::vecs(rows * stride, self.dtype), &args).map(|()| tensor)
     }
 
     /// In main memory, all elements 0.
@@ -323,7 +323,9 @@ impl Tensor {
         let (cols, new) = (self.shape.rows_cols().1, shape.rows_cols().1);
         let Some(gpu) = self.gpu() else { return Ok(Self { shape, ..self.clone() }) };
         let (stored, new_stored) = (self.stored_width(), stored_width(&shape));
-        if (cols, stored) == (new, new_stored) || (cols, new) == (stored, new_stored) {
+        // Rows of whole Vecs have to begin with one, also in a slice of a tensor whose rows have none.
+        let placed = self.offset.is_multiple_of(ALIGN) || cols == new;
+        if placed && ((cols, stored) == (new, new_stored) || (cols, new) == (stored, new_stored)) {
             return Ok(Self { shape, ..self.clone() });
         }
         let mut out = Self::on_gpu(gpu, shape, self.dtype)?;
@@ -350,7 +352,7 @@ impl Tensor {
         let Some(gpu) = self.gpu() else { return crate::cpu::accumulate(self, other) };
         let count = self.stored_numel();
         let args = params::Accumulate { out: self.address_mut()?, x: other.address()?, count: count as i64 };
-        gpu.launch(self.dtype, Grid::elements(count), &args)
+        gpu.launch(self.dtype, Grid::vecs(count, self.dtype), &args)
     }
 
     /// All elements as `f64`, read from its device.

@@ -24,14 +24,20 @@ pub fn sizes() -> impl Strategy<Value = (Vec<usize>, u64)> {
     (proptest::collection::vec(size, 6), any::<u64>())
 }
 
+/// At most so many shapes a case, where `ESPALIER_TEST_SHAPES` limits them: for tools that slow everything down.
+fn most_shapes() -> u32 {
+    let limit = std::env::var("ESPALIER_TEST_SHAPES").ok();
+    limit.map_or(u32::MAX, |limit| limit.parse().expect("ESPALIER_TEST_SHAPES: a number"))
+}
+
 /// Runs `property` on draws of every case that `select` keeps, and gives their number; fails with every case for which it
 /// does not hold, its sizes and its seed.
 pub fn for_all_cases(
     extent: Extent, select: impl Fn(&Case) -> bool, property: impl Fn(&Case, Instance) -> Result<(), String>,
 ) -> usize {
-    let (mut checked, mut failures) = (0, Vec::new());
+    let (mut checked, mut failures, cases) = (0, Vec::new(), extent.shapes.min(most_shapes()));
     for case in espalier::ops::all().iter().flat_map(|op| (op.cases)()).filter(select) {
-        let config = ProptestConfig { cases: extent.shapes, failure_persistence: None, ..ProptestConfig::default() };
+        let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
         let mut runner = proptest::test_runner::TestRunner::new_with_rng(config, rng());
         let property = |(sizes, seed)| property(&case, instance(&case, extent.elements, sizes, seed));
         let outcome = runner.run(&sizes(), |draw| property(draw).map_err(TestCaseError::fail));
