@@ -2,9 +2,12 @@
 
 use espalier::models::Architecture;
 use espalier::models::cost::{self, Counting, SAVIT_TOKENS, macs, params, savit_masked, savit_surrogate};
+use espalier::models::deit;
 use espalier::models::interpolate::{bias_table, pos_embed};
 use espalier::models::zoo::{find, zoo};
-use espalier::{DType, Tensor};
+use espalier::nn::{Hooks, Mode, NoHooks, Pass};
+use espalier::ops::case::Draw;
+use espalier::{DType, Tape, Tensor, Var};
 
 /// (model, parameters, macs, fvcore or its rounding, half of the last digit given): base models, counting (a), (b).
 #[test]
@@ -100,4 +103,38 @@ fn other_shapes_and_sides_are_refused() {
         assert!(pos_embed(&zeros(shape), extra, new).is_err(), "{shape:?}");
     }
     assert!(bias_table(&zeros(&[5, 2]), 3).is_err() && bias_table(&zeros(&[4, 2]), usize::MAX).is_err());
+}
+
+/// Takes the fused ops apart and normalises every token, but changes nothing.
+struct Watch;
+
+impl Hooks for Watch {
+    fn taps(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn normalising_the_heads_tokens_alone_changes_no_logit() {
+    for distilled in [false, true] {
+        let arch = Architecture { distilled, num_classes: 7, ..Architecture::deit(32, 16, 24, 2, 3) };
+        let params = deit::init(&arch, 5).unwrap().to_dtype(DType::F64).unwrap();
+        let images = Var::constant(Draw::random(vec![1], 3).normal([3, 3, 32, 32]));
+        let run = |hooks: &dyn Hooks| {
+            let tape = Tape::new();
+            let pass = Pass::new(&params, Some(&tape), Mode::eval(), hooks).unwrap();
+            let logits = deit::forward(&arch, &pass, &images).unwrap();
+            let seed = |v: &Var| (0..v.tensor().numel()).map(|i| (i as f64).sin()).collect::<Vec<_>>();
+            let seeds = logits.iter().map(|v| (v, Tensor::from_slice(*v.shape(), &seed(v)).unwrap()));
+            let mut grads = tape.backward_from(&seeds.collect::<Vec<_>>()).unwrap();
+            let gradient = |(name, _): (&str, &Tensor)| grads.take(pass.var(name).unwrap()).expect("a gradient");
+            let gradients: Vec<Vec<f64>> = params.iter().map(gradient).map(|g| g.to_f64s().unwrap()).collect();
+            (logits.iter().map(|v| v.tensor().to_f64s().unwrap()).collect::<Vec<_>>(), gradients)
+        };
+        let (watched, alone) = (run(&Watch), run(&NoHooks));
+        assert_eq!((watched.0.len(), &watched.0), (1 + usize::from(distilled), &alone.0));
+        for (watched, alone) in watched.1.iter().flatten().zip(alone.1.iter().flatten()) {
+            assert!((watched - alone).abs() <= 1e-12 * watched.abs().max(1.0), "{watched} and {alone}");
+        }
+    }
 }

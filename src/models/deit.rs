@@ -70,9 +70,17 @@ pub fn forward(arch: &Architecture, pass: &Pass, images: &Var) -> Result<Vec<Var
         block(arch, pass, i, &mut stream, &Tokens::All)?;
         stream.tap(pass, Site::Block(i))?;
     }
-    let normed = tap(pass, Site::Norm, stream.norm(pass, "norm", arch.ln_eps)?)?;
+    // The heads read a token each, and the last LayerNorm goes token by token: only a tap needs it of all of them.
+    let all = match pass.hooks.taps() {
+        true => Some(tap(pass, Site::Norm, stream.norm(pass, "norm", arch.ln_eps)?)?),
+        false => None,
+    };
     let logits = |(token, head): (usize, &str)| {
-        let logits = pass.linear(head, &ops::select_token(&normed, token)?)?;
+        let normed = match &all {
+            Some(all) => ops::select_token(all, token)?,
+            None => pass.layernorm("norm", &ops::select_token(stream.value()?, token)?, arch.ln_eps)?,
+        };
+        let logits = pass.linear(head, &normed)?;
         ops::cast(&logits, logits.dtype().wide())
     };
     arch.heads().enumerate().map(logits).collect()
