@@ -69,11 +69,11 @@ __device__ __forceinline__ void each_column(int cols, F f, const Source&... x) {
   }, x...);
 }
 
-// y[c] = f(c, x[c]...), and zeros behind the row.
+// y[c] = f(c, x[c]...), and zeros behind the row, all of them.
 template <class T, class A, class F, class... Source>
 __device__ __forceinline__ void write_row(Ptr y, int row, int cols, int stride, F f, const Source&... x) {
   T* to = (T*)y + (size_t)row * stride;
-  each_part<T>(cols, [&](int c, const auto&... some) {
+  each_part<T>(stride, [&](int c, const auto&... some) {
     Some<T, VEC<T>> out;
 #pragma unroll
     for (int k = 0; k < VEC<T>; k++) out.at[k] = c + k < cols ? T(f(c + k, A(some.at[k])...)) : T(0);
