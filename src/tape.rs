@@ -14,7 +14,7 @@
 //! # Ok::<(), espalier::Error>(())
 //! ```
 
-use crate::{Error, Result, tensor::DType, tensor::Device, tensor::Shape, tensor::Tensor};
+use crate::{Error, Result, gpu::Tf32, tensor::DType, tensor::Device, tensor::Shape, tensor::Tensor};
 use std::{cell::RefCell, ops::Range, rc::Rc};
 
 /// The number of a tracked value on its tape.
@@ -41,6 +41,7 @@ struct Node {
 struct Record {
     nodes: Vec<Node>,
     ids: usize,
+    tf32: bool,
 }
 
 /// The list of ops that were run. Clones are the same tape.
@@ -210,7 +211,8 @@ impl Back<'_> {
     pub fn add(&mut self, k: usize, grad: Tensor) -> Result<()> {
         let Some(input) = self.inputs[k] else { return Ok(()) };
         let fits = *grad.shape() == input.shape && grad.dtype() == input.dtype;
-        Error::ensure_shape(fits, "backward", format_args!("a gradient of {:?}", input.shape), &grad)?;
+        let expected = format_args!("a gradient of {:?} {:?}", input.shape, input.dtype);
+        Error::ensure_shape(fits, "backward", expected, (grad.shape(), grad.dtype()))?;
         self.grads.add(input.id, grad)
     }
 
@@ -250,6 +252,11 @@ impl Tape {
         list.ids - count..list.ids
     }
 
+    /// Whether the products of the backward pass round their operands to TF32.
+    pub fn round_to_tf32(&self, yes: bool) {
+        self.0.borrow_mut().tf32 = yes;
+    }
+
     /// The names of the recorded nodes in run order.
     pub fn names(&self) -> Vec<&'static str> {
         self.0.borrow().nodes.iter().map(|node| node.name).collect()
@@ -263,6 +270,7 @@ impl Tape {
 
     /// The gradients of `sum of <seed, var>`: several outputs, each with its own cotangent.
     pub fn backward_from(&self, seeds: &[(&Var, Tensor)]) -> Result<Grads> {
+        let _products = Tf32::set(self.0.borrow().tf32);
         let nodes = std::mem::take(&mut self.0.borrow_mut().nodes);
         let mut grads = Grads(vec![None; self.0.borrow().ids]);
         for (var, seed) in seeds {
@@ -292,6 +300,7 @@ pub fn checkpoint(inputs: &[&Var], f: impl Fn(&[Var]) -> Result<Var> + 'static) 
     Error::ensure(!output.is_tracked(), "checkpoint", "every tracked value among its inputs", "a captured one")?;
     Ok(record_one("checkpoint", &handles, output.into_tensor(), move |back, dy| {
         let tape = Tape::new();
+        tape.round_to_tf32(Tf32::is_on());
         let leaf = |(value, master)| Var { master, ..tape.leaf(value) };
         let leaves: Vec<Var> = values.into_iter().map(leaf).collect();
         let output = f(&leaves)?;

@@ -6,13 +6,13 @@ mod common;
 use common::{distance, gpu_under_test};
 use espalier::data::generated::{GeneratedDataset, Split};
 use espalier::data::loader::{Loader, LoaderOptions};
-use espalier::gpu::{Epilogue, Matrix};
+use espalier::gpu::{Epilogue, Matrix, Tf32};
 use espalier::models::{Architecture, Model, Predictor};
-use espalier::nn::{Params, Precision};
+use espalier::nn::{Mode, NoHooks, Params, Pass, Precision};
 use espalier::report::{RunFolder, Show};
 use espalier::train::{LossScale, Outcome, TrainConfig, Trainer};
-use espalier::{DType, Device, Result, Tape, Tensor, ops};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use espalier::{DType, Device, Result, Tape, Tensor, Var, ops};
+use std::sync::Arc;
 
 const ROUNDED: [(Precision, f64); 3] = [
     // Half of the distance from 1 to the next number.
@@ -20,12 +20,6 @@ const ROUNDED: [(Precision, f64); 3] = [
     (Precision::Bf16, 3.9e-3),
     (Precision::F16, 4.9e-4),
 ];
-
-/// The device's use of TF32 is one setting for all.
-fn alone() -> MutexGuard<'static, ()> {
-    static GPU: Mutex<()> = Mutex::new(());
-    GPU.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn model(device: Device) -> Model {
     let mut arch = Architecture::deit(16, 8, 24, 2, 3).with_classes(10);
@@ -62,20 +56,20 @@ fn images(batch: usize, phase: f32) -> Tensor {
 
 #[test]
 fn logits_are_those_of_f32_within_the_formats_rounding() {
-    let _gpu = alone();
     let model = model(gpu_under_test());
     let exact = model.predict(&images(3, 0.0)).expect("logits");
     for (precision, unit) in ROUNDED {
         let rounded = model.clone().with_precision(precision).predict(&images(3, 0.0)).expect("logits");
         assert_eq!(rounded.dtype(), DType::F32, "logits are never rounded");
         let (gap, top) = distance(&rounded, &exact);
-        assert!(gap > 0.0 && gap < 8.0 * unit * top, "{precision}: {gap:.1e} apart at {top:.1e}");
+        // A library may multiply small matrices in f32 though TF32 is allowed.
+        let differs = gap > 0.0 || (precision == Precision::Tf32 && gpu_under_test() != Device::CudaSim);
+        assert!(differs && gap < 8.0 * unit * top, "{precision}: {gap:.1e} apart at {top:.1e}");
     }
 }
 
 #[test]
 fn a_replayed_prediction_has_the_bits_of_a_launched_one() {
-    let _gpu = alone();
     for precision in [Precision::F32, Precision::Tf32, Precision::Bf16, Precision::F16] {
         let model = model(gpu_under_test()).with_precision(precision);
         let mut predictor = Predictor::new(&model);
@@ -104,9 +98,7 @@ fn the_cpu_refuses_what_it_does_not_compute_in() {
 
 #[test]
 fn training_in_every_precision_follows_f32_and_replays_to_the_bit() {
-    let _gpu = alone();
-    let (exact, reference) = train(model(gpu_under_test()), config(Precision::F32, 2), true).expect("run");
-    let start = model(gpu_under_test());
+    let (_, reference) = train(model(gpu_under_test()), config(Precision::F32, 2), true).expect("run");
     for (precision, unit) in ROUNDED {
         let (replayed, with_graphs) = train(model(gpu_under_test()), config(precision, 2), true).expect("run");
         let (launched, without) = train(model(gpu_under_test()), config(precision, 2), false).expect("run");
@@ -117,22 +109,38 @@ fn training_in_every_precision_follows_f32_and_replays_to_the_bit() {
         assert_eq!(replayed.params().place().0, DType::F32, "parameters are never rounded");
 
         let gap = (with_graphs.loss - reference.loss).abs();
-        assert!(gap > 0.0 && gap < 8.0 * unit * reference.loss, "{precision}: loss {gap:.1e} apart");
-        // Parameters that hardly have a gradient go anywhere under AdamW, so all are looked at together.
-        let squares = |a: &Params, b: &Params| -> f64 {
-            let pairs = a.iter().zip(b.iter());
-            let values = pairs.flat_map(|((_, a), (_, b))| a.to_f64s().unwrap().into_iter().zip(b.to_f64s().unwrap()));
-            values.map(|(a, b)| (a - b) * (a - b)).sum()
-        };
-        let gap = (squares(replayed.params(), exact.params()) / squares(exact.params(), start.params())).sqrt();
-        assert!(gap < 60.0 * unit, "{precision}: parameters went {gap:.1e} of their way elsewhere");
+        assert!(gap < 8.0 * unit * reference.loss, "{precision}: loss {gap:.1e} apart");
+    }
+}
+
+/// Of one step, whose gradients the updates and their division by a root do not enlarge.
+#[test]
+fn gradients_in_every_precision_are_those_of_f32_within_the_formats_rounding() {
+    let (model, target) = (model(gpu_under_test()), ops::one_hot(&[1, 7, 3], 10, 0.1, DType::F32).expect("target"));
+    let [pixels, target] = [images(3, 0.0), target].map(|t| t.to_device(gpu_under_test()).expect("device"));
+    let gradients = |precision: Precision| -> Result<Vec<(String, Tensor)>> {
+        let tape = Tape::new();
+        let pass = Pass::new(model.params(), Some(&tape), Mode { precision, ..Mode::eval() }, &NoHooks)?;
+        let logits = model.forward(&pass, &Var::constant(pixels.clone()))?.remove(0);
+        let loss = ops::cross_entropy(&logits, &target)?;
+        // A power of two that f16 needs.
+        let mut grads = tape.backward_from(&[(&loss, loss.tensor().new_full([], 1024.0)?)])?;
+        let one = |(name, _): (&str, &Tensor)| Ok((name.to_string(), grads.take(pass.var(name)?).expect(name)));
+        model.params().iter().map(one).collect()
+    };
+    let exact = gradients(Precision::F32).expect("gradients");
+    for (precision, unit) in ROUNDED {
+        for ((name, got), (_, want)) in gradients(precision).expect("gradients").iter().zip(&exact) {
+            assert_eq!(got.dtype(), DType::F32);
+            let (gap, top) = distance(got, want);
+            assert!(gap <= 12.0 * unit * top, "{precision}, {name}: {:.1} units apart", gap / unit / top);
+        }
     }
 }
 
 /// The head's weights are so large that gradients of activations overflow f16 at the first loss scale.
 #[test]
 fn an_overflow_of_f16_lowers_the_loss_scale_and_loses_no_step() {
-    let _gpu = alone();
     let folder = tempfile::tempdir().expect("folder");
     let run = |precision: Precision| -> Result<Vec<serde_json::Value>> {
         let mut model = model(Device::Cpu);
@@ -174,7 +182,6 @@ fn the_loss_scale_doubles_halves_and_stops() {
 
 #[test]
 fn a_pause_changes_no_bit_of_a_run_in_f16() {
-    let _gpu = alone();
     let (whole, _) = train(model(gpu_under_test()), config(Precision::F16, 2), true).expect("run");
     let folder = tempfile::tempdir().expect("folder");
     let path = folder.path().join("run.checkpoint");
@@ -189,32 +196,60 @@ fn a_pause_changes_no_bit_of_a_run_in_f16() {
     assert!(bits(whole.params()) == bits(second.params()), "the pause shows");
 }
 
+/// However the library rounds (it says 10 bits of mantissa, not to which side), and whichever kernels it has.
 #[test]
 fn tf32_rounds_the_operands_of_a_product_and_nothing_else() {
-    let _gpu = alone();
+    let side = if gpu_under_test() == Device::CudaSim { 32 } else { 256 };
     let gpu = gpu_under_test().gpu().expect("simulator").expect("a GPU");
-    let round = |v: f32| f32::from_bits((v.to_bits() + 0x1000) & 0xffff_e000);
-    let values: Vec<f32> = (0..64).map(|i| (i as f32 * 0.7).sin()).collect();
-    let product = |values: &[f32]| -> Result<Vec<f64>> {
-        let x = Tensor::from_slice([8, 8], values)?.to_device(gpu_under_test())?;
-        let mut y = x.new_empty([8, 8])?;
+    let values: Vec<f32> = (0..side * side).map(|i| (i as f32 * 0.7).sin()).collect();
+    let x = Tensor::from_slice([side, side], &values).expect("values").to_device(gpu_under_test()).expect("device");
+    let product = |tf32: bool| -> Result<Vec<f64>> {
+        let _products = Tf32::set(tf32);
+        let mut y = x.new_empty([side, side])?;
         gpu.gemm(1, 1.0, Matrix::of(&x)?, Matrix::of(&x)?.t(), 0.0, Matrix::out(&mut y)?, Epilogue::None)?;
         y.to_f64s()
     };
-    let plain = product(&values).expect("product");
-    gpu.use_tf32(true);
-    let rounded = product(&values).expect("product");
-    gpu.use_tf32(false);
-    assert_eq!(product(&values).expect("product"), plain, "the mode stayed on");
+    let plain = product(false).expect("product");
+    let rounded = product(true).expect("product");
+    assert_eq!(product(false).expect("product"), plain, "the mode stayed on");
     assert_ne!(rounded, plain);
-    let by_hand = product(&values.iter().map(|v| round(*v)).collect::<Vec<_>>()).expect("product");
-    let gap = rounded.iter().zip(&by_hand).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-    assert!(gap < 1e-6, "{gap:.1e} apart from the product of rounded operands");
+    for (i, (a, b)) in rounded.iter().zip(&plain).enumerate() {
+        let row = |r: usize| values[r * side..][..side].iter().map(|v| f64::from(v.abs()));
+        let size: f64 = row(i / side).zip(row(i % side)).map(|(a, b)| a * b).sum();
+        assert!((a - b).abs() <= size / 512.0, "{a} and {b}, of products of {size} in all");
+    }
+}
+
+/// A pass in TF32 leaves what comes after it alone, and the gradients of a pass are computed as it was, whatever came between.
+#[test]
+fn tf32_ends_with_its_pass() {
+    let model = model(gpu_under_test());
+    let pixels = images(3, 0.0).to_device(gpu_under_test()).expect("device");
+    let gradients = |precision: Precision, between: bool| -> Result<Vec<Vec<u8>>> {
+        let tape = Tape::new();
+        let mode = Mode { precision, ..Mode::eval() };
+        let pass = Pass::new(model.params(), Some(&tape), mode, &NoHooks)?;
+        let logits = model.forward(&pass, &Var::constant(pixels.clone()))?.remove(0);
+        if between {
+            let other = if precision == Precision::F32 { Precision::Tf32 } else { Precision::F32 };
+            model.clone().with_precision(other).predict(&pixels)?;
+        }
+        let seed = logits.tensor().new_full(*logits.shape(), 0.3)?;
+        let mut grads = tape.backward_from(&[(&logits, seed)])?;
+        let one = |(name, _): (&str, &Tensor)| Ok(grads.take(pass.var(name)?).expect(name).bytes()?.into_owned());
+        model.params().iter().map(one).collect()
+    };
+    let [exact, rounded] = [Precision::F32, Precision::Tf32].map(|precision| {
+        let alone = gradients(precision, false).expect("gradients");
+        assert!(alone == gradients(precision, true).expect("gradients"), "{precision}: another pass showed");
+        assert!(!Tf32::is_on());
+        alone
+    });
+    assert!(exact != rounded);
 }
 
 #[test]
 fn a_masters_gradient_is_not_rounded() {
-    let _gpu = alone();
     let on_gpu = |shape: &[usize]| {
         let values: Vec<f32> = (0..shape.iter().product()).map(|i| (i as f32 * 0.3).cos()).collect();
         Tensor::from_slice(shape, &values).unwrap().to_device(gpu_under_test()).unwrap()

@@ -160,6 +160,12 @@ fn usable(limits: &Limits) -> Result<()> {
         return Err(unusable(&format!("compute capability {major}.{minor}: 8.0 (A100, RTX 30) or newer is needed")));
     }
     let driver = libraries::driver().as_ref().map_err(|why| unusable(why))?;
+    if *driver < (12, 1) {
+        let (major, minor) = driver;
+        let why =
+            format!("a driver of CUDA {major}.{minor}: 12.1 or newer is needed (kernels with arguments above 4 kB)");
+        return Err(unusable(&why));
+    }
     let mut needed = vec![("libcublasLt", libraries::cublaslt())];
     if !modules::is_embedded(limits.capability, driver.0) {
         needed.push(("libnvrtc", libraries::nvrtc()));

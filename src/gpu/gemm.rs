@@ -5,7 +5,7 @@
 //! row-major matrix of `rows × cols` is a column-major one of `cols × rows` with the stride as leading dimension.
 
 use super::lt::{ComputeType, DataType, DescAttribute, Handle, LayoutAttribute, Lt, Matmul, Operand};
-use super::{Buffer, Gpu, lock};
+use super::{Buffer, Gpu, Tf32, lock};
 use crate::{DType, Error, Result, Tensor};
 use std::{collections::HashMap, sync::OnceLock};
 
@@ -136,7 +136,7 @@ impl Gpu {
         }
         let workspace = plans.workspace.get().map_or((0, 0), |buffer| (buffer.address(), WORKSPACE));
         let operands = [a, b, c].map(|matrix| (matrix.shape, matrix.transposed));
-        let tf32 = dtype == DType::F32 && self.uses_tf32();
+        let tf32 = dtype == DType::F32 && Tf32::is_on();
         let key = Key { dtype, result, tf32, batch, operands, bias: epilogue != Epilogue::None };
         let lt = self.driver.lt();
         let plan = match plans.plans.entry(key) {

@@ -187,7 +187,8 @@ impl View {
         match self.dtype {
             DataType::CUDA_R_64F => self.elements::<f64, T>(i),
             DataType::CUDA_R_32F if tf32 => {
-                let round = |x: f32| f32::from_bits(x.to_bits().wrapping_add(0x1000) & 0xffff_e000);
+                let round =
+                    |x: f32| if x.is_finite() { f32::from_bits((x.to_bits() + 0x1000) & 0xffff_e000) } else { x };
                 self.elements::<f32, f32>(i).into_iter().map(|x| T::of(round(x).into())).collect()
             }
             DataType::CUDA_R_32F => self.elements::<f32, T>(i),

@@ -25,6 +25,7 @@ mod sim_memory;
 mod state;
 #[cfg(feature = "sim")]
 mod stream;
+mod tf32;
 
 pub use args::Args;
 pub use gemm::{Epilogue, Matrix};
@@ -32,12 +33,13 @@ pub use graph::Graph;
 pub use memory::Buffer;
 pub use pieces::pieces;
 pub use state::StepState;
+pub use tf32::Tf32;
 
 use crate::{DType, Error, Result, tensor::Device};
 use driver::{Driver, Launch, Limits};
 #[cfg(feature = "sim")]
 use std::sync::OnceLock;
-use std::sync::{LazyLock, Mutex, PoisonError, atomic::AtomicBool, atomic::Ordering::Relaxed};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// Threads of a block unless a kernel says otherwise.
 pub const THREADS: u32 = 256;
@@ -53,7 +55,6 @@ pub struct Gpu {
     memory: memory::Pools,
     plans: Mutex<gemm::Plans>,
     turn: graph::Turn,
-    tf32: AtomicBool,
 }
 
 /// How a kernel is cut into blocks.
@@ -105,14 +106,7 @@ pub fn sizes<const N: usize>(sizes: [usize; N]) -> Result<[i32; N]> {
 
 impl Gpu {
     fn new(device: Device, driver: &'static dyn Driver) -> Self {
-        Self {
-            device,
-            driver,
-            memory: memory::Pools::default(),
-            plans: Mutex::default(),
-            turn: graph::Turn::default(),
-            tf32: AtomicBool::default(),
-        }
+        Self { device, driver, memory: memory::Pools::default(), plans: Mutex::default(), turn: graph::Turn::default() }
     }
 
     /// Which device this is.
@@ -123,17 +117,6 @@ impl Gpu {
     /// What the device has.
     pub fn limits(&self) -> &Limits {
         self.driver.limits()
-    }
-
-    /// Whether products of `f32` matrices round their operands to TF32, 10 bits of mantissa, which tensor cores multiply. Off
-    /// unless asked for: f32 means f32.
-    pub fn use_tf32(&self, yes: bool) {
-        self.tf32.store(yes, Relaxed);
-    }
-
-    /// Whether they do.
-    pub fn uses_tf32(&self) -> bool {
-        self.tf32.load(Relaxed)
     }
 
     /// Puts the kernel of `args` for elements of `dtype` on the stream. A grid without blocks does nothing.

@@ -1,6 +1,7 @@
 //! A model: an architecture and its parameters.
 
 use super::{Architecture, Predictor, deit};
+use crate::gpu::Tf32;
 use crate::nn::{Params, Pass, Precision};
 use crate::report::{Rival, Timing, interleaved};
 use crate::{DType, Device, Error, Result, Tensor, Var, ops};
@@ -90,6 +91,7 @@ impl Model {
 
     /// The logits of each head for images `[B, 3, H, W]`.
     pub fn forward(&self, pass: &Pass, images: &Var) -> Result<Vec<Var>> {
+        let _products = Tf32::set(pass.mode.precision == Precision::Tf32);
         deit::forward(&self.arch, pass, images)
     }
 

@@ -40,6 +40,9 @@ impl<'a> Predictor<'a> {
         }
         let Some(gpu) = self.model.device().gpu()? else { return self.launch(images) };
         let batch = images.dim(0);
+        if self.captured.as_ref().is_some_and(|pass| pass.images.shape()[1..] != images.shape()[1..]) {
+            return self.launch(&images.to_device(gpu.device())?); // which says what is wrong with them
+        }
         // A smaller last batch stays launched: its graph would take the place of the usual one.
         let captured = self.captured.as_ref().map_or(0, |pass| pass.images.dim(0));
         if captured < batch && self.batch == batch {

@@ -50,15 +50,14 @@ impl<'a> Pass<'a> {
         Self::with_operands(params, rounded.as_ref(), tape, mode, hooks)
     }
 
-    /// The same where `operands` are the rounded parameters already; `None` when nothing is rounded. Sets whether the
-    /// device's products round to TF32 from here on.
+    /// The same where `operands` are the rounded parameters already; `None` when nothing is rounded.
     pub fn with_operands(
         params: &'a Params, operands: Option<&Params>, tape: Option<&Tape>, mode: Mode<'a>, hooks: &'a dyn Hooks,
     ) -> Result<Self> {
         let (_, device) = params.place();
         mode.precision.ensure_on(device)?;
-        if let Some(gpu) = device.gpu()? {
-            gpu.use_tf32(mode.precision == Precision::Tf32);
+        if let Some(tape) = tape {
+            tape.round_to_tf32(mode.precision == Precision::Tf32);
         }
         let var = |tensor: &Tensor| match tape {
             Some(tape) => tape.leaf(tensor.clone()),

@@ -9,7 +9,8 @@ use std::path::Path;
 struct Header {
     epoch: usize,
     steps: usize,
-    scale: LossScale,
+    #[serde(default)]
+    scale: Option<LossScale>, // files of earlier versions have none
     config: TrainConfig,
 }
 
@@ -26,7 +27,7 @@ impl Trainer<'_> {
 
     /// Writes parameters, moments, average and settings, atomically.
     pub(super) fn save(&mut self, path: &Path) -> Result<()> {
-        let (epoch, steps, scale, config) = (self.epoch, self.optimizer.steps, self.scale, self.config.clone());
+        let (epoch, steps, scale, config) = (self.epoch, self.optimizer.steps, Some(self.scale), self.config.clone());
         let header = Header { epoch, steps, scale, config };
         let header = serde_json::to_string(&header).map_err(|e| Error::invalid("training settings", "JSON", e))?;
         let tensors = self.tensors().map(|(name, tensor)| Ok((name, to_blob(tensor)?))).collect::<Result<Vec<_>>>()?;
@@ -51,7 +52,8 @@ impl Trainer<'_> {
             Error::ensure_key(*blob.shape == **tensor.shape(), &file, &key, expected, found)?;
             *tensor = to_tensor(&file, &key, blob)?.to_device(tensor.device())?;
         }
-        (self.epoch, self.optimizer.steps, self.scale) = (header.epoch, header.steps, header.scale);
+        (self.epoch, self.optimizer.steps) = (header.epoch, header.steps);
+        self.scale = header.scale.unwrap_or(self.scale);
         Ok(())
     }
 }

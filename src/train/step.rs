@@ -5,7 +5,7 @@
 //! norm read back. A step whose loss or norm is not finite changes no parameter, on any device.
 
 use super::Trainer;
-use crate::gpu::{Graph, StepState, params::StepNumbers};
+use crate::gpu::{Gpu, Graph, StepState, params::StepNumbers};
 use crate::nn::{NoHooks, Params, Pass};
 use crate::noise::{Noise, OnDevice, Philox};
 use crate::optim::clip_factor;
@@ -91,6 +91,15 @@ impl Trainer<'_> {
     fn advance_on_gpu(&mut self, inputs: &Inputs, lr: f64) -> Result<(f64, f64)> {
         let Some(gpu) = self.model.device().gpu()? else { return self.advance_on_cpu(inputs, lr) };
         let state = self.on_gpu.state.take().map_or_else(|| StepState::new(gpu), Ok)?;
+        let advanced = self.advance_with(gpu, &state, inputs, lr);
+        if advanced.is_err() {
+            self.on_gpu.captured = None; // it points to the state
+        }
+        self.on_gpu.state = advanced.is_ok().then_some(state);
+        advanced
+    }
+
+    fn advance_with(&mut self, gpu: &'static Gpu, state: &StepState, inputs: &Inputs, lr: f64) -> Result<(f64, f64)> {
         self.optimizer.steps += 1;
         state.write(&StepNumbers { loss_scale: self.scale.factor, ..self.optimizer.numbers(lr) })?;
         let batch = inputs.images.dim(0);
@@ -98,7 +107,7 @@ impl Trainer<'_> {
         let captured = self.on_gpu.captured.as_ref().map_or(0, |step| step.inputs.images.dim(0));
         if self.graphs && captured < batch && self.on_gpu.batch == batch {
             self.on_gpu.captured = None; // its memory first
-            self.on_gpu.captured = Some(self.capture(inputs.to_device(gpu.device())?, &state)?);
+            self.on_gpu.captured = Some(self.capture(inputs.to_device(gpu.device())?, state)?);
         }
         let loss = match &mut self.on_gpu.captured {
             Some(step) if step.inputs.images.dim(0) == batch => {
@@ -108,11 +117,10 @@ impl Trainer<'_> {
             }
             _ => {
                 self.on_gpu.batch = batch;
-                self.launch(&inputs.to_device(gpu.device())?, &state)?
+                self.launch(&inputs.to_device(gpu.device())?, state)?
             }
         };
         let (loss, norm) = (loss.item()?, state.read()?.grad_norm);
-        self.on_gpu.state = Some(state);
         self.optimizer.steps -= usize::from(!(loss.is_finite() && norm.is_finite()));
         Ok((loss, norm))
     }
