@@ -41,6 +41,7 @@ impl<'a> Subject<'a> {
     /// Forward and backward with the cotangents `seeds`.
     fn backward(&self, seeds: &[Tensor]) -> Result<()> {
         let tape = Tape::new();
+        tape.round_to_tf32(self.precision == Precision::Tf32);
         let outputs = (self.instance.run)(&self.instance.variables(&tape, &self.inputs)?)?;
         let seeds: Vec<(&Var, Tensor)> = outputs.iter().zip(seeds.iter().cloned()).collect();
         black_box(tape.backward_from(&seeds)?);
@@ -50,7 +51,7 @@ impl<'a> Subject<'a> {
     /// Whether products in TF32 give something else.
     fn changes_with_tf32(&self) -> Result<bool> {
         let outputs = |precision| {
-            self.meter.compute_in(precision);
+            let _products = common::products_in(precision);
             self.forward()?.iter().map(|y| y.tensor().stored_bytes()).collect::<Result<Vec<_>>>()
         };
         Ok(outputs(Precision::F32)? != outputs(Precision::Tf32)?)
@@ -110,7 +111,7 @@ impl<'a> Subject<'a> {
         if self.precision == Precision::Tf32 && !self.changes_with_tf32()? {
             return Ok(None);
         }
-        self.meter.compute_in(self.precision);
+        let _products = common::products_in(self.precision);
         let forward = self.time_forward(criterion, case)?;
         let backward = self.time_backward(criterion, case)?;
         let Some(time) = forward.as_ref().or(backward.as_ref()) else { return Ok(None) };

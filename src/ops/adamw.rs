@@ -176,6 +176,21 @@ pub fn loss_seed(loss: &Tensor, state: Option<&StepState>) -> Result<Tensor> {
     gpu.launch(loss.dtype(), Grid::blocks([1, 1, 1]), &args).map(|()| seed)
 }
 
+/// The numbers of the cases' step, and the same where kernels read them; `None` on the CPU.
+const THIRD: StepNumbers = StepNumbers {
+    lr: 1e-3,
+    bias1: 0.271,
+    bias2: 0.002_997_001,
+    loss_scale: 1.0,
+    grad_scale: 0.5,
+    grad_norm: 0.0,
+    step: 3,
+};
+
+fn third_by(tensor: &Tensor) -> Result<Option<StepState>> {
+    tensor.gpu().map(|gpu| StepState::of(gpu, &THIRD)).transpose()
+}
+
 /// One step of the tensors of a case: parameter, both moments, gradient and average.
 fn step_once(tensors: &mut [Tensor], numbers: Numbers) -> Result<()> {
     let found = tensors.len();
@@ -187,16 +202,6 @@ fn step_once(tensors: &mut [Tensor], numbers: Numbers) -> Result<()> {
 
 /// Test and benchmark cases.
 pub fn cases() -> Vec<Case> {
-    const THIRD: StepNumbers = StepNumbers {
-        lr: 1e-3,
-        bias1: 0.271,
-        bias2: 0.002_997_001,
-        loss_scale: 1.0,
-        grad_scale: 0.5,
-        grad_norm: 0.0,
-        step: 3,
-    };
-    let state_by = |tensor: &Tensor| tensor.gpu().map(|gpu| StepState::of(gpu, &THIRD)).transpose();
     let step = Case::new("adamw/step", |d| {
         let shape = d.sizes([22_050_664]);
         let inputs = [d.normal(shape), d.normal(shape), d.uniform(shape, 0.1, 1.0), d.normal(shape), d.normal(shape)];
@@ -207,7 +212,7 @@ pub fn cases() -> Vec<Case> {
             Ok(all.into_iter().map(Var::constant).collect::<Vec<_>>())
         };
         let in_place = |mut all: Vec<Tensor>| {
-            let state = state_by(&all[0])?;
+            let state = third_by(&all[0])?;
             Ok(move || step_once(&mut all, state.as_ref().map_or(Numbers::Host(THIRD), Numbers::Device)))
         };
         Instance::new(inputs, run).in_place(in_place).cost_each(4, 17)
@@ -222,7 +227,7 @@ pub fn cases() -> Vec<Case> {
             Ok([average, norm].map(Var::constant))
         };
         let in_place = |mut v: Vec<Tensor>| {
-            let state = state_by(&v[0])?;
+            let state = third_by(&v[0])?;
             Ok(move || {
                 let (average, param) = v.split_at_mut(1);
                 ema(&mut average[0], &param[0], 0.99)?;
