@@ -4,7 +4,7 @@
 
 KERNEL(add_scaled, AddScaled) {
   const BySample<A> s{(const A*)p.s, p.sample};
-  map<T, A>((T*)p.y, p.count, [](A y, A x, A s) { return y + s * x; }, elements<T>(p.y), elements<T>(p.x), s);
+  map<T, A>((T*)p.y, p.count, [](A x, A b, A s) { return x + s * b; }, elements<T>(p.x), elements<T>(p.b), s);
 }
 
 KERNEL(scale, Scale) {
