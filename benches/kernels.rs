@@ -2,16 +2,19 @@
 //!
 //! Throughput counts the bytes and operations of the forward pass, each byte once, in both measurements. The closing
 //! table sets the forward pass against what the device reaches in copying memory and in a matrix product. A GPU's times are
-//! its own, from event to event, with the second-level cache overwritten before each. TF32 has rows where it changes results.
+//! its own, from event to event, after other memory went through the second-level cache. TF32 has rows where it changes results.
+//!
+//! A row includes the op's kernels and, unless it works in place, finding memory for its outputs; never a copy of inputs. The
+//! optimiser and the scores work in place, on tensors and numbers that are there before.
 
 mod common;
 
-use common::{Deadline, Meter, Row, SAMPLES, simulated};
+use common::{Deadline, Meter, Row, SAMPLES};
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use espalier::nn::Precision;
 use espalier::ops::case::{Case, Draw, Gradient, Instance};
 use espalier::report::{Timing, table::count};
-use espalier::{Result, Tape, Tensor, Var};
+use espalier::{Device, Result, Tape, Tensor, Var};
 use serde_json::json;
 use std::{hint::black_box, time::Duration};
 
@@ -38,6 +41,7 @@ impl<'a> Subject<'a> {
     /// Forward and backward with the cotangents `seeds`.
     fn backward(&self, seeds: &[Tensor]) -> Result<()> {
         let tape = Tape::new();
+        tape.round_to_tf32(self.precision == Precision::Tf32);
         let outputs = (self.instance.run)(&self.instance.variables(&tape, &self.inputs)?)?;
         let seeds: Vec<(&Var, Tensor)> = outputs.iter().zip(seeds.iter().cloned()).collect();
         black_box(tape.backward_from(&seeds)?);
@@ -47,14 +51,16 @@ impl<'a> Subject<'a> {
     /// Whether products in TF32 give something else.
     fn changes_with_tf32(&self) -> Result<bool> {
         let outputs = |precision| {
-            self.meter.compute_in(precision);
+            let _products = common::products_in(precision);
             self.forward()?.iter().map(|y| y.tensor().stored_bytes()).collect::<Result<Vec<_>>>()
         };
         Ok(outputs(Precision::F32)? != outputs(Precision::Tf32)?)
     }
 
     /// The milliseconds of `work`, also shown by criterion; `None` when its filter leaves the benchmark out.
-    fn measure(&self, criterion: &mut Criterion, id: BenchmarkId, work: impl Fn() -> Result<()>) -> Option<Timing> {
+    fn measure(
+        &self, criterion: &mut Criterion, id: BenchmarkId, mut work: impl FnMut() -> Result<()>,
+    ) -> Option<Timing> {
         let mut samples: Vec<f64> = Vec::new();
         let (bytes, elements) = (self.bytes() as u64, self.instance.operations as u64);
         let mut group = criterion.benchmark_group(format!("kernels/{}/{}", self.meter.device, self.precision));
@@ -62,7 +68,7 @@ impl<'a> Subject<'a> {
         group.throughput(Throughput::ElementsAndBytes { elements, bytes });
         group.bench_function(id, |bencher| {
             bencher.iter_custom(|rounds| {
-                let time = || self.meter.seconds(&work).expect("a case that its own tests run");
+                let mut time = || self.meter.seconds(&mut work).expect("a case that its own tests run");
                 let total: f64 = (0..rounds).map(|_| time()).sum();
                 samples.push(1e3 * total / rounds.max(1) as f64);
                 Duration::from_secs_f64(total)
@@ -78,25 +84,36 @@ impl<'a> Subject<'a> {
         self.instance.bytes_in(common::dtype(self.precision))
     }
 
+    /// The forward pass, or the work in place.
+    fn time_forward(&self, criterion: &mut Criterion, case: &Case) -> Result<Option<Timing>> {
+        let mut work: Box<dyn FnMut() -> Result<()>> = match &self.instance.in_place {
+            Some(prepare) => prepare(self.inputs.clone())?,
+            None => Box::new(|| self.forward().map(|outputs| drop(black_box(outputs)))),
+        };
+        work()?; // what is changed in place is shared with the inputs until now
+        Ok(self.measure(criterion, BenchmarkId::new(case.name, "forward"), work))
+    }
+
+    /// Forward and backward, for a case with a gradient.
+    fn time_backward(&self, criterion: &mut Criterion, case: &Case) -> Result<Option<Timing>> {
+        if matches!(case.gradient, Gradient::None(_)) {
+            return Ok(None);
+        }
+        let ones = |y: &Var| y.tensor().new_full(*y.shape(), 1.0);
+        let seeds: Vec<Tensor> = self.forward()?.iter().map(ones).collect::<Result<_>>()?;
+        self.backward(&seeds)?;
+        let id = BenchmarkId::new(case.name, "forward+backward");
+        Ok(self.measure(criterion, id, || self.backward(&seeds)))
+    }
+
     /// A row of the table, unless the filter leaves the case out or TF32 changes nothing.
     fn row(&self, criterion: &mut Criterion, case: &Case) -> Result<Option<Row>> {
         if self.precision == Precision::Tf32 && !self.changes_with_tf32()? {
             return Ok(None);
         }
-        self.meter.compute_in(self.precision);
-        self.forward()?;
-        let forward = self.measure(criterion, BenchmarkId::new(case.name, "forward"), || {
-            self.forward().map(|outputs| drop(black_box(outputs)))
-        });
-        let backward = if matches!(case.gradient, Gradient::None(_)) {
-            None
-        } else {
-            let ones = |y: &Var| y.tensor().new_full(*y.shape(), 1.0);
-            let seeds: Vec<Tensor> = self.forward()?.iter().map(ones).collect::<Result<_>>()?;
-            self.backward(&seeds)?;
-            let id = BenchmarkId::new(case.name, "forward+backward");
-            self.measure(criterion, id, || self.backward(&seeds))
-        };
+        let _products = common::products_in(self.precision);
+        let forward = self.time_forward(criterion, case)?;
+        let backward = self.time_backward(criterion, case)?;
         let Some(time) = forward.as_ref().or(backward.as_ref()) else { return Ok(None) };
         let seconds = forward.as_ref().map_or(f64::NAN, |_| time.median / 1e3);
         let [bytes, flops] = [self.bytes(), self.instance.operations].map(|n| n as f64 / seconds);
@@ -105,10 +122,12 @@ impl<'a> Subject<'a> {
         let times = [&forward, &backward].map(|time| time.as_ref().map_or("–".into(), Timing::to_string));
         let [forward_cell, backward_cell] = times;
         let ratio = forward.as_ref().zip(backward.as_ref()).map_or(f64::NAN, |(f, b)| b.median / f.median);
+        let includes = if self.instance.in_place.is_some() { "kernels, in place" } else { "kernels, new outputs" };
         let cells = vec![
             ("device", self.meter.device.to_string()),
             ("case", case.name.to_string()),
             ("in", self.precision.to_string()),
+            ("includes", includes.to_string()),
             ("forward ms (p5–p95)", forward_cell),
             ("GB/s", cell(bytes / 1e9, 1)),
             ("% of copy", cell(100.0 * of_copy, 0)),
@@ -118,7 +137,7 @@ impl<'a> Subject<'a> {
             ("× forward", cell(ratio, 1)),
         ];
         let json = json!({
-            "device": self.meter.device, "case": case.name, "dtype": self.precision, "bytes": self.bytes(),
+            "device": self.meter.device, "case": case.name, "dtype": self.precision, "includes": includes, "bytes": self.bytes(),
             "operations": self.instance.operations, "forward_ms": forward, "with_backward_ms": backward,
             "of_copy": of_copy, "of_product": of_product,
         });
@@ -142,8 +161,12 @@ fn main() -> Result<()> {
                 left_out.push(format!("{} on {}: no time was left", case.name, meter.device));
                 continue;
             }
-            let small = || Draw::random(vec![3, 9, 5, 2], 1);
-            let instance = (case.draw)(&mut if simulated(meter.device) { small() } else { Draw::bench(1) });
+            let mut sizes = match meter.device {
+                Device::Cuda => Draw::bench(1, 1),
+                Device::Cpu => Draw::bench(1, 8), // what it does in seconds
+                _ => Draw::random(vec![3, 9, 5, 2], 1),
+            };
+            let instance = (case.draw)(&mut sizes);
             for &(precision, _) in &meter.products {
                 match Subject::new(meter, &instance, precision).and_then(|subject| subject.row(&mut criterion, &case)) {
                     Ok(row) => rows.extend(row),

@@ -104,16 +104,25 @@ def milliseconds(step, device):
     return samples[WARMUP:]
 
 
-def ours(executable, jobs, device):
-    """What espalier's benchmark found for the jobs: its rows by (model, kind, batch), and the whole file."""
+def ours(executable, jobs, device, notes):
+    """What espalier's benchmark found for the jobs: its samples by (model, kind, batch), and the whole file; both empty when
+    it wrote none. One failing job of several fails in `notes` and leaves the others."""
     how, dtype = ("replayed", "bf16") if device == "cuda" else ("launched", "f32")
     names = [f"/{model}/{kind}/{how}/{dtype}/{batch}/" for model, kind, batch in jobs]
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "ours")
         environment = {**os.environ, "ESPALIER_BENCH_DEVICES": device, "ESPALIER_BENCH_OUT": path}
-        subprocess.run([executable, *names], env=environment, check=True, stdout=subprocess.DEVNULL)
-        with open(path + ".json") as file:
-            found = json.load(file)
+        status = None
+        try:
+            status = subprocess.run([executable, *names], env=environment, stdout=subprocess.DEVNULL).returncode
+            with open(path + ".json") as file:
+                found = json.load(file)
+        except (OSError, ValueError) as error:
+            notes.append(f"failed: espalier ended with status {status} and left no results: {error}")
+            return {}, {}
+    if status:
+        faults = [note for note in found["notes"] if note.startswith("failed")]
+        notes += [f"failed: espalier: {fault}" for fault in faults or [f"ended with status {status}"]]
     return {(row["model"], row["work"], row["batch"]): row["ms"]["samples"] for row in found["rows"]}, found
 
 
@@ -125,6 +134,46 @@ def row(job, who, samples, pooled):
     return {"model": model, "work": kind, "batch": batch, "who": who,
             "ms": {"median": median, "p5": cuts[0], "p95": cuts[-1], "samples": samples},
             "images_per_second": 1e3 * batch / median, "espalier_is_faster_by": ratio}
+
+
+def results(jobs, begun, before, after, theirs, found, device, notes):
+    """All that is known by now: every row, and what is to be said of them."""
+    rows, notes = [], list(notes)
+    for job in jobs:
+        pooled = before.get(job, []) + after.get(job, [])
+        if pooled:
+            rows.append(row(job, "espalier", pooled, None))
+        if job in before and job in after:
+            drift = statistics.median(after[job]) / statistics.median(before[job])
+            if not 0.95 < drift < 1.05:
+                notes.append(f"{job}: espalier took {drift:.2f} times as long after PyTorch as before")
+        rows += [row(job, who, samples, pooled) for (of, who), samples in theirs.items() if of == job]
+    if not after:
+        notes.append("not finished: espalier was not measured after PyTorch")
+    versions = {"torch": torch.__version__, "cuda": torch.version.cuda, "timm": getattr(timm, "__version__", None),
+                "python": sys.version.split()[0]}
+    card = torch.cuda.get_device_name() if device == "cuda" else "cpu"
+    return {"part": "rivals", "date": begun, "commit": found.get("commit"), "driver": found.get("driver"), "card": card,
+            "versions": versions, "samples": SAMPLES, "rows": rows, "notes": notes}
+
+
+def write(out, found):
+    """OUT.json and OUT.md, each replaced when it is whole; the text."""
+    cells = [[r["model"], r["work"], r["batch"], r["who"], f"{r['ms']['median']:.2f} {r['ms']['p5']:.2f}–{r['ms']['p95']:.2f}",
+              f"{r['images_per_second']:.0f}", f"{r['espalier_is_faster_by']:.2f}" if r["espalier_is_faster_by"] else "–"]
+             for r in found["rows"]]
+    header = ["model", "work", "batch", "who", "ms (p5–p95)", "img/s", "espalier is faster by"]
+    lines = ["| " + " | ".join(map(str, line)) + " |" for line in [header, ["---"] * len(header), *cells]]
+    of = ", ".join(f"{name} {version}" for name, version in found["versions"].items() if version)
+    text = (f"# rivals\n\n{found['date']}, {found['card']}, commit {found['commit']}, {of}. Medians of {SAMPLES} samples "
+            "(espalier: as many before PyTorch and again after it).\n\n"
+            + "".join(f"- {note}\n" for note in found["notes"]) + "\n" + "\n".join(lines) + "\n")
+    for ending, content in [("json", json.dumps(found, indent=2) + "\n"), ("md", text)]:
+        path = f"{out}.{ending}"
+        with open(path + ".part", "w") as file:
+            file.write(content)
+        os.replace(path + ".part", path)
+    return text
 
 
 def main():
@@ -143,8 +192,14 @@ def main():
     variants = [("compile", True), ("compile", False), ("eager", True), ("eager", False)]
     if device == "cpu":
         jobs, variants = [(TINY, FORWARD, 1), (TINY, TRAINING, 16)], [("compile", True), ("eager", True)]
-    before, found = ours(arguments.ours, jobs, device)
-    took, theirs, notes = time.monotonic() - begin, {}, []
+    begun, theirs, after, notes = time.strftime("%Y-%m-%d", time.gmtime()), {}, {}, []
+    before, found = ours(arguments.ours, jobs, device, notes)
+    took = time.monotonic() - begin
+
+    def keep():  # what runs out of time or breaks down next loses nothing
+        return write(arguments.out, results(jobs, begun, before, after, theirs, found, device, notes))
+
+    keep()
     for how, pure in variants:
         for job in jobs:
             if job[1] == TRAINING and pure and device == "cuda":
@@ -158,39 +213,15 @@ def main():
                 print(f"{job} {who}: {statistics.median(theirs[job, who]):.2f} ms", flush=True)
             except Exception as error:
                 notes.append(f"failed: {job}, {who}: {error}".splitlines()[0])
+            keep()
             torch._dynamo.reset()
             if device == "cuda":
                 torch.cuda.empty_cache()
-    after, _ = ours(arguments.ours, jobs, device)
-    rows = []
-    for job in jobs:
-        pooled = before.get(job, []) + after.get(job, [])
-        if pooled:
-            rows.append(row(job, "espalier", pooled, None))
-            drift = statistics.median(after[job]) / statistics.median(before[job])
-            if not 0.95 < drift < 1.05:
-                notes.append(f"{job}: espalier took {drift:.2f} times as long after PyTorch as before")
-        rows += [row(job, who, samples, pooled) for (of, who), samples in theirs.items() if of == job]
-    versions = {"torch": torch.__version__, "cuda": torch.version.cuda, "timm": getattr(timm, "__version__", None),
-                "python": sys.version.split()[0]}
-    card = torch.cuda.get_device_name() if device == "cuda" else "cpu"
-    head = {"part": "rivals", "date": found["date"], "commit": found["commit"], "driver": found["driver"], "card": card,
-            "versions": versions, "samples": SAMPLES, "rows": rows, "notes": notes}
-    cells = [[r["model"], r["work"], r["batch"], r["who"], f"{r['ms']['median']:.2f} {r['ms']['p5']:.2f}–{r['ms']['p95']:.2f}",
-              f"{r['images_per_second']:.0f}", f"{r['espalier_is_faster_by']:.2f}" if r["espalier_is_faster_by"] else "–"]
-             for r in rows]
-    header = ["model", "work", "batch", "who", "ms (p5–p95)", "img/s", "espalier is faster by"]
-    lines = ["| " + " | ".join(map(str, line)) + " |" for line in [header, ["---"] * len(header), *cells]]
-    of = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
-    text = (f"# rivals\n\n{found['date']}, {card}, commit {found['commit']}, {of}. Medians of {SAMPLES} samples (espalier: half "
-            "before PyTorch, half after it, twice as many).\n\n" + "".join(f"- {note}\n" for note in notes) + "\n"
-            + "\n".join(lines) + "\n")
-    for ending, content in [("json", json.dumps(head, indent=2) + "\n"), ("md", text)]:
-        with open(f"{arguments.out}.{ending}", "w") as file:
-            file.write(content)
-    print("\n" + text)
+    after, again = ours(arguments.ours, jobs, device, notes)
+    found = found or again
+    print("\n" + keep())
     if not theirs or any(note.startswith("failed") for note in notes):
-        sys.exit("some rival failed" if theirs else "no rival was measured")
+        sys.exit("something failed" if theirs else "no rival was measured")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 // Sums and multiples, element by element (common/elements.cuh). Both keep zeros behind the rows, where all operands have
 // zeros.
-#define KERNEL_BLOCKS 2  // at least, so that ptxas spills nothing to reach more
 #include "common/elements.cuh"
 
 KERNEL(add_scaled, AddScaled) {
   const BySample<A> s{(const A*)p.s, p.sample};
-  map<T, A>((T*)p.y, p.count, [](A y, A x, A s) { return y + s * x; }, elements<T>(p.y), elements<T>(p.x), s);
+  map<T, A>((T*)p.y, p.count, [](A x, A b, A s) { return x + s * b; }, elements<T>(p.x), elements<T>(p.b), s);
 }
 
 KERNEL(scale, Scale) {

@@ -38,8 +38,8 @@ typedef struct { Ptr out, x; double scale; int count, unused; } Total;
 
 // ---- add.cu
 
-// y[i] += s[i / sample] · x[i]; s absent: 1
-typedef struct { Ptr y, x, s; long long count, sample; } AddScaled;
+// y[i] = x[i] + s[i / sample] · b[i]; s absent: 1; y may be x
+typedef struct { Ptr y, x, b, s; long long count, sample; } AddScaled;
 // y[i] = s[i / sample] · c · x[i]; s absent: 1
 typedef struct { Ptr y, x, s; double c; long long count, sample; } Scale;
 

@@ -72,36 +72,41 @@ look() {
     echo "$card; $driver; commit $commit"
 }
 
-# Runs a command within the part's time, its words on the terminal and in the part's log.
+# Runs a command within the part's time, its words on the terminal and in the part's log. 124: it did not end.
 timed() {
     local status=0
-    timeout "$((LIMIT - SECONDS > 5 ? LIMIT - SECONDS : 5))" "$@" 2>&1 | tee -a "$prefix.log" || status=${PIPESTATUS[0]}
+    timeout -k 10 "$((LIMIT - SECONDS > 5 ? LIMIT - SECONDS : 5))" "$@" 2>&1 | tee -a "$prefix.log" || status=${PIPESTATUS[0]}
+    [ "$status" -ne 137 ] || [ "$SECONDS" -lt "$LIMIT" ] || status=124 # it had to be killed
     [ "$status" -ne 124 ] || echo "gpu_check: $part did not end within $LIMIT seconds" | tee -a "$prefix.log" >&2
     return "$status"
 }
 
-# The table of checks from the log's "test NAME ... RESULT", in both forms.
+# The table of checks from the log's "test NAME ... RESULT", in both forms. A sanitizer that does not end is no failure.
 tabulate() {
-    awk -v date="$(date -u +%F)" -v commit="$commit" -v card="$card" -v driver="$driver" -v out="$prefix" '
+    date=$(date -u +%F) commit=$commit card=$card driver=$driver out=$prefix awk '
+        function json(text) { gsub(/[\001-\037]/, " ", text); gsub(/["\\]/, "\\\\&", text); return "\"" text "\"" }
         /^== / { tool = $2 "/" }
         /^test .* \.\.\. / { name = tool $2; names[++n] = name }
         n && / \.\.\. (ok|FAILED)$|^(ok|FAILED)$/ { result[names[n]] = $NF }
         /^[0-9]+ passed, [0-9]+ failed$/ { golden = $1; bad = $3 }
         END {
+            date = ENVIRON["date"]; commit = ENVIRON["commit"]; card = ENVIRON["card"]; driver = ENVIRON["driver"]; out = ENVIRON["out"]
             text = "# checks\n\n" date ", " card ", commit " commit ", " driver ". Golden cases: " golden + 0 " passed, " bad + 0 " failed" \
                    ".\n\n| check | result |\n|---|---|\n"
             for (i = 1; i <= n; i++) {
                 found = names[i] in result ? result[names[i]] : "did not end"
-                passed += found == "ok"
+                passed += found == "ok"; failed += found == "FAILED"
+                broken += found == "FAILED" || found != "ok" && names[i] !~ /^(memcheck|racecheck)\//
                 text = text "| " names[i] " | " found " |\n"
-                rows = rows (i > 1 ? ",\n    " : "") "{\"check\": \"" names[i] "\", \"result\": \"" found "\"}"
+                rows = rows (i > 1 ? ",\n    " : "") "{\"check\": " json(names[i]) ", \"result\": " json(found) "}"
             }
             printf "%s", text >(out ".md")
-            printf "{\n  \"part\": \"checks\", \"date\": \"%s\", \"commit\": \"%s\", \"card\": \"%s\",\n", date, commit, card >(out ".json")
-            printf "  \"libraries\": \"%s\", \"golden_passed\": %d, \"golden_failed\": %d,\n", driver, golden, bad >(out ".json")
-            printf "  \"passed\": %d, \"failed\": %d, \"rows\": [\n    %s\n  ]\n}\n", passed, n - passed, rows >(out ".json")
-            printf "%d passed, %d failed\n", passed, n - passed
-            exit n == 0 || passed < n
+            counts = sprintf("\"passed\": %d, \"failed\": %d, \"did_not_end\": %d", passed, failed, n - passed - failed)
+            printf "{\n  \"part\": \"checks\", \"date\": %s, \"commit\": %s, \"card\": %s,\n", json(date), json(commit), json(card) >(out ".json")
+            printf "  \"libraries\": %s, \"golden_passed\": %d, \"golden_failed\": %d,\n", json(driver), golden, bad >(out ".json")
+            printf "  %s, \"rows\": [\n    %s\n  ]\n}\n", counts, rows >(out ".json")
+            printf "%d passed, %d failed, %d did not end\n", passed, failed, n - passed - failed
+            exit n == 0 || broken > 0
         }' "$prefix.log"
 }
 
@@ -115,9 +120,10 @@ checks() {
         for tool in memcheck racecheck; do
             [ $((LIMIT - SECONDS)) -gt 60 ] || { echo "no time was left for $tool" | tee -a "$prefix.log"; continue; }
             echo "== $tool" | tee -a "$prefix.log"
-            found=ok
+            found=0
             ESPALIER_TEST_SHAPES=3 timed "$sanitizer" --tool "$tool" --error-exitcode 9 "$here/bin/on_card" --test-threads=1 \
-                --nocapture agree_with_the_processor device_fused:: || found=FAILED
+                --nocapture agree_with_the_processor device_fused:: || found=$?
+            case $found in 0) found=ok ;; 124) found='did not end' ;; *) found=FAILED ;; esac
             echo "test finds_nothing ... $found" | tee -a "$prefix.log"
         done
     fi

@@ -5,7 +5,8 @@
 mod common;
 
 use common::{check_guards, cotangent, distance, gpu_under_test, reverse_order};
-use espalier::ops::case::Draw;
+use espalier::gpu::params::StepNumbers;
+use espalier::ops::{AdamwTensor, Numbers, case::Draw};
 use espalier::tensor::Device;
 use espalier::{DType, Result, Tape, Tensor, Var, ops};
 
@@ -166,4 +167,58 @@ fn sums_of_many_elements() {
     };
     let (found, expected) = (norm(gpu_under_test()), norm(Device::Cpu));
     assert!((found - expected).abs() <= 1e-12 * expected, "{found} and {expected}");
+}
+
+/// Three launches of up to 384, of tensors without elements, of a few, and of several pieces.
+#[test]
+fn more_tensors_than_a_launch_takes() {
+    let shape = |k: usize| [k % 7, if k % 97 == 1 { 4099 } else { 1 + k % 29 }];
+    let many = |dtype: DType, seed: u64| -> Vec<Tensor> {
+        let one = |k: usize| Draw::random(vec![], seed + k as u64).normal(shape(k)).to_dtype(dtype).unwrap();
+        (0..1000).map(one).collect()
+    };
+    let there =
+        |all: &[Tensor]| -> Vec<Tensor> { all.iter().map(|t| t.to_device(gpu_under_test()).unwrap()).collect() };
+    for half in [DType::BF16, DType::F16] {
+        let all = many(DType::F32, 1);
+        let placed = there(&all);
+        let rounded = Tensor::all_to_dtype(&placed.iter().collect::<Vec<_>>(), half).unwrap();
+        assert_eq!(rounded.len(), all.len());
+        for (k, (got, want)) in rounded.iter().zip(&all).enumerate() {
+            check_padding(got).unwrap();
+            assert!(got.bytes().unwrap() == want.to_dtype(half).unwrap().bytes().unwrap(), "{half:?}, tensor {k}");
+        }
+    }
+    let grads = many(DType::F64, 2);
+    let [found, expected] = [there(&grads), grads.clone()].map(|grads| ops::global_norm(&grads).unwrap());
+    assert!((found - expected).abs() <= 1e-12 * expected, "{found} and {expected}");
+
+    let numbers =
+        StepNumbers { lr: 0.1, bias1: 0.1, bias2: 0.2, loss_scale: 1.0, grad_scale: 0.5, grad_norm: 0.0, step: 0 };
+    let step = |place: &dyn Fn(&[Tensor]) -> Vec<Tensor>| -> Vec<Tensor> {
+        let grads = place(&grads);
+        let [mut params, mut m, mut v, mut averages] = [3, 4, 5, 6].map(|seed| {
+            let squared = |t: &Tensor| t.to_f64s().unwrap().iter().map(|x| x * x).collect::<Vec<_>>();
+            let all = many(DType::F64, 1000 * seed);
+            // second moments are positive
+            place(&all.iter().map(|t| Tensor::from_slice(*t.shape(), &squared(t)).unwrap()).collect::<Vec<_>>())
+        });
+        let all = params.iter_mut().zip(&mut m).zip(&mut v).zip(&mut averages).zip(&grads).enumerate();
+        let list = all.map(|(k, ((((param, m), v), average), grad))| AdamwTensor {
+            param,
+            m,
+            v,
+            grad,
+            weight_decay: 0.01 * (k % 3) as f64,
+            lr_scale: 1.0 + k as f64,
+            average: (k % 2 == 0).then_some((average, 0.9)),
+        });
+        ops::adamw(list.collect(), (0.9, 0.999), 1e-8, Numbers::Host(numbers)).unwrap();
+        [params, m, v, averages].concat()
+    };
+    for (k, (got, want)) in step(&there).iter().zip(&step(&|all| all.to_vec())).enumerate() {
+        let (gap, top) = distance(got, want);
+        assert!(gap <= 1e-12 * top.max(1.0), "tensor {k}: {gap:.1e} apart at {top:.1e}");
+    }
+    check_guards().unwrap();
 }

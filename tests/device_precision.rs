@@ -10,6 +10,7 @@ use espalier::gpu::{Epilogue, Matrix, Tf32};
 use espalier::models::{Architecture, Model, Predictor};
 use espalier::nn::{Mode, NoHooks, Params, Pass, Precision};
 use espalier::report::{RunFolder, Show};
+use espalier::tape::checkpoint;
 use espalier::train::{LossScale, Outcome, TrainConfig, Trainer};
 use espalier::{DType, Device, Result, Tape, Tensor, Var, ops};
 use std::sync::Arc;
@@ -50,7 +51,9 @@ fn bits(params: &Params) -> Vec<Vec<u8>> {
 }
 
 fn images(batch: usize, phase: f32) -> Tensor {
-    let values: Vec<f32> = (0..batch * 3 * 16 * 16).map(|i| (i as f32 * 0.37 + phase).sin()).collect();
+    // Irregular, so that sums over pixels do not cancel.
+    let pixel = |i: usize| (i as u32).wrapping_mul(2_654_435_761) as f32 / u32::MAX as f32 * 2.0 - 1.0;
+    let values: Vec<f32> = (0..batch * 3 * 16 * 16).map(|i| pixel(i) + phase).collect();
     Tensor::from_slice([batch, 3, 16, 16], &values).expect("images")
 }
 
@@ -133,7 +136,7 @@ fn gradients_in_every_precision_are_those_of_f32_within_the_formats_rounding() {
         for ((name, got), (_, want)) in gradients(precision).expect("gradients").iter().zip(&exact) {
             assert_eq!(got.dtype(), DType::F32);
             let (gap, top) = distance(got, want);
-            assert!(gap <= 12.0 * unit * top, "{precision}, {name}: {:.1} units apart", gap / unit / top);
+            assert!(gap <= 8.0 * unit * top, "{precision}, {name}: {:.1} units apart", gap / unit / top);
         }
     }
 }
@@ -248,12 +251,13 @@ fn tf32_ends_with_its_pass() {
     assert!(exact != rounded);
 }
 
+fn on_gpu(shape: &[usize]) -> Tensor {
+    let values: Vec<f32> = (0..shape.iter().product()).map(|i| (i as f32 * 0.3).cos()).collect();
+    Tensor::from_slice(shape, &values).unwrap().to_device(gpu_under_test()).unwrap()
+}
+
 #[test]
 fn a_masters_gradient_is_not_rounded() {
-    let on_gpu = |shape: &[usize]| {
-        let values: Vec<f32> = (0..shape.iter().product()).map(|i| (i as f32 * 0.3).cos()).collect();
-        Tensor::from_slice(shape, &values).unwrap().to_device(gpu_under_test()).unwrap()
-    };
     let tape = Tape::new();
     let master = tape.leaf(on_gpu(&[5, 3]));
     let weight = master.rounded(master.tensor().to_dtype(DType::BF16).expect("bf16")).expect("a copy");
@@ -271,4 +275,29 @@ fn a_masters_gradient_is_not_rounded() {
         assert!((found - expected).abs() < 1e-5, "{found}, expected {expected}");
     }
     assert!(master.rounded(on_gpu(&[3, 5])).is_err() && weight.rounded(on_gpu(&[5, 3])).is_err());
+}
+
+/// Nor under activation checkpointing, which has a tape of its own for the pass that it repeats.
+#[test]
+fn a_masters_gradient_is_not_rounded_by_a_checkpoint() {
+    let layer = |v: &[Var]| ops::gelu(&ops::linear(&v[0], &v[1], None)?);
+    let gradients = |half: DType, kept: bool| -> Result<[Tensor; 2]> {
+        let tape = Tape::new();
+        let master = tape.leaf(on_gpu(&[5, 3]));
+        let weight = master.rounded(master.tensor().to_dtype(half)?)?;
+        let x = tape.leaf(on_gpu(&[7, 3]).to_dtype(half)?);
+        let y = if kept { layer(&[x.clone(), weight.clone()])? } else { checkpoint(&[&x, &weight], layer)? };
+        let mut grads = tape.backward_from(&[(&y, on_gpu(&[7, 5]).to_dtype(half)?)])?;
+        Ok([&master, &x].map(|leaf| grads.take(leaf).expect("a gradient")))
+    };
+    for half in [DType::BF16, DType::F16] {
+        let plain = gradients(half, true).expect("plain");
+        let repeated = gradients(half, false).expect("checkpoint");
+        assert_eq!(repeated.each_ref().map(Tensor::dtype), [DType::F32, half]);
+        for (got, want) in repeated.iter().zip(&plain) {
+            assert!(got.bytes().unwrap() == want.bytes().unwrap(), "{half:?}: another gradient under a checkpoint");
+        }
+        let rounded = repeated[0].to_dtype(half).and_then(|dw| dw.to_dtype(DType::F32)).expect("rounded");
+        assert!(rounded.bytes().unwrap() != repeated[0].bytes().unwrap(), "{half:?}: the gradient was rounded");
+    }
 }

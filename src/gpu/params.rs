@@ -208,25 +208,27 @@ const _: () = {
     ["Offset of field: Total::count"][::std::mem::offset_of!(Total, count) - 24usize];
     ["Offset of field: Total::unused"][::std::mem::offset_of!(Total, unused) - 28usize];
 };
-#[doc = " y[i] += s[i / sample] · x[i]; s absent: 1"]
+#[doc = " y[i] = x[i] + s[i / sample] · b[i]; s absent: 1; y may be x"]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
 pub struct AddScaled {
     pub y: Ptr,
     pub x: Ptr,
+    pub b: Ptr,
     pub s: Ptr,
     pub count: i64,
     pub sample: i64,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of AddScaled"][::std::mem::size_of::<AddScaled>() - 40usize];
+    ["Size of AddScaled"][::std::mem::size_of::<AddScaled>() - 48usize];
     ["Alignment of AddScaled"][::std::mem::align_of::<AddScaled>() - 8usize];
     ["Offset of field: AddScaled::y"][::std::mem::offset_of!(AddScaled, y) - 0usize];
     ["Offset of field: AddScaled::x"][::std::mem::offset_of!(AddScaled, x) - 8usize];
-    ["Offset of field: AddScaled::s"][::std::mem::offset_of!(AddScaled, s) - 16usize];
-    ["Offset of field: AddScaled::count"][::std::mem::offset_of!(AddScaled, count) - 24usize];
-    ["Offset of field: AddScaled::sample"][::std::mem::offset_of!(AddScaled, sample) - 32usize];
+    ["Offset of field: AddScaled::b"][::std::mem::offset_of!(AddScaled, b) - 16usize];
+    ["Offset of field: AddScaled::s"][::std::mem::offset_of!(AddScaled, s) - 24usize];
+    ["Offset of field: AddScaled::count"][::std::mem::offset_of!(AddScaled, count) - 32usize];
+    ["Offset of field: AddScaled::sample"][::std::mem::offset_of!(AddScaled, sample) - 40usize];
 };
 #[doc = " y[i] = s[i / sample] · c · x[i]; s absent: 1"]
 #[repr(C)]

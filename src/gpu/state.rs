@@ -10,9 +10,13 @@ pub struct StepState(Buffer);
 impl StepState {
     /// Zeros, and a loss scale of 1.
     pub fn new(gpu: &'static Gpu) -> Result<Self> {
-        let buffer = gpu.alloc(size_of::<StepNumbers>())?;
-        let state = Self(buffer);
-        state.write(&StepNumbers { loss_scale: 1.0, ..bytemuck::Zeroable::zeroed() }).map(|()| state)
+        Self::of(gpu, &StepNumbers { loss_scale: 1.0, ..bytemuck::Zeroable::zeroed() })
+    }
+
+    /// These numbers.
+    pub fn of(gpu: &'static Gpu, numbers: &StepNumbers) -> Result<Self> {
+        let state = Self(gpu.alloc(size_of::<StepNumbers>())?);
+        state.write(numbers).map(|()| state)
     }
 
     /// What kernels are given.

@@ -50,11 +50,7 @@ pub fn adamw(tensors: Vec<AdamwTensor>, betas: (f64, f64), eps: f64, numbers: Nu
     };
     match numbers {
         Numbers::Device(state) => launch(gpu, tensors, betas, eps, state),
-        Numbers::Host(step) => {
-            let state = StepState::new(gpu)?;
-            state.write(&step)?;
-            launch(gpu, tensors, betas, eps, &state)
-        }
+        Numbers::Host(step) => launch(gpu, tensors, betas, eps, &StepState::of(gpu, &step)?),
     }
 }
 
@@ -180,29 +176,46 @@ pub fn loss_seed(loss: &Tensor, state: Option<&StepState>) -> Result<Tensor> {
     gpu.launch(loss.dtype(), Grid::blocks([1, 1, 1]), &args).map(|()| seed)
 }
 
+/// The numbers of the cases' step, and the same where kernels read them; `None` on the CPU.
+const THIRD: StepNumbers = StepNumbers {
+    lr: 1e-3,
+    bias1: 0.271,
+    bias2: 0.002_997_001,
+    loss_scale: 1.0,
+    grad_scale: 0.5,
+    grad_norm: 0.0,
+    step: 3,
+};
+
+fn third_by(tensor: &Tensor) -> Result<Option<StepState>> {
+    tensor.gpu().map(|gpu| StepState::of(gpu, &THIRD)).transpose()
+}
+
+/// One step of the tensors of a case: parameter, both moments, gradient and average.
+fn step_once(tensors: &mut [Tensor], numbers: Numbers) -> Result<()> {
+    let found = tensors.len();
+    let [param, m, v, grad, average] = tensors else { return Err(Error::shape(OP, "5 tensors", found)) };
+    let average = Some((average, 0.9));
+    let tensor = AdamwTensor { param, m, v, grad, weight_decay: 0.05, lr_scale: 0.7, average };
+    adamw(vec![tensor], (0.9, 0.999), 1e-8, numbers)
+}
+
 /// Test and benchmark cases.
 pub fn cases() -> Vec<Case> {
     let step = Case::new("adamw/step", |d| {
         let shape = d.sizes([22_050_664]);
         let inputs = [d.normal(shape), d.normal(shape), d.uniform(shape, 0.1, 1.0), d.normal(shape), d.normal(shape)];
         let run = |v: &[Var]| {
-            let [mut param, mut m, mut second] = [0, 1, 2].map(|k| v[k].tensor().clone());
-            let (lr, bias1, bias2) = (1e-3, 1.0 - 0.9f64.powi(3), 1.0 - 0.999f64.powi(3));
-            let step = StepNumbers { lr, bias1, bias2, loss_scale: 1.0, grad_scale: 0.5, grad_norm: 0.0, step: 3 };
-            let (grad, mut average) = (v[3].tensor(), v[4].tensor().clone());
-            let tensor = AdamwTensor {
-                param: &mut param,
-                m: &mut m,
-                v: &mut second,
-                grad,
-                weight_decay: 0.05,
-                lr_scale: 0.7,
-                average: Some((&mut average, 0.9)),
-            };
-            adamw(vec![tensor], (0.9, 0.999), 1e-8, Numbers::Host(step))?;
-            Ok([param, m, second, average].map(Var::constant))
+            let mut all: Vec<Tensor> = v.iter().map(|v| v.tensor().clone()).collect();
+            step_once(&mut all, Numbers::Host(THIRD))?;
+            all.remove(3); // the gradient
+            Ok(all.into_iter().map(Var::constant).collect::<Vec<_>>())
         };
-        Instance::new(inputs, run).cost_each(4, 17)
+        let in_place = |mut all: Vec<Tensor>| {
+            let state = third_by(&all[0])?;
+            Ok(move || step_once(&mut all, state.as_ref().map_or(Numbers::Host(THIRD), Numbers::Device)))
+        };
+        Instance::new(inputs, run).in_place(in_place).cost_each(4, 17)
     });
     let average = Case::new("adamw/ema_norm", |d| {
         let shape = d.sizes([22_050_664]);
@@ -213,7 +226,17 @@ pub fn cases() -> Vec<Case> {
             let norm = Tensor::full([], average.dtype().wide(), norm).to_device(average.device())?;
             Ok([average, norm].map(Var::constant))
         };
-        Instance::new([d.normal(shape), d.normal(shape)], run).cost_each(1, 7)
+        let in_place = |mut v: Vec<Tensor>| {
+            let state = third_by(&v[0])?;
+            Ok(move || {
+                let (average, param) = v.split_at_mut(1);
+                ema(&mut average[0], &param[0], 0.99)?;
+                let both = [&average[0], &param[0]];
+                let norm = || global_norm(both).map(drop);
+                state.as_ref().map_or_else(norm, |state| norm_and_scale(&both, None, None, state))
+            })
+        };
+        Instance::new([d.normal(shape), d.normal(shape)], run).in_place(in_place).cost_each(1, 7)
     });
     [step, average].map(|case| case.without_gradient("the optimiser is not differentiated")).into()
 }

@@ -20,8 +20,11 @@ pub fn add_scaled(x: Var, b: &Var, s: Option<&Tensor>) -> Result<Var> {
     match (y.gpu(), s) {
         (Some(gpu), s) => {
             let (count, sample) = sizes(&y, y.dim(0));
-            let args =
-                params::AddScaled { y: y.address_mut()?, x: b.tensor().address()?, s: address_of(s)?, count, sample };
+            let (x, b, s) = (y.address()?, b.tensor().address()?, address_of(s)?);
+            if y.is_shared() {
+                y = y.new_empty(y.shape())?;
+            }
+            let args = params::AddScaled { y: y.address_mut()?, x, b, s, count, sample };
             gpu.launch(y.dtype(), Grid::vecs(y.stored_numel(), y.dtype()), &args)?;
         }
         (None, Some(s)) => float_dispatch!(OP, y.dtype(), T => add_by_sample::<T>(&mut y, b.tensor(), s))?,
@@ -113,17 +116,17 @@ fn samples<T: Float>(x: &Tensor) -> Result<(Mat<'_, T>, usize)> {
 pub fn cases() -> Vec<Case> {
     vec![
         Case::new("add/plain", |d| {
-            let shape = d.sizes([64, 197, 384]);
+            let shape = d.sizes([512, 197, 384]);
             Instance::new([d.normal(shape), d.normal(shape)], |v| add(v[0].clone(), &v[1])).cost_each(1, 1)
         }),
         Case::new("add/drop_path", |d| {
-            let shape = d.sizes([64, 197, 384]);
+            let shape = d.sizes([512, 197, 384]);
             let inputs = [d.normal(shape), d.normal(shape), d.uniform([shape[0]], 0.0, 2.0)];
             let run = |v: &[Var]| add_scaled(v[0].clone(), &v[1], Some(v[2].tensor()));
             Instance::new(inputs, run).constant(2).wide([2]).cost_each(1, 2)
         }),
         Case::new("add/scale", |d| {
-            let shape = d.sizes([64 * 197, 384]);
+            let shape = d.sizes([512 * 197, 384]);
             Instance::new([d.normal(shape)], |v| scale(&v[0], -1.7)).cost_each(1, 1)
         }),
     ]

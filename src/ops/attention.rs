@@ -366,7 +366,7 @@ fn reference(qkv: &Var, heads: usize, head_dim: usize, mask: Option<&Tensor>) ->
 /// Test and benchmark cases.
 pub fn cases() -> Vec<Case> {
     fn instance(d: &mut Draw, masked: bool) -> Instance {
-        let (batch, n, heads, head_dim) = (d.size(16), d.positive(197), d.positive(6), d.positive(64));
+        let (batch, n, heads, head_dim) = (d.size(256), d.positive(197), d.positive(6), d.positive(64));
         let inner = heads * head_dim;
         let mask = masked.then(|| d.mask([batch, n])); // the first image has no key at all
         let inputs: Vec<Tensor> = [d.normal([batch, n, 3 * inner])].into_iter().chain(mask).collect();
@@ -379,7 +379,7 @@ pub fn cases() -> Vec<Case> {
         Case::new("attention/plain", |d| instance(d, false)),
         Case::new("attention/key_mask", |d| instance(d, true).constant(1)),
         Case::new("attention/no_heads", |d| {
-            let [batch, n] = d.sizes([16, 197]);
+            let [batch, n] = d.sizes([256, 197]);
             Instance::new([d.normal([batch, n, 0])], |v| attention(&v[0], 0, 4, None))
         }),
     ]

@@ -50,12 +50,12 @@ fn product(a: &Tensor, transpose_a: bool, b: &Tensor, transpose_b: bool) -> Resu
 pub fn cases() -> Vec<Case> {
     vec![
         Case::new("bmm/plain", |d| {
-            let [batch, m, k, n] = d.sizes([96, 197, 64, 197]);
+            let [batch, m, k, n] = d.sizes([6 * 256, 197, 64, 197]);
             let inputs = [d.normal([batch, m, k]), d.normal([batch, k, n])];
             Instance::new(inputs, |v| bmm(&v[0], &v[1], false)).cost(batch * m * n, 2 * batch * m * n * k)
         }),
         Case::new("bmm/gram", |d| {
-            let [batch, m, k] = d.sizes([96, 197, 64]);
+            let [batch, m, k] = d.sizes([6 * 256, 197, 64]);
             let inputs = [d.normal([batch, m, k])];
             Instance::new(inputs, |v| bmm(&v[0], &v[0], true)).cost(batch * m * m, 2 * batch * m * m * k)
         }),

@@ -46,6 +46,9 @@ impl Case {
 /// A function of the inputs.
 pub type Run = Box<dyn Fn(&[Var]) -> Result<Vec<Var>>>;
 
+/// Work on tensors of its own, made once and done any number of times.
+pub type Prepare = Box<dyn Fn(Vec<Tensor>) -> Result<Box<dyn FnMut() -> Result<()>>>>;
+
 fn boxed<O: Into<Vec<Var>>>(run: impl Fn(&[Var]) -> Result<O> + 'static) -> Run {
     Box::new(move |inputs| Ok(run(inputs)?.into()))
 }
@@ -60,6 +63,8 @@ pub struct Instance {
     pub run: Run,
     /// The same in plain ops, for fused ones.
     pub reference: Option<Run>,
+    /// What a benchmark measures instead of `run`, where that begins with a copy of what the op changes in place.
+    pub in_place: Option<Prepare>,
     /// Bytes read and written in `f32`, each once.
     pub bytes: usize,
     /// Floating-point operations.
@@ -72,7 +77,7 @@ impl Instance {
         let inputs: Vec<(Tensor, bool)> = inputs.into().into_iter().map(|t| (t, true)).collect();
         let bytes = inputs.iter().map(|(t, _)| t.numel() * 4).sum();
         let (wide, weights) = (Vec::new(), Vec::new());
-        Self { inputs, wide, weights, run: boxed(run), reference: None, bytes, operations: 0 }
+        Self { inputs, wide, weights, run: boxed(run), reference: None, in_place: None, bytes, operations: 0 }
     }
 
     /// Marks inputs that stay in the wide type where the others have 16 bits.
@@ -118,6 +123,14 @@ impl Instance {
         self
     }
 
+    /// With a benchmark in place, on copies of the inputs.
+    pub fn in_place<W: FnMut() -> Result<()> + 'static>(
+        mut self, prepare: impl Fn(Vec<Tensor>) -> Result<W> + 'static,
+    ) -> Self {
+        self.in_place = Some(Box::new(move |inputs| Ok(Box::new(prepare(inputs)?))));
+        self
+    }
+
     /// Marks input `k` as one whose gradient is not asked for.
     pub fn constant(mut self, k: usize) -> Self {
         self.inputs[k].1 = false;
@@ -153,6 +166,7 @@ impl Instance {
 /// Where a case takes its sizes and values from.
 pub struct Draw {
     sizes: Option<Vec<usize>>,
+    part: usize, // of the benchmark's first size
     next: usize,
     values: Stream,
 }
@@ -160,20 +174,23 @@ pub struct Draw {
 impl Draw {
     /// For tests: sizes in the order given (then again from the first), values from `seed`.
     pub fn random(sizes: Vec<usize>, seed: u64) -> Self {
-        Self { sizes: Some(sizes), ..Self::bench(seed) }
+        Self { sizes: Some(sizes), ..Self::bench(seed, 1) }
     }
 
-    /// For benchmarks: the sizes that the case names.
-    pub fn bench(seed: u64) -> Self {
-        Self { sizes: None, next: 0, values: Philox { seed, step: 0 }.stream("case", 0) }
+    /// For benchmarks: the sizes that the case names, made for a GPU, the first of them divided by `part`.
+    pub fn bench(seed: u64, part: usize) -> Self {
+        Self { sizes: None, part, next: 0, values: Philox { seed, step: 0 }.stream("case", 0) }
     }
 
     /// The next size: drawn (0 included), or `bench`.
     pub fn size(&mut self, bench: usize) -> usize {
-        let Some(sizes) = &self.sizes else { return bench };
-        let size = sizes.get(self.next % sizes.len().max(1)).copied().unwrap_or(1);
+        let place = self.next;
         self.next += 1;
-        size
+        match &self.sizes {
+            Some(sizes) => sizes.get(place % sizes.len().max(1)).copied().unwrap_or(1),
+            None if place == 0 => bench.div_ceil(self.part),
+            None => bench,
+        }
     }
 
     /// The next sizes.
@@ -219,9 +236,12 @@ impl Draw {
     }
 
     fn filled(&mut self, shape: impl Into<Shape>, mut value: impl FnMut(&mut Stream) -> f64) -> Tensor {
+        const DRAWN: usize = 1 << 20; // the values of larger tensors, which only benchmarks have, repeat
         let mut tensor = Tensor::zeros(shape, DType::F64);
         if let Ok(values) = tensor.slice_mut::<f64>() {
-            values.iter_mut().for_each(|v| *v = value(&mut self.values));
+            let (drawn, rest) = values.split_at_mut(values.len().min(DRAWN));
+            drawn.iter_mut().for_each(|v| *v = value(&mut self.values));
+            rest.chunks_mut(DRAWN).for_each(|again| again.copy_from_slice(&drawn[..again.len()]));
         }
         tensor
     }

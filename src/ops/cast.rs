@@ -17,16 +17,16 @@ pub fn cast(x: &Var, dtype: DType) -> Result<Var> {
 pub fn cases() -> Vec<Case> {
     vec![
         Case::new("cast/widen", |d| {
-            let shape = d.sizes([64, 197, 384]);
+            let shape = d.sizes([512, 197, 384]);
             Instance::new([d.normal(shape)], |v| cast(&v[0], v[0].dtype().wide())).cost_each(1, 0)
         }),
         Case::new("cast/narrow", |d| {
-            let shape = d.sizes([64, 197, 384]);
+            let shape = d.sizes([512, 197, 384]);
             let run = |v: &[Var]| cast(&v[1], v[0].dtype());
             Instance::new([d.normal([1]), d.normal(shape)], run).constant(0).wide([1]).cost(shape.iter().product(), 0)
         }),
         Case::new("cast/parameters", |d| {
-            let [rows, cols] = d.sizes([384, 1536]);
+            let [rows, cols] = d.sizes([24 * 384, 1536]);
             let inputs = [d.normal([1]), d.normal([rows, cols]), d.normal([cols]), d.normal([cols, rows])];
             let run = |v: &[Var]| {
                 let tensors: Vec<&Tensor> = v[1..].iter().map(Var::tensor).collect();

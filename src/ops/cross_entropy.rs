@@ -107,14 +107,14 @@ fn total_loss<T: Float>(log_p: &Tensor, target: &Tensor) -> Result<f64> {
 pub fn cases() -> Vec<Case> {
     let hard = Case::new("cross_entropy/hard_target", |d| {
         // few different values: equal ones are common
-        let (shape, count) = ([d.size(256), d.positive(1000)], 4);
+        let (shape, count) = ([d.size(40 * 1024), d.positive(1000)], 4);
         let levels = d.indices(shape[0] * shape[1], count);
         let values: Vec<f64> = levels.iter().map(|level| *level as f64).collect();
         let z = Tensor::from_slice(shape, &values).unwrap_or_else(|_| Tensor::zeros(shape, DType::F64));
         Instance::new([z], |v| hard_target(v[0].tensor()).map(Var::constant)).cost_each(1, 1)
     });
     let soft = Case::new("cross_entropy/soft", |d| {
-        let shape = [d.size(256), d.positive(1000)];
+        let shape = [d.size(40 * 1024), d.positive(1000)];
         let target = d.uniform(shape, 0.0, 1.0); // rows that do not sum to 1 are legal
         let run = |v: &[Var]| cross_entropy(&v[0], v[1].tensor());
         let plain = |v: &[Var]| {

@@ -94,11 +94,11 @@ pub(super) fn inner(a: &Tensor, b: &Tensor) -> Result<f64> {
 pub fn cases() -> Vec<Case> {
     vec![
         Case::new("dot/product", |d| {
-            let shape = d.sizes([64 * 197, 384]);
+            let shape = d.sizes([512 * 197, 384]);
             Instance::new([d.normal(shape), d.normal(shape)], |v| dot(&v[0], &v[1])).cost_each(0, 2)
         }),
         Case::new("dot/l2_normalize", |d| {
-            let shape = [d.size(64 * 197), d.positive(384)];
+            let shape = [d.size(512 * 197), d.positive(384)];
             Instance::new([d.away_from_zero(shape, 0.3)], |v| l2_normalize(&v[0])).cost_each(1, 3)
         }),
     ]

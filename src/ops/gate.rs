@@ -107,17 +107,17 @@ fn unit_gradient_on(gpu: &Gpu, [dy, x]: [&Tensor; 2], group: usize, dg: &mut Ten
 pub fn cases() -> Vec<Case> {
     vec![
         Case::new("gate/heads", |d| {
-            let (rows, units, group) = (d.size(64 * 197), d.size(6), d.positive(64));
+            let (rows, units, group) = (d.size(512 * 197), d.size(6), d.positive(64));
             let inputs = [d.normal([rows, units * group]), d.uniform([units], -0.2, 1.3)];
             Instance::new(inputs, move |v| gate(&v[0], &v[1], group)).wide([1]).cost_each(1, 1)
         }),
         Case::new("gate/shared_twice", |d| {
-            let [rows, cols] = d.sizes([64 * 197, 384]);
+            let [rows, cols] = d.sizes([512 * 197, 384]);
             let inputs = [d.normal([rows, cols]), d.uniform([cols], -0.2, 1.3)];
             Instance::new(inputs, |v| gate(&gate(&v[0], &v[1], 1)?, &v[1], 1)).wide([1]).cost_each(2, 2)
         }),
         Case::new("gate/add_bias", |d| {
-            let [rows, cols] = d.sizes([64 * 197, 384]);
+            let [rows, cols] = d.sizes([512 * 197, 384]);
             let inputs = [d.normal([rows, cols]), d.normal([cols])];
             Instance::new(inputs, |v| add_bias(&v[0], &v[1])).wide([1]).cost_each(1, 1)
         }),

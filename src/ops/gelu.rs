@@ -122,7 +122,7 @@ fn gate_gradient<T: Float>(dt: &Tensor, x: &Tensor, b: &Tensor, dg: &mut Tensor,
 
 /// Test and benchmark cases.
 pub fn cases() -> Vec<Case> {
-    const SIZES: [usize; 2] = [64 * 197, 1536];
+    const SIZES: [usize; 2] = [256 * 197, 1536];
     vec![
         Case::new("gelu/plain", |d| {
             let shape = d.sizes(SIZES);

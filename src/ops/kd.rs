@@ -67,7 +67,7 @@ fn forward(student: &Tensor, teacher: &Tensor, inverse_tau: f64, scale: f64) -> 
 /// Test and benchmark cases.
 pub fn cases() -> Vec<Case> {
     fn instance(d: &mut Draw, reduction: Reduction, tau: f64) -> Instance {
-        let shape = [d.size(256), d.positive(1000)];
+        let shape = [d.size(40 * 1024), d.positive(1000)];
         let run = move |v: &[Var]| kd(&v[0], v[1].tensor(), tau, reduction);
         Instance::new([d.normal(shape), d.normal(shape)], run).constant(1).cost_each(1, 16)
     }

@@ -182,12 +182,12 @@ fn backward_on(
 pub fn cases() -> Vec<Case> {
     vec![
         Case::new("layernorm/plain", |d| {
-            let (rows, cols) = (d.size(64 * 197), d.positive(384));
+            let (rows, cols) = (d.size(512 * 197), d.positive(384));
             let inputs = [d.normal([rows, cols]), d.normal([cols]), d.normal([cols])];
             Instance::new(inputs, |v| layernorm(&v[0], &v[1], &v[2], 0.1)).wide([1, 2]).cost_each(1, 8)
         }),
         Case::new("layernorm/residual", |d| {
-            let shape @ [samples, _, cols] = [d.size(64), d.size(197), d.positive(384)];
+            let shape @ [samples, _, cols] = [d.size(512), d.size(197), d.positive(384)];
             let s = d.uniform([samples], 0.0, 2.0);
             let inputs = [d.normal(shape), d.normal(shape), d.normal([cols]), d.normal([cols]), s];
             let run = |v: &[Var]| {

@@ -72,19 +72,19 @@ fn product([a, b]: [&Tensor; 2], transpose_a: bool, out: &mut Tensor, accumulate
 pub fn cases() -> Vec<Case> {
     vec![
         Case::new("linear/bias", |d| {
-            let [rows, inner, out] = d.sizes([64 * 197, 384, 1536]);
+            let [rows, inner, out] = d.sizes([256 * 197, 384, 1536]);
             let inputs = [d.normal([1, rows, inner]), d.normal([out, inner]), d.normal([out])];
             Instance::new(inputs, |v| linear(&v[0], &v[1], Some(&v[2])))
                 .weights([1, 2])
                 .cost(rows * out, 2 * rows * inner * out)
         }),
         Case::new("linear/no_bias", |d| {
-            let [rows, inner, out] = d.sizes([64 * 197, 384, 384]);
+            let [rows, inner, out] = d.sizes([512 * 197, 384, 384]);
             let inputs = [d.normal([rows, inner]), d.normal([out, inner])];
             Instance::new(inputs, |v| linear(&v[0], &v[1], None)).weights([1]).cost(rows * out, 2 * rows * inner * out)
         }),
         Case::new("linear/shared_weight", |d| {
-            let [rows, width] = d.sizes([64 * 197, 384]);
+            let [rows, width] = d.sizes([512 * 197, 384]);
             // weights as a model's: a layer leaves values about as large as they were
             let weight = d.uniform([width, width], -0.5, 0.5);
             let inputs = [d.normal([rows, width]), weight, d.normal([width])];

@@ -73,11 +73,11 @@ fn mean(x: &Tensor, f: impl Fn(f64) -> f64) -> Result<Tensor> {
 pub fn cases() -> Vec<Case> {
     vec![
         Case::new("mse/mse", |d| {
-            let shape = d.sizes([256, 1000]);
+            let shape = d.sizes([40 * 1024, 1000]);
             Instance::new([d.normal(shape), d.normal(shape)], |v| mse(&v[0], &v[1])).cost_each(1, 3)
         }),
         Case::new("mse/bce", |d| {
-            let shape = d.sizes([256, 1000]);
+            let shape = d.sizes([40 * 1024, 1000]);
             let inputs = [d.away_from_zero(shape, 0.01), d.uniform(shape, 0.0, 1.0)];
             let run = |v: &[Var]| bce_with_logits(&v[0], v[1].tensor());
             Instance::new(inputs, run).constant(1).cost_each(1, 8)

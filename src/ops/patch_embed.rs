@@ -170,7 +170,7 @@ fn patches_gradient(dy: &Tensor, shape: Shape, extra: usize) -> Result<Tensor> {
 pub fn cases() -> Vec<Case> {
     vec![
         Case::new("patch_embed/conv", |d| {
-            let (batch, rows, cols) = (d.size(64), d.positive(14).min(14), d.positive(14).min(14));
+            let (batch, rows, cols) = (d.size(256), d.positive(14).min(14), d.positive(14).min(14));
             let (patch, width) = (d.positive(16).min(16), d.size(384));
             let image = [batch, 3, rows * patch, cols * patch];
             let inputs = [d.normal(image), d.normal([width, 3, patch, patch]), d.normal([width])];
@@ -179,7 +179,7 @@ pub fn cases() -> Vec<Case> {
             Instance::new(inputs, run).wide([0]).weights([1, 2]).cost(n * width, 2 * n * width * 3 * patch * patch)
         }),
         Case::new("patch_embed/tokens", |d| {
-            let [batch, n, width] = d.sizes([64, 196, 384]);
+            let [batch, n, width] = d.sizes([512, 196, 384]);
             let [token, pos] = [[1, 1, width], [1, n + 2, width]];
             let inputs = [d.normal([batch, n, width]), d.normal(token), d.normal(token), d.normal(pos)];
             let run = |v: &[Var]| embed_tokens(&v[0], &[&v[1], &v[2]], &v[3]);

@@ -25,14 +25,20 @@ pub fn taylor_accumulate(sum: &mut Tensor, gate: &Tensor, grad: &Tensor) -> Resu
 /// Test and benchmark cases.
 pub fn cases() -> Vec<Case> {
     let taylor = Case::new("score/taylor", |d| {
-        let shape = d.sizes([37_776]);
+        let shape = d.sizes([1 << 25]);
         let inputs = [d.uniform(shape, 0.0, 1.0), d.normal(shape), d.normal(shape)];
         let run = |v: &[Var]| {
             let mut sum = v[0].tensor().clone();
             taylor_accumulate(&mut sum, v[1].tensor(), v[2].tensor())?;
             Ok(Var::constant(sum))
         };
-        Instance::new(inputs, run).cost_each(1, 4)
+        let in_place = |mut v: Vec<Tensor>| {
+            Ok(move || {
+                let (sum, of) = v.split_at_mut(1);
+                taylor_accumulate(&mut sum[0], &of[0], &of[1])
+            })
+        };
+        Instance::new(inputs, run).in_place(in_place).cost_each(1, 4)
     });
     vec![taylor.without_gradient("statistics of a frozen model")]
 }

@@ -137,12 +137,12 @@ fn collect(gpu: &Gpu, x: &Tensor, sources: &[usize], width: usize) -> Result<Ten
 pub fn cases() -> Vec<Case> {
     vec![
         Case::new("select/token", |d| {
-            let [batch, tokens, width] = [d.size(64), d.positive(197), d.size(384)];
+            let [batch, tokens, width] = [d.size(512), d.positive(197), d.size(384)];
             let inputs = [d.normal([batch, tokens, width])];
             Instance::new(inputs, move |v| select_token(&v[0], tokens / 2)).cost(batch * width, 0)
         }),
         Case::new("select/columns", |d| {
-            let (rows, cols, picked) = (d.size(64 * 197), d.positive(384), d.size(200));
+            let (rows, cols, picked) = (d.size(512 * 197), d.positive(384), d.size(200));
             let picked = d.indices(picked, cols);
             let written = 2 * rows * picked.len();
             let run = move |v: &[Var]| {

@@ -138,17 +138,17 @@ pub(super) fn softmax_row_gradient<T: Float>(dp: &mut [T], p: &[T]) {
 pub fn cases() -> Vec<Case> {
     vec![
         Case::new("softmax/plain", |d| {
-            let shape = d.sizes([64 * 6 * 197, 197]);
+            let shape = d.sizes([256 * 6 * 197, 197]);
             Instance::new([d.normal(shape)], |v| softmax(&v[0])).cost_each(1, 5)
         }),
         Case::new("softmax/masked", |d| {
-            let shape = d.sizes([64 * 6 * 197, 197]);
+            let shape = d.sizes([256 * 6 * 197, 197]);
             let mask = d.mask(shape);
             let run = |v: &[Var]| masked_softmax(&v[0], Some(v[1].tensor()));
             Instance::new([d.normal(shape), mask], run).constant(1).wide([1]).cost_each(1, 5)
         }),
         Case::new("softmax/log", |d| {
-            let shape = [d.size(256), d.positive(1000)];
+            let shape = [d.size(40 * 1024), d.positive(1000)];
             Instance::new([d.normal(shape)], |v| log_softmax(&v[0])).cost_each(1, 5)
         }),
     ]
