@@ -1,85 +1,60 @@
-// What runs on all parameters at once: AdamW with the moving average, the gradient norm. A block takes a piece of PIECE
-// elements of one tensor; a thread takes 16 bytes of every operand at a time, single elements behind the last whole ones.
+// What runs on all parameters at once: AdamW with the moving average, the gradient norm. A block takes a piece of one tensor
+// (common/pieces.cuh), element by element (common/elements.cuh).
 // One pass: parameter, both moments, gradient and average are read once and written once.
+#include "common/elements.cuh"
 #include "common/pieces.cuh"
 #include "common/reduce.cuh"
-#include "common/vec.cuh"
-
-template <class T> __device__ __forceinline__ bool aligned(Ptr p) { return aligned((const T*)p); }
-
-// vector(i) for the places of whole Vecs of this block's piece, then single(i) for the elements behind them.
-template <class T, class Entry, class V, class S>
-__device__ __forceinline__ void each_of_piece(const Entry& t, bool aligned, V vector, S single) {
-  constexpr int N = Vec<T>::COUNT;
-  const long long first = (blockIdx.x - t.first) * PIECE, last = min_(first + PIECE, t.count);
-  const long long whole = aligned ? last - (last - first) % N : first;
-  for (long long i = first + threadIdx.x * N; i < whole; i += blockDim.x * N) vector(i);
-  for (long long i = whole + threadIdx.x; i < last; i += blockDim.x) single(i);
-}
 
 // The numbers of a step as one tensor takes them.
 template <class A> struct Rates {
   A size, root, keep, scale, beta1, beta2, rest1, rest2, eps, decay, rest;
 };
 
-template <class A> __device__ __forceinline__ void update(const Rates<A>& r, A& param, A& m, A& v, A grad) {
-  const A g = grad * r.scale;
-  m = r.beta1 * m + r.rest1 * g, v = r.beta2 * v + r.rest2 * g * g;
-  param = param * r.keep - r.size * m / (sqrt_(v) * r.root + r.eps);
-}
-
-// COUNT neighbouring elements from `i` on.
-template <class T, class A, int COUNT>
-__device__ __forceinline__ void update_at(const AdamwTensor& t, const Rates<A>& r, long long i) {
-  struct alignas(COUNT == 1 ? sizeof(T) : 16) Some {
-    T at[COUNT];
-  };
-  auto load = [&](Ptr from) { return *(const Some*)((const T*)from + i); };
-  auto store = [&](Ptr to, const Some& some) { *(Some*)((T*)to + i) = some; };
-  Some param = load(t.param);
-  if (t.grad) {
-    Some m = load(t.m), v = load(t.v);
-    const Some grad = load(t.grad);
-    for (int k = 0; k < COUNT; k++) {
-      A p = A(param.at[k]), a = A(m.at[k]), b = A(v.at[k]);
-      update(r, p, a, b, A(grad.at[k]));
-      param.at[k] = T(p), m.at[k] = T(a), v.at[k] = T(b);
-    }
-    store(t.param, param), store(t.m, m), store(t.v, v);
-  }
-  if (t.average) {
-    Some average = load(t.average);
-    for (int k = 0; k < COUNT; k++) average.at[k] = T(r.decay * A(average.at[k]) + r.rest * A(param.at[k]));
-    store(t.average, average);
-  }
+template <class T, class A> __device__ __forceinline__ void update(const Rates<A>& r, T& param, T& m, T& v, A grad) {
+  const A g = grad * r.scale, first = r.beta1 * A(m) + r.rest1 * g, second = r.beta2 * A(v) + r.rest2 * g * g;
+  param = T(A(param) * r.keep - r.size * first / (sqrt_(second) * r.root + r.eps));
+  m = T(first), v = T(second);
 }
 
 KERNEL(adamw, Adamw) {
   const AdamwTensor& t = p.at[piece_owner(p.at, p.tensors)];
   SHARED(Rates<A>, shared, 1);  // the same for all elements of a tensor: once a block
   if (threadIdx.x == 0) {
-    const StepNumbers none = {}, &state = p.state ? *(const StepNumbers*)p.state : none;
+    const StepNumbers state = p.state ? *(const StepNumbers*)p.state : StepNumbers{};
     const double lr = state.lr * t.lr_scale;
     shared[0] = {A(lr / state.bias1), A(1.0 / sqrt_(state.bias2)), A(1.0 - lr * t.weight_decay), A(state.grad_scale),
                  A(p.beta1), A(p.beta2), A(1.0 - p.beta1), A(1.0 - p.beta2), A(p.eps), A(t.decay), A(1.0 - t.decay)};
   }
   __syncthreads();
-  const Rates<A> r = shared[0];
+  const Rates<A>& r = shared[0];
   if (!(abs_(r.scale) < Limits<A>::infinity())) return;
-  const bool all = aligned<T>(t.param) && aligned<T>(t.m) && aligned<T>(t.v) && aligned<T>(t.grad) && aligned<T>(t.average);
-  each_of_piece<T>(t, all, [&](long long i) { update_at<T, A, Vec<T>::COUNT>(t, r, i); },
-                   [&](long long i) { update_at<T, A, 1>(t, r, i); });
+  const auto param = elements<T>(t.param), m = elements<T>(t.m), v = elements<T>(t.v), grad = elements<T>(t.grad),
+             average = elements<T>(t.average);
+  const Piece piece = piece_of(t);
+  each_vec<T, PIECE_VECS<T>>(piece.first, piece.last, [&](long long i, auto p, auto a, auto b, auto g, auto mean) {
+    const long long left = piece.last - i;
+    if (t.grad) {
+#pragma unroll
+      for (int k = 0; k < VEC<T>; k++) update(r, p.at[k], a.at[k], b.at[k], A(g.at[k]));
+      store_some((T*)t.param + i, p, left, param.whole);
+      store_some((T*)t.m + i, a, left, m.whole), store_some((T*)t.v + i, b, left, v.whole);
+    }
+    if (t.average) {
+#pragma unroll
+      for (int k = 0; k < VEC<T>; k++) mean.at[k] = T(r.decay * A(mean.at[k]) + r.rest * A(p.at[k]));
+      store_some((T*)t.average + i, mean, left, average.whole);
+    }
+  }, param, m, v, grad, average);
 }
 
 KERNEL(square_sums, SquareSums) {
   const NormTensor& t = p.at[piece_owner(p.at, p.tensors)];
-  const T* x = (const T*)t.x;
+  const Piece piece = piece_of(t);
   A sum = 0;
-  auto add = [&](T v) { sum += A(v) * A(v); };
-  each_of_piece<T>(t, aligned(x), [&](long long i) {
-    const Vec<T> some = load_vec(x + i);
-    for (int k = 0; k < Vec<T>::COUNT; k++) add(some.at[k]);
-  }, [&](long long i) { add(x[i]); });
+  each_vec<T, PIECE_VECS<T>>(piece.first, piece.last, [&](long long, const auto& x) {
+#pragma unroll
+    for (int k = 0; k < VEC<T>; k++) sum += A(x.at[k]) * A(x.at[k]);
+  }, elements<T>(t.x));
   sum = block_sum(sum);
   if (threadIdx.x == 0) ((A*)p.partials)[blockIdx.x] = sum;
 }

@@ -1,6 +1,5 @@
 // Sums and multiples, element by element (common/elements.cuh). Both keep zeros behind the rows, where all operands have
 // zeros.
-#define KERNEL_BLOCKS 2  // at least, so that ptxas spills nothing to reach more
 #include "common/elements.cuh"
 
 KERNEL(add_scaled, AddScaled) {

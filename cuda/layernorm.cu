@@ -1,7 +1,7 @@
-// LayerNorm: a warp takes a row (common/rows.cuh), which forward and backward read once up to 1,024 columns. Rows that are read
-// again still lie where they lay: forward writes the sum last, so that it may lie on x. The gradients of gamma and beta come
-// from one pass down the columns (common/columns.cuh): dy is read once instead of twice, so that the backward pass reads and
-// writes 6 times the size of dy, not 7, with a gradient of the sum.
+// LayerNorm: a warp takes a row (common/rows.cuh), which forward reads once up to 1,024 columns, backward up to 768. Rows that
+// are read again still lie where they lay: forward writes the sum last, so that it may lie on x. The gradients of gamma and
+// beta come from one pass down the columns (common/columns.cuh): dy is read once instead of twice, so that the backward pass
+// reads and writes 6 times the size of dy, not 7, with a gradient of the sum.
 #include "common/columns.cuh"
 #include "common/rows.cuh"
 
@@ -35,7 +35,9 @@ KERNEL(layernorm_fwd, LayernormFwd) {
 KERNEL(layernorm_bwd, LayernormBwd) {
   const int row = warp_index();
   if (row >= p.rows) return;
-  const auto dy = hold<T>(p.cols, row_of<T>(p.dy, row, p.stride)), x = hold<T>(p.cols, row_of<T>(p.x, row, p.stride));
+  constexpr int H = HELD<T> * 3 / 4; // three rows of up to 768 columns: of more, registers would be spilled
+  const auto dy = hold<T, H>(p.cols, row_of<T>(p.dy, row, p.stride)), x = hold<T, H>(p.cols, row_of<T>(p.x, row, p.stride));
+  const auto dsum = hold<T, H>(p.cols, [=, all = row_of<T>(p.dsum, row, p.stride)](int c) { return all.at(0, c); });
   const auto gamma = of_columns<T, A>(p.gamma);
   const A *stats = (const A*)p.stats + (size_t)row * 2, mean = stats[0], rstd = stats[1];
   A h = 0, hn = 0;
@@ -45,7 +47,7 @@ KERNEL(layernorm_bwd, LayernormBwd) {
   h = warp_sum(h) / A(p.cols), hn = warp_sum(hn) / A(p.cols);
   write_row<T, A>(p.dx, row, p.cols, p.stride, [=](int, A dy, A x, A gamma, A dsum) {
     return rstd * (dy * gamma - h - (x - mean) * rstd * hn) + dsum;
-  }, dy, x, gamma, row_of<T>(p.dsum, row, p.stride));
+  }, dy, x, gamma, dsum);
 }
 
 KERNEL(layernorm_columns, LayernormColumns) {

@@ -29,9 +29,8 @@ KERNEL(widen, Widen) {
 
 KERNEL(narrow, Narrow) {
   const NarrowTensor& t = p.at[piece_owner(p.at, p.tensors)];
-  const long long first = (blockIdx.x - t.first) * PIECE;
-  map_piece<T, A, PIECE / KERNEL_THREADS / VEC<T>>((T*)t.out, first, min_(first + PIECE, t.count), [](A x) { return x; },
-                                                   elements<A>(t.x));
+  const Piece piece = piece_of(t);
+  map_piece<T, A, PIECE_VECS<T>>((T*)t.out, piece.first, piece.last, [](A x) { return x; }, elements<A>(t.x));
 }
 
 KERNEL(sum_columns, SumColumns) {

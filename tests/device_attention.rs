@@ -7,7 +7,7 @@ mod common;
 use common::{check_guards, cotangent, distance, gpu_under_test, reverse_order};
 use espalier::ops::case::Draw;
 use espalier::{DType, Device, Result, Tape, Tensor, ops};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The types, with the largest relative error of one rounding.
 const HALVES: [(DType, f64); 2] = [(DType::BF16, 1.0 / 256.0), (DType::F16, 1.0 / 2048.0)];
@@ -16,6 +16,12 @@ const F32_TOLERANCE: f64 = 2e-5;
 /// Roundings that errors may add up to, relative to the largest value: of the output, of the probabilities and their
 /// gradients as factors, and of the output that delta is found from.
 const ROUNDINGS: f64 = 3.0;
+
+/// The order of warps is the simulator's, so tests that need one take turns.
+fn alone() -> MutexGuard<'static, ()> {
+    static ORDER: Mutex<()> = Mutex::new(());
+    ORDER.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 struct Case {
     size: [usize; 4],
@@ -53,8 +59,7 @@ impl Case {
 
     /// Close to the CPU's, with zeros behind the rows, and with the same bits when the warps run in reverse.
     fn check(&self) {
-        static ORDER: Mutex<()> = Mutex::new(());
-        let _held = ORDER.lock().unwrap_or_else(PoisonError::into_inner);
+        let _held = alone();
         for (dtype, epsilon) in HALVES {
             let what = format!("{:?}, masked: {}, {dtype:?}", self.size, self.masked);
             let run = |reverse| {
@@ -116,4 +121,53 @@ fn large_scores_move_the_top() {
     for size in [[1, 197, 1, 64], [2, 100, 2, 20], [1, 577, 1, 60]] {
         Case { size, masked: size[0] > 1, spread: 4.0 }.check();
     }
+}
+
+/// The maps go by the plain kernels; each weight is rounded once, when it is written.
+#[test]
+fn maps_of_halves_agree_with_the_processor() {
+    let _held = alone();
+    for size in [[2, 17, 3, 20], [1, 70, 1, 100], [2, 5, 2, 1], [1, 197, 2, 64]] {
+        for (dtype, epsilon) in HALVES {
+            let (case, [batch, tokens, heads, width]) = (Case { size, masked: false, spread: 1.0 }, size);
+            let rounded = case.qkv(dtype);
+            let got = ops::attention_map(&rounded.to_device(gpu_under_test()).unwrap(), heads, width).unwrap();
+            assert_eq!((got.dtype(), &got.shape()[..]), (dtype, &[batch, heads, tokens, tokens][..]));
+            let want = ops::attention_map(&rounded.to_dtype(DType::F64).unwrap(), heads, width).unwrap();
+            let pairs = got.to_f64s().unwrap().into_iter().zip(want.to_f64s().unwrap());
+            for (i, (got, want)) in pairs.enumerate() {
+                let most = epsilon * want + F32_TOLERANCE;
+                assert!((got - want).abs() <= most, "{size:?} {dtype:?}, weight {i}: {got}, expected {want}");
+            }
+        }
+    }
+    check_guards().unwrap();
+}
+
+/// The simulated card has four multiprocessors. Alone an image's head is cut into as many blocks as have work for a quarter of a
+/// multiprocessor each, eight images leave a block to every head and its rounds; between them blocks have several rounds each.
+#[test]
+fn the_number_of_blocks_changes_no_bit() {
+    let _held = alone();
+    let (tokens, width) = (197, 32);
+    for (heads, dtype) in [(1, DType::BF16), (2, DType::F16)] {
+        let all = Case { size: [8, tokens, heads, width], masked: false, spread: 1.0 }.qkv(dtype);
+        let all = all.to_device(gpu_under_test()).unwrap();
+        let dy = cotangent(&all.new_empty([8, tokens, heads * width]).unwrap(), 0);
+        let run = |first: usize| {
+            let tape = Tape::new();
+            let qkv = tape.leaf(all.rows(first, 8).unwrap());
+            let y = ops::attention(&qkv, heads, width, None).unwrap();
+            let mut grads = tape.backward_from(&[(&y, dy.rows(first, 8).unwrap())]).unwrap();
+            [y.tensor().clone(), grads.take(&qkv).expect("the gradient of qkv")]
+        };
+        let together = run(0);
+        for images in [1, 2, 4] {
+            for (few, together) in run(8 - images).iter().zip(&together) {
+                let together = together.rows(8 - images, 8).unwrap();
+                assert!(few.stored_bytes().unwrap() == together.stored_bytes().unwrap(), "{images} images, {dtype:?}");
+            }
+        }
+    }
+    check_guards().unwrap();
 }

@@ -51,7 +51,9 @@ fn bits(params: &Params) -> Vec<Vec<u8>> {
 }
 
 fn images(batch: usize, phase: f32) -> Tensor {
-    let values: Vec<f32> = (0..batch * 3 * 16 * 16).map(|i| (i as f32 * 0.37 + phase).sin()).collect();
+    // Irregular, so that sums over pixels do not cancel.
+    let pixel = |i: usize| (i as u32).wrapping_mul(2_654_435_761) as f32 / u32::MAX as f32 * 2.0 - 1.0;
+    let values: Vec<f32> = (0..batch * 3 * 16 * 16).map(|i| pixel(i) + phase).collect();
     Tensor::from_slice([batch, 3, 16, 16], &values).expect("images")
 }
 
@@ -134,7 +136,7 @@ fn gradients_in_every_precision_are_those_of_f32_within_the_formats_rounding() {
         for ((name, got), (_, want)) in gradients(precision).expect("gradients").iter().zip(&exact) {
             assert_eq!(got.dtype(), DType::F32);
             let (gap, top) = distance(got, want);
-            assert!(gap <= 12.0 * unit * top, "{precision}, {name}: {:.1} units apart", gap / unit / top);
+            assert!(gap <= 8.0 * unit * top, "{precision}, {name}: {:.1} units apart", gap / unit / top);
         }
     }
 }

@@ -6,6 +6,7 @@ mod common;
 use common::{check_guards, gpu_under_test};
 use espalier::gpu::Matrix;
 use espalier::{DType, Device, Tensor, Var, ops};
+use std::collections::HashSet;
 
 fn numbers(shape: &[usize]) -> Tensor {
     let values: Vec<f32> = (0..shape.iter().product()).map(|i: usize| i as f32 + 0.5).collect();
@@ -101,4 +102,37 @@ fn what_lies_apart_is_an_error_that_says_where() {
     }
     assert!(there.slice::<f32>().is_err() && there.clone().slice_mut::<f32>().is_err());
     assert!(here.address().is_err() && Matrix::of(&here).is_err());
+}
+
+/// The elements of `there` in memory, each as (within its row, all its bits are 1, all are 0).
+fn elements(there: &Tensor) -> HashSet<(bool, bool, bool)> {
+    let (size, bytes) = (there.dtype().size(), there.stored_bytes().expect("bytes"));
+    let (cols, stored) = (there.dim(-1), there.stored_width());
+    let of = |(i, element): (usize, &[u8])| {
+        (i % stored < cols, element.iter().all(|b| *b == 0xff), element.iter().all(|b| *b == 0))
+    };
+    bytes.chunks(size).enumerate().map(of).collect()
+}
+
+/// Only what lies behind the rows of new memory is set: within them the simulator's marks for what nothing was written to stay.
+/// A replayed graph does it again, whatever was there.
+#[test]
+fn only_what_lies_behind_the_rows_of_new_memory_is_set() {
+    let (untouched, cleared) = ((true, true, false), (false, false, true));
+    for dtype in [DType::F32, DType::F64, DType::BF16] {
+        for shape in [&[483][..], &[1, 1], &[3, 9], &[2, 3, 15]] {
+            let there = Tensor::empty_on(gpu_under_test(), shape, dtype).expect("memory");
+            assert_eq!(elements(&there), HashSet::from([untouched, cleared]), "{shape:?} {dtype:?}");
+        }
+        for shape in [&[16][..], &[2, 8], &[1, 2, 3, 5]] {
+            let there = Tensor::empty_on(gpu_under_test(), shape, dtype).expect("memory");
+            assert_eq!(elements(&there), HashSet::from([untouched]), "{shape:?} {dtype:?}");
+        }
+    }
+    let gpu = gpu_under_test().gpu().expect("device").expect("a GPU");
+    let (graph, there) = gpu.capture(|| Tensor::empty_on(gpu_under_test(), [5, 483], DType::F32)).expect("capture");
+    assert_eq!(elements(&there), HashSet::from([untouched, (false, true, false)]), "recorded, not run");
+    graph.replay().expect("replay");
+    assert_eq!(elements(&there), HashSet::from([untouched, cleared]));
+    check_guards().expect("guards");
 }

@@ -102,9 +102,17 @@ fn memory(cuda: &dyn Driver) {
     let mut back = [9; 5];
     cuda.download(b, &mut back).unwrap();
     assert_eq!(&back, b"a\0\0de");
+    cuda.zero_columns(a + 1, 3, 1, 2).unwrap();
+    cuda.download(a, &mut back).unwrap();
+    assert_eq!(&back, b"a\0cd\0");
+    let error = cuda.zero_columns(a, 1, 3, 1).unwrap_err().to_string();
+    assert!(error.contains("cuMemsetD2D8Async of 1 times 3 in 1 bytes") && error.contains("INVALID"), "{error}");
     cuda.free(a, 5);
     cuda.free(b, 5);
-    assert_eq!(calls(), ["alloc async", "alloc async", "synchronize", "synchronize", "free async", "free async"]);
+    assert_eq!(
+        calls(),
+        ["alloc async", "alloc async", "synchronize", "synchronize", "synchronize", "free async", "free async"]
+    );
     let error = cuda.alloc(65 << 20).unwrap_err().to_string();
     for word in ["68157440 bytes", "4096 of 67108864 bytes are free", "CUDA_ERROR_OUT_OF_MEMORY: out of memory"] {
         assert!(error.contains(word), "{error}");
@@ -172,8 +180,8 @@ fn products(cuda: &dyn Driver) {
     let (a, b, c) = (layout(16), layout(17), layout(18));
     let algo = lt.heuristic(desc, a, b, c, 1 << 20).unwrap();
     assert_eq!(algo, [100, 101, 102, 103, 104, 105, 106, 107]);
-    // Workspace; partial sums by the workspace only (2 | 4, never in place); 16 bytes for each operand.
-    let preferences = ["1: 1048576", "3: 6", "5: 16", "6: 16", "7: 16", "8: 16"];
+    // Workspace; partial sums by the workspace only, in f32 (2, never in place); 16 bytes for each operand.
+    let preferences = ["1: 1048576", "3: 2", "5: 16", "6: 16", "7: 16", "8: 16"];
     assert_eq!(calls(), preferences.map(|text| format!("preference {text}")));
     let error = lt.heuristic(desc, layout(99), b, c, 64).unwrap_err().to_string();
     assert!(error.contains("no algorithm in 64 bytes"), "{error}");

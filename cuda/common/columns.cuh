@@ -12,7 +12,7 @@ __device__ __forceinline__ int partials_stride(int cols) { return (cols + 7) / 8
 
 // The Vec at column c of row r, zeros behind the row.
 template <class T> __device__ __forceinline__ Some<T, VEC<T>> some_of_row(Ptr p, int r, int c, int stride) {
-  return load_some<VEC<T>>((const T*)p + (size_t)r * stride + c, stride - c, stride % VEC<T> == 0);
+  return load_some<VEC<T>>((const T*)p + (size_t)r * stride + c, stride - c, whole_rows<T>(stride));
 }
 
 // At row k of `partials`, SUMS rows a chunk: what add(r, c, sums) adds to sums[m].at[j] for column c + j and all rows r of chunk

@@ -7,12 +7,12 @@
 
 // Sources of a map: `load` gives the N elements from i on, of which `left` are there.
 
-// A tensor like the result.
+// A tensor like the result, zeros when there is none.
 template <class S> struct Elements {
   const S* p;
   bool whole;
   template <int N> __device__ __forceinline__ Some<S, N> load(long long i, long long left) const {
-    return load_some<N>(p + i, left, whole);
+    return p ? load_some<N>(p + i, left, whole) : fill_some<N>(S(0));
   }
 };
 template <class S> __device__ __forceinline__ Elements<S> elements(Ptr p) { return {(const S*)p, p % 16 == 0}; }

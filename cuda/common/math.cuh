@@ -1,4 +1,4 @@
-// Functions of one name for float and double, accurate to the last bits; one fast one, for what is rounded to 16 bits.
+// Functions of one name for float and double, accurate to the last bits; two fast ones, for what is rounded to 16 bits.
 #pragma once
 #include "device.cuh"
 
@@ -24,7 +24,7 @@ MATH(floor_, floorf, floor)
 MATH(ceil_, ceilf, ceil)
 #undef MATH
 
-// 2^x to 22 bits; 0 below the normal numbers.
+// 2^x and 1/x to 22 bits; 0 below the normal numbers.
 __device__ __forceinline__ float exp2_approx(float x) {
 #ifdef __CUDACC__
   float y;
@@ -32,6 +32,15 @@ __device__ __forceinline__ float exp2_approx(float x) {
   return y;
 #else
   return sim::exp2_approx(x);
+#endif
+}
+__device__ __forceinline__ float reciprocal_approx(float x) {
+#ifdef __CUDACC__
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#else
+  return sim::reciprocal_approx(x);
 #endif
 }
 
@@ -49,16 +58,17 @@ template <class A> struct Normal {
 // For results that are stored as T. Of 16 bits: the processor's formula (src/cpu/math.rs), within 1.5e-7, one exponential for
 // both and a polynomial in 1 / (1 + 0.3 |x|): with erfc, arithmetic and not memory would bound GELU.
 template <class T, class A> __device__ __forceinline__ Normal<A> normal_of(A x) {
-  const A gauss = exp_(A(-0.5) * x * x), pdf = A(0.39894228040143267794) * gauss;
-  A tail;
+  A gauss, tail;
   if constexpr (sizeof(T) == 2) {
-    const float t = 1.0f / (1.0f + 0.3f * abs_(x));
+    gauss = exp2_approx(-0.72134752f * x * x); // log2(e) / 2
+    const float t = reciprocal_approx(1.0f + 0.3f * abs_(x));
     float p = 0.0016489425f;
     p = p * t + 0.028701555f, p = p * t - 0.14488165f, p = p * t + 0.19452876f, p = p * t - 0.046974916f;
     p = p * t + 0.12626788f, p = p * t + 0.10037334f, p = p * t + 0.12070464f, p = p * t + 0.11963146f;
     tail = gauss * p * t;
   } else {
+    gauss = exp_(A(-0.5) * x * x);
     tail = A(0.5) * erfc_(abs_(x) * A(0.70710678118654752440));
   }
-  return {x > A(0) ? A(1) - tail : tail, pdf};
+  return {x > A(0) ? A(1) - tail : tail, A(0.39894228040143267794) * gauss};
 }

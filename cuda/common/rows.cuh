@@ -1,5 +1,6 @@
-// A warp takes a row, lane l its Vecs l, l + 32, ... The first HELD of a lane stay in registers from one pass to the next, so
-// that a row of up to 1,024 elements (512 in double) is read once; what lies behind is read again in every pass.
+// A warp takes a row, lane l its Vecs l, l + 32, ... The first HELD of a lane, or as many as a kernel says, stay in registers
+// from one pass to the next, so that a row of up to 1,024 elements (512 in double) is read once; what lies behind is read again
+// in every pass.
 #pragma once
 #include "reduce.cuh"
 #include "vec.cuh"
@@ -20,7 +21,7 @@ template <class T> struct Row {
   const T* p;
   int stride;
   __device__ __forceinline__ Some<T, VEC<T>> operator()(int c) const {
-    return load_some<VEC<T>>(p + c, stride - c, stride % VEC<T> == 0);
+    return load_some<VEC<T>>(p + c, stride - c, whole_rows<T>(stride));
   }
   __device__ __forceinline__ Some<T, VEC<T>> at(int, int c) const { return p ? (*this)(c) : fill_some<VEC<T>>(T(0)); }
 };
@@ -28,20 +29,23 @@ template <class T> __device__ __forceinline__ Row<T> row_of(Ptr p, int row, int 
   return {p ? (const T*)p + (size_t)row * stride : nullptr, stride};
 }
 
-// A row that is held; read(c) gives its Vec at column c.
-template <class T, class Read> struct HeldRow {
+// A row of which H Vecs a lane are held; read(c) gives its Vec at column c.
+template <class T, int H, class Read> struct HeldRow {
   Read read;
-  Some<T, VEC<T>> held[HELD<T>];
+  Some<T, VEC<T>> held[H];
   __device__ __forceinline__ HeldRow(int cols, Read read) : read(read) {
 #pragma unroll
-    for (int k = 0; k < HELD<T>; k++) {
+    for (int k = 0; k < H; k++) {
       const int c = (k * 32 + lane_index()) * VEC<T>;
       held[k] = c < cols ? read(c) : fill_some<VEC<T>>(T(0));
     }
   }
-  __device__ __forceinline__ Some<T, VEC<T>> at(int k, int c) const { return k < HELD<T> ? held[k] : read(c); }
+  __device__ __forceinline__ Some<T, VEC<T>> at(int k, int c) const { return k < H ? held[k] : read(c); }
 };
-template <class T, class Read> __device__ __forceinline__ HeldRow<T, Read> hold(int cols, Read read) { return {cols, read}; }
+template <class T, int H = HELD<T>, class Read>
+__device__ __forceinline__ HeldRow<T, H, Read> hold(int cols, Read read) {
+  return {cols, read};
+}
 
 // use(c, the Vec of each source at column c) for the lane's Vecs.
 template <class T, class Use, class... Source>
@@ -65,15 +69,15 @@ __device__ __forceinline__ void each_column(int cols, F f, const Source&... x) {
   }, x...);
 }
 
-// y[c] = f(c, x[c]...), and zeros behind the row.
+// y[c] = f(c, x[c]...), and zeros behind the row, all of them.
 template <class T, class A, class F, class... Source>
 __device__ __forceinline__ void write_row(Ptr y, int row, int cols, int stride, F f, const Source&... x) {
   T* to = (T*)y + (size_t)row * stride;
-  each_part<T>(cols, [&](int c, const auto&... some) {
+  each_part<T>(stride, [&](int c, const auto&... some) {
     Some<T, VEC<T>> out;
 #pragma unroll
     for (int k = 0; k < VEC<T>; k++) out.at[k] = c + k < cols ? T(f(c + k, A(some.at[k])...)) : T(0);
-    store_some(to + c, out, stride - c, stride % VEC<T> == 0);
+    store_some(to + c, out, stride - c, whole_rows<T>(stride));
   }, x...);
 }
 

@@ -10,6 +10,9 @@ template <class T> struct alignas(16) Vec {
 };
 
 template <class T> __device__ __forceinline__ bool aligned(const T* p) { return (unsigned long long)p % 16 == 0; }
+// Whether rows `stride` apart begin with a Vec each. A tensor of such rows never begins anywhere else: reshaping an unaligned
+// slice to them copies it (`placed` in Tensor::reshape).
+template <class T> __device__ __forceinline__ bool whole_rows(int stride) { return stride % VEC<T> == 0; }
 
 template <class T> __device__ __forceinline__ Vec<T> load_vec(const T* p) {
   CHECK_ALIGNED(p);

@@ -113,6 +113,10 @@ inline float exp2_approx(float x) {
   const float y = exp2f(x);
   return y < 0x1p-126f ? 0 : y;
 }
+inline float reciprocal_approx(float x) {
+  const float y = 1 / x;
+  return fabsf(y) < 0x1p-126f ? copysignf(0, y) : y;
+}
 
 // Replaces *p by change(*p) at once; the value before.
 template <class T, class Change> T atomically(T* p, Change change) {

@@ -19,7 +19,8 @@ impl Gpu {
         &self, dtype: DType, [rows, cols]: [usize; 2], sums: usize, partial: impl FnOnce(u64, Grid) -> Result<()>,
     ) -> Result<Tensor> {
         let chunks = rows.div_ceil(COLUMN_ROWS);
-        let mut partials = Tensor::empty_on(self.device, [chunks * sums, cols], dtype.wide())?;
+        // What lies behind the rows comes into no sum.
+        let mut partials = Tensor::uncleared_on(self.device, [chunks * sums, cols], dtype.wide())?;
         let across = cols.div_ceil(COLUMN_VECS * VEC / dtype.size());
         // The long side on the axis without limit.
         partial(partials.address_mut()?, Grid::blocks([chunks, across, 1])).map(|()| partials)

@@ -353,6 +353,12 @@ impl Driver for Cuda {
         cu!(cuMemsetD8Async(to, 0, bytes, self.stream.raw), "of {bytes} bytes")
     }
 
+    fn zero_columns(&self, to: u64, pitch: usize, width: usize, height: usize) -> Result<()> {
+        self.stream.bind()?;
+        let stream = self.stream.raw;
+        cu!(cuMemsetD2D8Async(to, pitch, 0, width, height, stream), "of {height} times {width} in {pitch} bytes")
+    }
+
     fn launch(&self, launch: &Launch) -> Result<()> {
         self.stream.bind()?;
         let function = self.function(launch)?;

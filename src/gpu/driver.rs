@@ -46,6 +46,8 @@ pub trait Driver: Send + Sync {
     fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<()>;
     /// Sets every byte to 0.
     fn zero(&self, to: u64, bytes: usize) -> Result<()>;
+    /// Sets the first `width` bytes at `to` and at every `pitch` bytes behind it to 0, `height > 0` times in all.
+    fn zero_columns(&self, to: u64, pitch: usize, width: usize, height: usize) -> Result<()>;
     /// Runs a kernel; an error names it.
     fn launch(&self, launch: &Launch) -> Result<()>;
     /// Waits for everything so far.

@@ -161,6 +161,11 @@ impl Gpu {
         let _turn = self.turn.take();
         if bytes == 0 { Ok(()) } else { self.driver.zero(to, bytes) }
     }
+
+    pub(crate) fn zero_columns(&self, to: u64, pitch: usize, width: usize, height: usize) -> Result<()> {
+        let _turn = self.turn.take();
+        if width * height == 0 { Ok(()) } else { self.driver.zero_columns(to, pitch, width, height) }
+    }
 }
 
 impl std::fmt::Debug for Gpu {

@@ -140,6 +140,18 @@ impl Driver for Sim {
         self.stream.submit("zero fill", move || memory.zero("zero fill", to, bytes))
     }
 
+    fn zero_columns(&self, to: u64, pitch: usize, width: usize, height: usize) -> Result<()> {
+        let (memory, what) = (self.memory.clone(), "zero fill of columns");
+        let bytes = height.checked_sub(1).and_then(|rows| rows.checked_mul(pitch)?.checked_add(width));
+        let expected = format!("rows, and a pitch of {width} bytes or more");
+        let Some(bytes) = bytes.filter(|_| width <= pitch) else {
+            return Err(Error::invalid(what, expected, format_args!("{height} rows, {pitch} bytes")));
+        };
+        self.memory.inside(what, to, bytes)?;
+        let starts = move || (0..height).map(move |row| to + (row * pitch) as u64);
+        self.stream.submit(what, move || starts().try_for_each(|to| memory.zero(what, to, width)))
+    }
+
     fn launch(&self, launch: &Launch) -> Result<()> {
         self.memory.check_faults()?;
         let call = Call::new(launch, self.limits.shared, self.reverse.load(Ordering::Relaxed))?;

@@ -76,7 +76,7 @@ pub(super) fn times_scalar(x: &Tensor, s: &Tensor, c: f64, over: f64) -> Result<
 
 /// `s · c x` on a GPU, one factor for each of `samples` equal parts of `x`.
 fn multiple(gpu: &Gpu, x: &Tensor, c: f64, s: Option<&Tensor>, samples: usize) -> Result<Tensor> {
-    let (mut y, (count, sample)) = (x.new_empty(x.shape())?, sizes(x, samples));
+    let (mut y, (count, sample)) = (x.new_uncleared()?, sizes(x, samples));
     let args = params::Scale { y: y.address_mut()?, x: x.address()?, s: address_of(s)?, c, count, sample };
     gpu.launch(x.dtype(), Grid::vecs(x.stored_numel(), x.dtype()), &args).map(|()| y)
 }

@@ -188,8 +188,10 @@ struct Outputs {
 const BLOCK: u32 = 128;
 const TILE: usize = 64;
 const PITCH: usize = TILE + 4;
-/// Warps that a multiprocessor has registers for, as `cuda/attention_mma.cu` uses them.
+/// Warps that a multiprocessor has registers for, as `cuda/attention_mma.cu` uses them, and warps that keep its tensor cores
+/// busy, one for each quarter: a block of fewer takes longer to fill its shared memory and has nothing for it.
 const MMA_WARPS: usize = 12;
+const QUARTERS: usize = 4;
 
 /// The forward pass on a GPU. As many queries a block as its shared memory has room for the scores of.
 fn forward_on(gpu: &Gpu, size: Size, qkv: &Tensor, mask: Option<&Tensor>, into: Outputs) -> Result<()> {
@@ -283,10 +285,11 @@ fn cut_mma(gpu: &Gpu, size: Size, blocks: usize, tile: usize, beside: usize) -> 
     // A multiprocessor holds MMA_WARPS; its blocks share them, in rounds of equal length.
     let tiles = tokens.div_ceil(tile).max(1);
     let resident = (limits.shared / (shared + 1024)).clamp(1, MMA_WARPS);
-    let rounds = tiles.div_ceil((MMA_WARPS / resident).max(4));
-    let warps = tiles.div_ceil(rounds);
-    // With several stages a block has one round only; with few blocks the rounds are blocks of their own.
+    let rounds = tiles.div_ceil((MMA_WARPS / resident).max(QUARTERS));
+    // With few blocks the rounds are blocks of their own, and as short as makes sense; with several stages they always are.
     let wanted = (2 * limits.multiprocessors as usize).div_ceil(blocks.max(1));
+    let rounds = rounds.max(wanted.min(tiles.div_ceil(QUARTERS)));
+    let warps = tiles.div_ceil(rounds);
     let split = if stages > 1 { rounds } else { rounds.min(wanted) };
     (Grid::blocks([blocks, split, 1]).threads(32 * warps as u32).shared(shared), stage(stages))
 }

@@ -25,7 +25,7 @@ fn forward(z: &Tensor, target: &Tensor) -> Result<(Tensor, Tensor)> {
         let total = float_dispatch!(OP, z.dtype(), T => total_loss::<T>(&log_p, target))?;
         return Ok((log_p, Tensor::full([], z.dtype(), total / rows.max(1) as f64)));
     };
-    let (mut log_p, mut losses) = (z.new_empty(z.shape())?, z.new_wide([rows, 1, 1, 1])?);
+    let (mut log_p, mut losses) = (z.new_uncleared()?, z.new_wide([rows, 1, 1, 1])?);
     let [rows_, cols, stride] = gpu::sizes([rows, cols, z.stored_width()])?;
     let (log_p_address, loss) = (log_p.address_mut()?, losses.address_mut()?);
     let (z, t) = (z.address()?, target.address()?);
@@ -76,7 +76,7 @@ pub fn one_hot(labels: &[usize], classes: usize, smoothing: f64, dtype: DType) -
 pub fn hard_target(z: &Tensor) -> Result<Tensor> {
     let (rows, cols) = z.shape().rows_cols();
     let Some(gpu) = z.gpu() else { return one_hot(&argmax(z)?, cols, 0.0, z.dtype()) };
-    let mut y = z.new_empty(z.shape())?;
+    let mut y = z.new_uncleared()?;
     let [rows_, cols, stride] = gpu::sizes([rows, cols, z.stored_width()])?;
     let args = params::HardTarget { y: y.address_mut()?, z: z.address()?, rows: rows_, cols, stride, unused: 0 };
     gpu.launch(z.dtype(), Grid::warps(rows), &args).map(|()| y)

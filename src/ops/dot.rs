@@ -40,7 +40,7 @@ pub fn l2_normalize(x: &Var) -> Result<Var> {
 /// The normalised rows, and the lengths that they were divided by.
 fn normalize(x: &Tensor) -> Result<(Tensor, Tensor)> {
     let (rows, cols) = x.shape().rows_cols();
-    let (mut y, mut lengths) = (x.new_empty(x.shape())?, x.new_wide([rows, 1, 1, 1])?);
+    let (mut y, mut lengths) = (x.new_uncleared()?, x.new_wide([rows, 1, 1, 1])?);
     if let Some(gpu) = x.gpu() {
         let [rows_, cols, stride] = gpu::sizes([rows, cols, x.stored_width()])?;
         let (y_address, length, x) = (y.address_mut()?, lengths.address_mut()?, x.address()?);
@@ -73,7 +73,7 @@ fn normalize_gradient(mut dy: Tensor, y: &Tensor, lengths: &Tensor) -> Result<Te
         })?;
         return Ok(dy);
     };
-    let mut dx = dy.new_empty(dy.shape())?;
+    let mut dx = dy.new_uncleared()?;
     let [rows_, cols, stride] = gpu::sizes([rows, cols, dy.stored_width()])?;
     let (dx_address, dy, y, length) = (dx.address_mut()?, dy.address()?, y.address()?, lengths.address()?);
     let (floor, unused) = (FLOOR, 0);

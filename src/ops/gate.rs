@@ -50,7 +50,7 @@ fn plus(x: &Tensor, b: &Tensor) -> Result<Tensor> {
             })
         });
     };
-    let (mut y, count, [stride]) = (x.new_empty(x.shape())?, x.stored_numel(), gpu::sizes([x.stored_width()])?);
+    let (mut y, count, [stride]) = (x.new_uncleared()?, x.stored_numel(), gpu::sizes([x.stored_width()])?);
     let (y_address, x, b) = (y.address_mut()?, x.address()?, b.address()?);
     let args = params::AddBias { y: y_address, x, b, count: count as i64, stride, unused: 0 };
     gpu.launch(y.dtype(), Grid::vecs(count, y.dtype()), &args).map(|()| y)
@@ -69,7 +69,7 @@ fn times(x: &Tensor, g: &Tensor, group: usize) -> Result<Tensor> {
         });
     };
     let (mut y, count, [stride, group]) =
-        (x.new_empty(x.shape())?, x.stored_numel(), gpu::sizes([x.stored_width(), group])?);
+        (x.new_uncleared()?, x.stored_numel(), gpu::sizes([x.stored_width(), group])?);
     let (y_address, x, g) = (y.address_mut()?, x.address()?, g.address()?);
     let args = params::Gate { y: y_address, x, g, count: count as i64, stride, group };
     gpu.launch(y.dtype(), Grid::vecs(count, y.dtype()), &args).map(|()| y)

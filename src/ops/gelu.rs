@@ -62,7 +62,7 @@ fn forward(x: Tensor, vectors @ [b, g]: &[Option<Tensor>; 2]) -> Result<Tensor> 
     let from = x.address()?;
     let [b, g] = [address_of(b.as_ref())?, address_of(g.as_ref())?];
     let ([stride], count) = (gpu::sizes([x.stored_width()])?, x.stored_numel());
-    let mut y = if x.is_shared() { x.new_empty(x.shape())? } else { x };
+    let mut y = if x.is_shared() { x.new_uncleared()? } else { x };
     let args = params::GeluFwd { y: y.address_mut()?, x: from, b, g, count: count as i64, stride, unused: 0 };
     gpu.launch(y.dtype(), Grid::vecs(count, y.dtype()), &args).map(|()| y)
 }
@@ -91,7 +91,7 @@ fn backward_on(gpu: &Gpu, back: &mut Back, dy: Tensor, x: &Tensor, [b, g]: &[Opt
         })?;
         gpu.add_partials(&partials, [0, 1], dg, accumulate)
     })?;
-    let (mut dx, [stride]) = (dy.new_empty(dy.shape())?, gpu::sizes([stride])?);
+    let (mut dx, [stride]) = (dy.new_uncleared()?, gpu::sizes([stride])?);
     let (dx_address, count_) = (dx.address_mut()?, count as i64);
     let args = params::GeluBwd { dx: dx_address, dy: dya, x: xa, b, g, count: count_, stride, unused: 0 };
     gpu.launch(x.dtype(), Grid::vecs(count, x.dtype()), &args).map(|()| dx)

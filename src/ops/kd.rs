@@ -38,7 +38,7 @@ pub fn kd(student: &Var, teacher: &Tensor, tau: f64, reduction: Reduction) -> Re
 fn forward(student: &Tensor, teacher: &Tensor, inverse_tau: f64, scale: f64) -> Result<(Tensor, Tensor)> {
     let (rows, cols) = student.shape().rows_cols();
     if let Some(gpu) = student.gpu() {
-        let (mut gap, mut sums) = (student.new_empty(student.shape())?, student.new_wide([rows, 1, 1, 1])?);
+        let (mut gap, mut sums) = (student.new_uncleared()?, student.new_wide([rows, 1, 1, 1])?);
         let [rows_, cols, stride] = gpu::sizes([rows, cols, student.stored_width()])?;
         let (out, sum, dtype, unused) = (gap.address_mut()?, sums.address_mut()?, gap.dtype(), 0);
         let (student, teacher) = (student.address()?, teacher.address()?);

@@ -76,8 +76,8 @@ fn forward(Terms { x, branch, s }: Terms, gamma: &Tensor, beta: &Tensor, eps: f6
     };
     let ((rows, cols), from) = (x.shape().rows_cols(), x.address()?);
     let sample_rows = (rows / x.dim(0).max(1)).max(1);
-    let (mut y, mut stats) = (x.new_empty(x.shape())?, x.new_wide([rows, 2, 1, 1])?);
-    let mut sum = if branch.is_some() && x.is_shared() { x.new_empty(x.shape())? } else { x };
+    let (mut y, mut stats) = (x.new_uncleared()?, x.new_wide([rows, 2, 1, 1])?);
+    let mut sum = if branch.is_some() && x.is_shared() { x.new_uncleared()? } else { x };
     let [rows_, cols, stride, sample_rows] = gpu::sizes([rows, cols, sum.stored_width(), sample_rows])?;
     let args = params::LayernormFwd {
         y: y.address_mut()?,
@@ -162,7 +162,7 @@ fn backward_on(
             partials.iter().try_for_each(|partials| gpu.add_partials(partials, [which, 2], out, accumulate))
         })?;
     }
-    let mut dx = dy.new_empty(dy.shape())?;
+    let mut dx = dy.new_uncleared()?;
     let args = params::LayernormBwd {
         dx: dx.address_mut()?,
         dy: dya,

@@ -24,7 +24,7 @@ fn squares(a: &Tensor, b: &Tensor) -> Result<(Tensor, Tensor)> {
         let loss = mean(&gap, |g| g * g)?;
         return Ok((gap, loss));
     };
-    let mut gap = a.new_empty(a.shape())?;
+    let mut gap = a.new_uncleared()?;
     let loss = gpu.sum_chunks(a, 1.0 / count(a), |partials, count, grid| {
         let (gap, a_, b) = (gap.address_mut()?, a.address()?, b.address()?);
         gpu.launch(a.dtype(), grid, &params::MseFwd { gap, partials, a: a_, b, count })
@@ -49,7 +49,7 @@ fn entropies(z: &Tensor, target: &Tensor) -> Result<(Tensor, Tensor)> {
         })?;
         return Ok((gap, mean(&terms, |v| v)?));
     };
-    let mut gap = z.new_empty(z.shape())?;
+    let mut gap = z.new_uncleared()?;
     let [cols, stride] = gpu::sizes([z.shape().rows_cols().1, z.stored_width()])?;
     let loss = gpu.sum_chunks(z, 1.0 / count(z), |partials, count, grid| {
         let (gap, z_, t) = (gap.address_mut()?, z.address()?, target.address()?);

@@ -36,7 +36,7 @@ fn softmax_rows(x: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
             })
         });
     };
-    let mut y = x.new_empty(x.shape())?;
+    let mut y = x.new_uncleared()?;
     // One mask for all rows is a matrix whose rows are no elements apart; its rows are padded also where those of x are not.
     let one_row = mask.is_some_and(|m| m.numel() == cols);
     let mask = mask.map(|m| m.reshape([if one_row { 1 } else { rows }, cols])).transpose()?;
@@ -57,7 +57,7 @@ fn softmax_gradient(mut dy: Tensor, p: &Tensor) -> Result<Tensor> {
         })?;
         return Ok(dy);
     };
-    let mut dx = dy.new_empty(dy.shape())?;
+    let mut dx = dy.new_uncleared()?;
     let [rows_, cols, stride] = gpu::sizes([rows, cols, dy.stored_width()])?;
     let (dx_address, dy, p) = (dx.address_mut()?, dy.address()?, p.address()?);
     let args = params::SoftmaxBwd { dx: dx_address, dy, p, rows: rows_, cols, stride, unused: 0 };
@@ -84,7 +84,7 @@ fn log_softmax_gradient(mut dy: Tensor, y: &Tensor) -> Result<Tensor> {
         })?;
         return Ok(dy);
     };
-    let mut dx = dy.new_empty(dy.shape())?;
+    let mut dx = dy.new_uncleared()?;
     let [rows_, cols, stride] = gpu::sizes([rows, cols, dy.stored_width()])?;
     let (dx_address, dy, y) = (dx.address_mut()?, dy.address()?, y.address()?);
     let args = params::LogSoftmaxBwd { dx: dx_address, dy, y, rows: rows_, cols, stride, unused: 0 };
@@ -106,7 +106,7 @@ pub(super) fn log_softmax_rows(x: &Tensor) -> Result<Tensor> {
             })
         });
     };
-    let mut y = x.new_empty(x.shape())?;
+    let mut y = x.new_uncleared()?;
     let [rows_, cols, stride] = gpu::sizes([rows, cols, x.stored_width()])?;
     let args = params::LogSoftmaxFwd { y: y.address_mut()?, x: x.address()?, rows: rows_, cols, stride, unused: 0 };
     gpu.launch(y.dtype(), Grid::warps(rows), &args).map(|()| y)

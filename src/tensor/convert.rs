@@ -34,7 +34,7 @@ impl Tensor {
 
 /// To the wide type.
 fn widen(gpu: &Gpu, x: &Tensor) -> Result<Tensor> {
-    let mut out = Tensor::empty_on(x.device(), x.shape, x.dtype.wide())?;
+    let mut out = Tensor::uncleared_on(x.device(), x.shape, x.dtype.wide())?;
     let count = x.stored_numel();
     let args = params::Widen { out: out.address_mut()?, x: x.address()?, count: count as i64 };
     gpu.launch(x.dtype, Grid::vecs(count, x.dtype), &args).map(|()| out)
@@ -47,7 +47,7 @@ fn narrow(gpu: &Gpu, tensors: &[&Tensor], dtype: DType) -> Result<Vec<Tensor>> {
     for group in tensors.chunks(args.at.len()) {
         let (firsts, blocks) = gpu::pieces(group.iter().map(|x| x.stored_numel()));
         for ((at, x), first) in args.at.iter_mut().zip(group).zip(firsts) {
-            let mut out = Tensor::empty_on(x.device(), x.shape, dtype)?;
+            let mut out = Tensor::uncleared_on(x.device(), x.shape, dtype)?;
             let (address, count) = (out.address_mut()?, x.stored_numel() as i64);
             *at = params::NarrowTensor { out: address, x: x.address()?, count, first };
             all.push(out);

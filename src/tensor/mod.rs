@@ -43,21 +43,33 @@ impl Tensor {
         Self { storage, offset: 0, shape, dtype }
     }
 
-    /// Memory on `gpu`, of unspecified contents but for zeros between the rows.
+    /// Memory on `gpu` with unspecified contents, also behind the rows.
     fn on_gpu(gpu: &'static Gpu, shape: Shape, dtype: DType) -> Result<Self> {
-        let (rows, cols) = shape.rows_cols();
-        let stored = stored_width(&shape);
-        let buffer = gpu.alloc(rows * stored * dtype.size())?;
-        if stored != cols {
-            gpu.zero(buffer.address(), buffer.bytes())?;
-        }
+        let buffer = gpu.alloc(shape.rows_cols().0 * stored_width(&shape) * dtype.size())?;
         Ok(Self { storage: Arc::new(Storage::Device(buffer)), offset: 0, shape, dtype })
     }
 
-    /// Memory on `device` with unspecified contents.
+    /// Memory on `device` with unspecified contents, but zeros behind the rows.
     pub fn empty_on(device: Device, shape: impl Into<Shape>, dtype: DType) -> Result<Self> {
+        let tensor = Self::uncleared_on(device, shape, dtype)?;
+        let (size, (rows, cols), stored) = (dtype.size(), tensor.shape.rows_cols(), tensor.stored_width());
+        if let Some(gpu) = tensor.gpu().filter(|_| stored != cols) {
+            let behind = tensor.address()? + (cols * size) as u64;
+            gpu.zero_columns(behind, stored * size, (stored - cols) * size, rows)?;
+        }
+        Ok(tensor)
+    }
+
+    /// Memory on `device` with unspecified contents, also behind the rows: for a kernel that writes the zeros there itself, and
+    /// for what is read within the rows only.
+    pub(crate) fn uncleared_on(device: Device, shape: impl Into<Shape>, dtype: DType) -> Result<Self> {
         let shape = shape.into();
         device.gpu()?.map_or_else(|| Ok(Self::empty(shape, dtype)), |gpu| Self::on_gpu(gpu, shape, dtype))
+    }
+
+    /// [`Tensor::uncleared_on`] with this shape, on the same device, with this dtype.
+    pub(crate) fn new_uncleared(&self) -> Result<Self> {
+        Self::uncleared_on(self.device(), self.shape, self.dtype)
     }
 
     /// A tensor of `shape` on the same device, with this dtype and unspecified contents.
@@ -328,7 +340,7 @@ impl Tensor {
         if placed && ((cols, stored) == (new, new_stored) || (cols, new) == (stored, new_stored)) {
             return Ok(Self { shape, ..self.clone() });
         }
-        let mut out = Self::on_gpu(gpu, shape, self.dtype)?;
+        let mut out = self.new_empty(shape)?;
         let [x_cols, x_stride, cols, stride] = gpu::sizes([cols, stored, new, new_stored])?;
         let (out_address, x, count) = (out.address_mut()?, self.address()?, numel as i64);
         let args = params::Repitch { out: out_address, x, count, x_cols, x_stride, cols, stride };

@@ -64,6 +64,10 @@ int cuMemFree_v2(Ptr address) { return say("free plain"), free((void*)address), 
 int cuMemcpyHtoDAsync_v2(Ptr to, const void* from, size_t n, void* stream) { return memcpy((void*)to, from, n), OK; }
 int cuMemcpyDtoHAsync_v2(void* to, Ptr from, size_t n, void* stream) { return memcpy(to, (void*)from, n), OK; }
 int cuMemcpyDtoDAsync_v2(Ptr to, Ptr from, size_t n, void* stream) { return memmove((void*)to, (void*)from, n), OK; }
+int cuMemsetD2D8Async(Ptr to, size_t pitch, unsigned char value, size_t width, size_t height, void* stream) {
+  for (size_t row = 0; row < height; row++) memset((void*)(to + row * pitch), value, width);
+  return width <= pitch && stream == (void*)STREAM ? OK : INVALID;
+}
 int cuMemsetD8Async(Ptr to, unsigned char value, size_t n, void* stream) { return memset((void*)to, value, n), OK; }
 int cuModuleLoadData(void** module, const void* image) { // takes NVRTC's code and nvcc's, but nothing while FAKE_LOG.refuse is there
   char refuse[4096];
