@@ -110,3 +110,15 @@ fn a_constant_tensor_on_a_device_has_zeros_behind_its_rows() {
         assert!(memory.iter().enumerate().all(is_right), "{rows} x {cols}: {memory:?}");
     }
 }
+
+/// To nearest, ties to even, and what is beyond a tie by the last bit of an `f32` is none.
+#[test]
+fn halves_are_rounded_by_every_bit() {
+    for (dtype, tie, one) in [(DType::BF16, 0x8000, 0x3f80u16), (DType::F16, 0x1000, 0x3c00)] {
+        let values = [tie - 1, tie, tie + 1, 3 * tie - 1, 3 * tie].map(|low| f32::from_bits(0x3f80_0000 + low));
+        let rounded = Tensor::from_slice([5], &values).unwrap().to_dtype(dtype).unwrap();
+        let bits: Vec<u16> =
+            rounded.bytes().unwrap().chunks(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
+        assert_eq!(bits, [one, one, one + 1, one + 1, one + 2], "{dtype:?}");
+    }
+}

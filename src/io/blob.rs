@@ -1,6 +1,6 @@
 //! A tensor as it lies in a file. 64-bit integers and booleans exist only here, at the border.
 
-use crate::{Error, Result};
+use crate::{Error, Result, tensor::Element};
 use half::{bf16, f16};
 
 /// The element type of a [`Blob`]; parses from its [`name`](Self::name).
@@ -124,8 +124,8 @@ impl Blob {
         let bytes = match dtype {
             BlobType::F64 => self.to_f64()?.iter().flat_map(|x| x.to_le_bytes()).collect(),
             BlobType::F32 => self.to_f32()?.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            BlobType::F16 => self.to_f64()?.iter().flat_map(|x| f16::from_f64(*x).to_le_bytes()).collect(),
-            BlobType::BF16 => self.to_f64()?.iter().flat_map(|x| bf16::from_f64(*x).to_le_bytes()).collect(),
+            BlobType::F16 => self.to_f64()?.iter().flat_map(|x| f16::of(*x).to_le_bytes()).collect(),
+            BlobType::BF16 => self.to_f64()?.iter().flat_map(|x| bf16::of(*x).to_le_bytes()).collect(),
             other => return Err(Error::invalid("element type", "a float type", other.name())),
         };
         Self::new(dtype, self.shape.clone(), bytes)

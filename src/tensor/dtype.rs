@@ -53,11 +53,12 @@ pub trait Element: Pod + Send + Sync + std::fmt::Debug {
 }
 
 macro_rules! element {
-    ($($ty:ty => $dtype:ident),*) => {$(
+    ($($ty:ty => $dtype:ident by $through:ty),*) => {$(
         impl Element for $ty {
             const DTYPE: DType = DType::$dtype;
             #[inline(always)]
             fn of(value: f64) -> Self {
+                let value: $through = value.as_();
                 value.as_()
             }
             #[inline(always)]
@@ -67,7 +68,10 @@ macro_rules! element {
         }
     )*};
 }
-element!(f32 => F32, f64 => F64, f16 => F16, bf16 => BF16, i32 => I32, u8 => U8);
+// Halves by way of f32: from a double their crate rounds without its last 32 bits, so that what is just beyond a tie is one.
+element!(
+    f32 => F32 by f64, f64 => F64 by f64, f16 => F16 by f32, bf16 => BF16 by f32, i32 => I32 by f64, u8 => U8 by f64
+);
 
 /// The float types that kernels compute in: `f32` for work, `f64` for checking the same code.
 pub trait Float: Element + num_traits::Float + num_traits::NumAssign + std::iter::Sum {
