@@ -9,7 +9,7 @@
 
 mod common;
 
-use common::{Deadline, Meter, Row, SAMPLES};
+use common::{Deadline, Meter, Row, SAMPLES, simulated};
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use espalier::nn::Precision;
 use espalier::ops::case::{Case, Draw, Gradient, Instance};
@@ -162,9 +162,9 @@ fn main() -> Result<()> {
                 continue;
             }
             let mut sizes = match meter.device {
-                Device::Cuda => Draw::bench(1, 1),
+                device if simulated(device) => Draw::random(vec![3, 9, 5, 2], 1),
                 Device::Cpu => Draw::bench(1, 8), // what it does in seconds
-                _ => Draw::random(vec![3, 9, 5, 2], 1),
+                _ => Draw::bench(1, 1),
             };
             let instance = (case.draw)(&mut sizes);
             for &(precision, _) in &meter.products {
