@@ -162,8 +162,9 @@ fn included(name: &str, line: &str) -> Option<&'static str> {
     built::SOURCES.iter().map(|(name, _)| *name).find(|name| *name == path)
 }
 
-fn options(arch: &str) -> [String; 2] {
-    ["-std=c++17".into(), format!("--gpu-architecture={arch}")]
+/// `-default-device`: lambdas with `auto` have no place for the annotation that NVRTC asks for.
+fn options(arch: &str) -> [String; 3] {
+    ["-std=c++17".into(), "-default-device".into(), format!("--gpu-architecture={arch}")]
 }
 
 /// Compiles a kernel file for an architecture (`sm_80`) with NVRTC, which needs no card.
