@@ -47,8 +47,8 @@ impl<'a> Predictor<'a> {
         let captured = self.captured.as_ref().map_or(0, |pass| pass.images.dim(0));
         if captured < batch && self.batch == batch {
             self.captured = None; // its memory first
-            let mut own = Tensor::empty_on(gpu.device(), *images.shape(), images.dtype())?;
-            own.copy_from(images)?;
+            // Filled before every replay; a capture runs nothing.
+            let own = Tensor::empty_on(gpu.device(), *images.shape(), images.dtype())?;
             let (graph, logits) = gpu.capture(|| self.launch(&own))?;
             self.captured = Some(Captured { images: own, graph, logits });
         }
