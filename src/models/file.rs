@@ -6,6 +6,7 @@
 //! ask for memory: what is listed or made is bounded by the tensors that are there.
 
 use super::interpolate::{self, side_of};
+use super::layout::Slot;
 use super::{Architecture, Block, Mixer, Model, Reduce};
 use crate::io::{self, Blob, BlobType, Checkpoint, keys, pth, safetensors};
 use crate::{DType, Error, Result, Tensor, nn::Params};
@@ -238,11 +239,10 @@ impl Weights {
                 continue;
             }
             if let Some(seed) = seed {
-                let ours = layout
-                    .slots
-                    .iter()
-                    .filter(|slot| slot.name.strip_prefix(head).is_some_and(|rest| rest.starts_with('.')));
-                ours.map(|slot| Ok(self.params.insert(&*slot.name, slot.fresh(seed)?))).collect::<Result<()>>()?;
+                let ours = |slot: &&Slot| slot.name.strip_prefix(head).is_some_and(|rest| rest.starts_with('.'));
+                for slot in layout.slots.iter().filter(ours) {
+                    self.params.insert(&*slot.name, slot.fresh(seed)?);
+                }
             } else if let Some(rows) = rows.filter(|_| shape.is_some_and(|shape| shape.ends_with(&[dim]))) {
                 // A head of another width belongs to another model; the shape check names the first misfit then.
                 let expected = format!("{classes} classes (a new head can be asked for)");
