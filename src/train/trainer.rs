@@ -3,8 +3,9 @@
 use super::step::{Inputs, OnGpu};
 use super::{Accuracy, LossScale, Teacher, TrainConfig, evaluate, first_nonfinite, images, nonfinite};
 use crate::data::loader::{Batch, Loader};
+use crate::data::mixup::{mix_images, mix_targets};
 use crate::nn::{Mode, Params};
-use crate::noise::Noise;
+use crate::noise::{Noise, Philox};
 use crate::optim::AdamW;
 use crate::report::{Progress, RunFolder, Show};
 use crate::{DType, Error, Result, models::Model, ops};
@@ -65,12 +66,11 @@ impl<'a> Trainer<'a> {
         let progress = Progress::with((steps.min(self.steps_left()) * batch) as u64, &self.config.stage, self.show);
         let mut outcome = Outcome { accuracy: None, loss: f64::NAN, ema: None, broken: BTreeSet::new() };
         while self.epoch < self.config.epochs {
-            let epoch = self.epoch as u64;
-            let mut batches = train.epoch(epoch)?;
+            let mut batches = train.epoch(self.epoch as u64)?;
             let (mut total, mut count) = (0.0, 0);
             while self.steps_left() > 0 {
                 let Some(batch) = batches.next().transpose()? else { break };
-                let loss = self.step(&batch, epoch, teacher.as_deref_mut())?;
+                let loss = self.step(&batch, teacher.as_deref_mut())?;
                 total += loss * batch.labels.len() as f64;
                 count += batch.labels.len();
                 progress.message(format!("loss {loss:.4}"));
@@ -114,11 +114,20 @@ impl<'a> Trainer<'a> {
     }
 
     /// One step on a batch; the loss before it.
-    fn step(&mut self, batch: &Batch, epoch: u64, teacher: Option<&mut Teacher>) -> Result<f64> {
+    fn step(&mut self, batch: &Batch, teacher: Option<&mut Teacher>) -> Result<f64> {
         let (config, arch, step) = (&self.config, self.model.arch(), self.optimizer.steps);
-        let images = images(batch, arch.img_size)?;
-        let target = ops::one_hot(&batch.labels, arch.num_classes, config.smoothing, DType::F32)?;
-        let taught = teacher.map(|teacher| teacher.logits(&images, epoch, &batch.indices)).transpose()?;
+        let (mut images, side) = (images(batch, arch.img_size)?, arch.img_size);
+        let mut target = ops::one_hot(&batch.labels, arch.num_classes, config.smoothing, DType::F32)?;
+        let mixed = config.mixup.is_on();
+        if mixed {
+            let noise = Philox { seed: config.seed, step: step as u64 };
+            let mixes = config.mixup.draw(batch.labels.len(), side, side, &noise)?;
+            mix_images(images.slice_mut()?, side, side, &mixes);
+            mix_targets(target.slice_mut()?, &mixes);
+        }
+        // What a teacher says of a mixed image is of no use for another batch.
+        let ask = |teacher: &mut Teacher| if mixed { teacher.ask(&images) } else { teacher.logits(&images, batch) };
+        let taught = teacher.map(ask).transpose()?;
         let lr = config.schedule.used_at(if config.schedule_in_steps { step } else { self.epoch });
         let (loss, norm) = self.advance(&Inputs { images, target, taught }, lr)?;
         let mut record = json!({"stage": self.config.stage, "step": step, "loss": loss, "lr": lr, "grad_norm": norm});
