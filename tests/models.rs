@@ -118,7 +118,7 @@ impl Hooks for Watch {
 fn normalising_the_heads_tokens_alone_changes_no_logit() {
     for distilled in [false, true] {
         let arch = Architecture { distilled, num_classes: 7, ..Architecture::deit(32, 16, 24, 2, 3) };
-        let params = deit::init(&arch, 5).unwrap().to_dtype(DType::F64).unwrap();
+        let params = deit::layout(&arch).init(5).unwrap().to_dtype(DType::F64).unwrap();
         let images = Var::constant(Draw::random(vec![1], 3).normal([3, 3, 32, 32]));
         let run = |hooks: &dyn Hooks| {
             let tape = Tape::new();

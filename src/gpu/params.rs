@@ -383,12 +383,13 @@ pub struct DropPath {
     pub step: u64,
     pub site: u64,
     pub keep: f64,
+    pub scale: f64,
     pub count: i32,
     pub unused: i32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of DropPath"][::std::mem::size_of::<DropPath>() - 56usize];
+    ["Size of DropPath"][::std::mem::size_of::<DropPath>() - 64usize];
     ["Alignment of DropPath"][::std::mem::align_of::<DropPath>() - 8usize];
     ["Offset of field: DropPath::out"][::std::mem::offset_of!(DropPath, out) - 0usize];
     ["Offset of field: DropPath::state"][::std::mem::offset_of!(DropPath, state) - 8usize];
@@ -396,8 +397,9 @@ const _: () = {
     ["Offset of field: DropPath::step"][::std::mem::offset_of!(DropPath, step) - 24usize];
     ["Offset of field: DropPath::site"][::std::mem::offset_of!(DropPath, site) - 32usize];
     ["Offset of field: DropPath::keep"][::std::mem::offset_of!(DropPath, keep) - 40usize];
-    ["Offset of field: DropPath::count"][::std::mem::offset_of!(DropPath, count) - 48usize];
-    ["Offset of field: DropPath::unused"][::std::mem::offset_of!(DropPath, unused) - 52usize];
+    ["Offset of field: DropPath::scale"][::std::mem::offset_of!(DropPath, scale) - 48usize];
+    ["Offset of field: DropPath::count"][::std::mem::offset_of!(DropPath, count) - 56usize];
+    ["Offset of field: DropPath::unused"][::std::mem::offset_of!(DropPath, unused) - 60usize];
 };
 #[doc = " y = softmax(x) over the keys whose mask is not 0; mask_stride 0: one mask for all rows; its rows are of whole Vecs"]
 #[repr(C)]

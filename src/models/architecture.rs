@@ -6,11 +6,39 @@ use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// The model family: decides key names and the order of the parts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Family {
     /// DeiT and plain ViT: patch embedding, class token, pre-norm blocks.
     Deit,
+}
+
+impl Family {
+    /// Whether the layers that make queries, keys and values have a bias.
+    pub fn qkv_bias(self) -> bool {
+        match self {
+            Self::Deit => true,
+        }
+    }
+}
+
+/// What makes tokens of an image.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
+pub enum Stem {
+    /// A convolution with bias whose kernel and stride are `patch_size`.
+    #[default]
+    Patch,
+}
+
+/// Blocks of one width on one grid of tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the line above says it")]
+pub struct Stage {
+    pub depth: usize,
+    pub embed_dim: usize,
 }
 
 /// What mixes the tokens of a block.
@@ -72,17 +100,38 @@ pub struct Architecture {
     pub img_size: usize,
     /// Side of a patch in pixels.
     pub patch_size: usize,
+    /// What makes tokens of an image.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub stem: Stem,
     /// Classes of the head(s).
     pub num_classes: usize,
-    /// Width of the residual stream.
+    /// Width of the residual stream, in the first stage if there are several.
     pub embed_dim: usize,
     /// A second token and head trained on a teacher's labels.
     #[serde(default)]
     pub distilled: bool,
     /// LayerNorm epsilon.
     pub ln_eps: f64,
-    /// The blocks in order.
+    /// What every residual branch is divided by.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub residual_divisor: f64,
+    /// The stages where the grid or the width changes on the way; none stands for one stage of all blocks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<Stage>,
+    /// The blocks of all stages in order.
     pub blocks: Vec<Block>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+fn is_one(value: &f64) -> bool {
+    *value == 1.0
 }
 
 impl Architecture {
@@ -94,9 +143,25 @@ impl Architecture {
             hidden: embed_dim.saturating_mul(4),
             reduce: Reduce::None,
         };
-        let (family, num_classes, distilled, ln_eps) = (Family::Deit, 1000, false, 1e-6);
         let blocks = vec![block; depth];
-        Self { family, img_size, patch_size, num_classes, embed_dim, distilled, ln_eps, blocks }
+        Self { embed_dim, blocks, ..Self::empty(Family::Deit, img_size, patch_size) }
+    }
+
+    /// A model of `family` without blocks or width: 1000 classes, one head, epsilon 1e-6, residual branches as they are.
+    pub fn empty(family: Family, img_size: usize, patch_size: usize) -> Self {
+        Self {
+            family,
+            img_size,
+            patch_size,
+            stem: Stem::Patch,
+            num_classes: 1000,
+            embed_dim: 0,
+            distilled: false,
+            ln_eps: 1e-6,
+            residual_divisor: 1.0,
+            stages: Vec::new(),
+            blocks: Vec::new(),
+        }
     }
 
     /// The same with `num_classes` classes.
@@ -107,46 +172,77 @@ impl Architecture {
 
     /// The names of the heads: class, and distillation when there is one.
     pub fn heads(&self) -> impl Iterator<Item = &'static str> {
-        ["head", "head_dist"].into_iter().take(self.extra_tokens())
+        ["head", "head_dist"].into_iter().take(1 + usize::from(self.distilled))
     }
 
-    /// Patches along one side of the image.
+    /// Patches along one side of the image, in the first stage.
     pub fn grid(&self) -> usize {
-        self.img_size / self.patch_size.max(1)
+        match self.stem {
+            Stem::Patch => self.img_size / self.patch_size.max(1),
+        }
     }
 
-    /// Patches of an image.
+    /// Patches of an image, in the first stage.
     pub fn num_patches(&self) -> usize {
         self.grid() * self.grid()
     }
 
-    /// Tokens before the patches: class, and distillation when there is one.
-    pub fn extra_tokens(&self) -> usize {
-        1 + usize::from(self.distilled)
+    /// The stages; one of all blocks where the model lists none.
+    pub fn all_stages(&self) -> Vec<Stage> {
+        match self.stages.is_empty() {
+            true => vec![Stage { depth: self.blocks.len(), embed_dim: self.embed_dim }],
+            false => self.stages.clone(),
+        }
     }
 
-    /// Tokens of an image: `extra_tokens + num_patches`.
+    /// Tokens before the patches: class, and distillation when there is one.
+    pub fn extra_tokens(&self) -> usize {
+        match self.family {
+            Family::Deit => 1 + usize::from(self.distilled),
+        }
+    }
+
+    /// Tokens of an image in the first stage: `extra_tokens + num_patches`.
     pub fn num_tokens(&self) -> usize {
         self.extra_tokens() + self.num_patches()
     }
 
     /// Refuses sizes that no model can have; widths of pruned models may be odd.
     pub fn validate(&self) -> Result<()> {
-        let Self { img_size, patch_size, num_classes, embed_dim, ln_eps, ref blocks, .. } = *self;
+        let Self { img_size, patch_size, num_classes, embed_dim, ln_eps, residual_divisor, ref blocks, .. } = *self;
         let sizes = [("img_size", img_size), ("patch_size", patch_size), ("num_classes", num_classes)];
         for (what, size) in sizes.into_iter().chain([("embed_dim", embed_dim), ("blocks", blocks.len())]) {
             Error::ensure((1..=1 << 20).contains(&size), what, "1 to 1048576", size)?;
         }
-        let whole = img_size.is_multiple_of(patch_size);
+        let whole = self.stem != Stem::Patch || img_size.is_multiple_of(patch_size);
         Error::ensure(whole, "img_size", format_args!("a multiple of patch_size {patch_size}"), img_size)?;
         let tokens = self.num_tokens();
         Error::ensure(tokens <= 1 << 14, "img_size / patch_size", "at most 16384 tokens", tokens)?;
         Error::ensure(ln_eps > 0.0 && ln_eps < 1.0, "ln_eps", "between 0 and 1", ln_eps)?;
+        let sane = residual_divisor.is_finite() && residual_divisor > 0.0;
+        Error::ensure(sane, "residual_divisor", "above 0", residual_divisor)?;
+        self.check_stages()?;
         for (index, block) in blocks.iter().enumerate() {
             let sane = (1..=1 << 16).contains(&block.head_dim()) && block.heads() <= 1 << 16 && block.hidden <= 1 << 20;
             let (what, found) = (format_args!("blocks[{index}]"), format_args!("{block:?}"));
             Error::ensure(sane, what, "head_dim > 0 and sane widths", found)?;
         }
         Ok(())
+    }
+
+    /// Refuses stages that are not those of the blocks.
+    fn check_stages(&self) -> Result<()> {
+        let Some(first) = self.stages.first() else { return Ok(()) };
+        let sane = |stage: &Stage| (1..=1 << 20).contains(&stage.embed_dim);
+        let depth = self.stages.iter().fold(0usize, |sum, stage| sum.saturating_add(stage.depth));
+        let fits = first.embed_dim == self.embed_dim && self.stages.iter().all(sane) && depth == self.blocks.len();
+        let (embed_dim, blocks) = (self.embed_dim, self.blocks.len());
+        let expected = format_args!("{blocks} blocks, the first stage of width {embed_dim}");
+        Error::ensure(fits, "stages", expected, format_args!("{:?}", self.stages))
+    }
+
+    /// Refuses a model of another family than `what` works on.
+    pub fn ensure_family(&self, what: &str, family: Family) -> Result<()> {
+        Error::ensure(self.family == family, what, format_args!("a model of family {family}"), self.family)
     }
 }

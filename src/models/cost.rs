@@ -3,17 +3,19 @@
 //! One multiply-accumulate counts 1. Dense and pruned models go through the same formulas. Counts are exact integers
 //! that saturate at `u64::MAX`.
 
-use super::{Architecture, Block, deit};
+use super::layout::{Slot, Work};
+use super::{Architecture, Block, Model};
 use serde::{Deserialize, Serialize};
 
 /// Trainable parameters, and multiply-accumulates of one image, of the tensor with this key in a checkpoint;
-/// `blocks.3.attn` is the two attention products.
+/// `blocks.3.attn` is the two attention products. Beside them what fvcore counts for a norm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the lines above say it")]
 pub struct LayerCost {
     pub name: String,
     pub params: u64,
     pub macs: u64,
+    pub norm: u64,
 }
 
 /// How multiply-accumulates are counted; two countings never share a column.
@@ -23,7 +25,7 @@ pub struct LayerCost {
 pub enum Counting {
     /// The truth: what the matrix products of [`layers`] multiply, nothing else.
     Macs,
-    /// DeiT and most tables since: [`Counting::Macs`] + 5 per element that enters one of the `2L + 1` LayerNorms.
+    /// DeiT and most tables since: [`Counting::Macs`] + 5 per element that enters a LayerNorm, 2 a BatchNorm.
     Fvcore,
     /// SAViT's counter of the masked model ([`savit_masked`]): norms and classifier stay dense.
     SavitMasked,
@@ -47,10 +49,9 @@ impl Counting {
 
     /// The count of one image through `model`. `dense` is the model before pruning, which only `savit-masked` reads.
     pub fn count(self, model: &Architecture, dense: &Architecture) -> u64 {
-        let norms = 2 * model.blocks.len() + 1;
         match self {
             Self::Macs => macs(model),
-            Self::Fvcore => total([macs(model), product([5, norms, model.num_tokens(), model.embed_dim])]),
+            Self::Fvcore => total(layers(model).into_iter().flat_map(|layer| [layer.macs, layer.norm])),
             Self::SavitMasked => savit_masked(model, dense).total,
             Self::SavitDeployed => savit_deployed(model),
             Self::SavitSurrogate => savit_surrogate(model, SAVIT_TOKENS),
@@ -58,26 +59,22 @@ impl Counting {
     }
 }
 
-/// The cost of every tensor of a checkpoint, in its order, then of the attention products of every block. Macs: the
-/// elements of a weight for every row that enters its layer, which are the `N` tokens, the `n` patches of the patch
-/// embedding and 1 for a head; attention `2·h·d·N²`. Base models, counting (b).
+/// The cost of every tensor of a checkpoint, in its order, then of the products of activations. Macs: the elements of a
+/// weight for every row that enters its layer. Base models, counting (b).
 pub fn layers(model: &Architecture) -> Vec<LayerCost> {
-    let tokens = model.num_tokens();
-    let tensors = deit::shapes(model).into_iter().map(|(name, shape)| {
-        let rows = match shape.len() {
-            4 => model.num_patches(),
-            2 if name.starts_with("head") => 1,
-            2 => tokens,
-            _ => 0,
+    let layout = Model::layout(model);
+    let tensors = layout.slots.into_iter().map(|Slot { name, shape, work, .. }| {
+        let elements = product(shape);
+        let (macs, norm) = match work {
+            Work::Rows(rows) => (elements.saturating_mul(rows as u64), 0),
+            Work::Norm { rows, each } => (0, elements.saturating_mul(product([rows, each]))),
+            Work::None | Work::Buffer => (0, 0),
         };
-        let params = product(shape);
-        LayerCost { name, params, macs: params.saturating_mul(rows as u64) }
+        LayerCost { name, params: if work == Work::Buffer { 0 } else { elements }, macs, norm }
     });
-    let attention = model.blocks.iter().enumerate().map(|(i, block)| {
-        let macs = product([2, block.inner(), tokens, tokens]);
-        LayerCost { name: format!("blocks.{i}.attn"), params: 0, macs }
-    });
-    tensors.chain(attention).collect()
+    let products = layout.products.into_iter();
+    let products = products.map(|(name, factors)| LayerCost { name, params: 0, macs: product(factors), norm: 0 });
+    tensors.chain(products).collect()
 }
 
 /// Trainable parameters.

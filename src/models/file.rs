@@ -6,7 +6,7 @@
 //! ask for memory: what is listed or made is bounded by the tensors that are there.
 
 use super::interpolate::{self, side_of};
-use super::{Architecture, Block, Mixer, Model, Reduce, deit};
+use super::{Architecture, Block, Mixer, Model, Reduce};
 use crate::io::{self, Blob, BlobType, Checkpoint, keys, pth, safetensors};
 use crate::{DType, Error, Result, Tensor, nn::Params};
 use std::{fmt::Display, path::Path};
@@ -228,17 +228,21 @@ impl Weights {
 
     /// Fresh heads in place of missing ones and of those for another number of classes, when a seed is given.
     fn heads(&mut self, arch: &Architecture, seed: Option<u64>) -> Result<()> {
-        let (classes, dim) = (arch.num_classes, arch.embed_dim);
+        let (classes, layout) = (arch.num_classes, Model::layout(arch));
         for head in arch.heads() {
-            let (key, bias) = (format!("{head}.weight"), format!("{head}.bias"));
+            let key = format!("{head}.weight");
+            let Some(dim) = layout.find(&key).map(|slot| slot.shape[1]) else { continue };
             let shape = self.params.find(&key).map(|weight| weight.shape());
             let rows = shape.map(|shape| shape.first().copied().unwrap_or(0));
             if rows == Some(classes) {
                 continue;
             }
             if let Some(seed) = seed {
-                self.params.insert(&*key, deit::fresh(arch, seed, &key, &[classes, dim])?);
-                self.params.insert(&*bias, deit::fresh(arch, seed, &bias, &[classes])?);
+                let ours = layout
+                    .slots
+                    .iter()
+                    .filter(|slot| slot.name.strip_prefix(head).is_some_and(|rest| rest.starts_with('.')));
+                ours.map(|slot| Ok(self.params.insert(&*slot.name, slot.fresh(seed)?))).collect::<Result<()>>()?;
             } else if let Some(rows) = rows.filter(|_| shape.is_some_and(|shape| shape.ends_with(&[dim]))) {
                 // A head of another width belongs to another model; the shape check names the first misfit then.
                 let expected = format!("{classes} classes (a new head can be asked for)");

@@ -1,15 +1,17 @@
 //! The model families, from an [`Architecture`].
 
 pub mod architecture;
+pub mod block;
 pub mod cost;
 pub mod deit;
 pub mod file;
 pub mod interpolate;
+pub mod layout;
 mod model;
 mod predictor;
 pub mod zoo;
 
-pub use architecture::{Architecture, Block, Family, Mixer, Reduce};
+pub use architecture::{Architecture, Block, Family, Mixer, Reduce, Stage, Stem};
 pub use file::LoadOptions;
 pub use model::{Model, latency, mean_of_heads};
 pub use predictor::Predictor;

@@ -1,6 +1,7 @@
 //! A model: an architecture and its parameters.
 
-use super::{Architecture, Predictor, deit};
+use super::layout::{Layout, Slot};
+use super::{Architecture, Family, Predictor, deit};
 use crate::gpu::Tf32;
 use crate::nn::{Params, Pass, Precision};
 use crate::report::{Rival, Timing, interleaved};
@@ -17,16 +18,17 @@ pub struct Model {
 impl Model {
     /// Fresh parameters from `seed`.
     pub fn init(arch: Architecture, seed: u64) -> Result<Self> {
-        Ok(Self { params: deit::init(&arch, seed)?, arch, precision: Precision::F32 })
+        arch.validate()?;
+        Ok(Self { params: Self::layout(&arch).init(seed)?, arch, precision: Precision::F32 })
     }
 
     /// Takes `params` after checking every name and shape; an error lists what is missing, unexpected or of another
     /// shape, naming `source` (the file they came from).
     pub fn new(arch: Architecture, params: Params, source: &str) -> Result<Self> {
         arch.validate()?;
-        let shapes = Self::shapes(&arch);
+        let layout = Self::layout(&arch);
         let (mut ordered, mut missing) = (Params::default(), Vec::new());
-        for (name, shape) in &shapes {
+        for Slot { name, shape, .. } in &layout.slots {
             match params.find(name) {
                 // A tensor of another shape says most about what went wrong, so it comes before the lists.
                 Some(tensor) if **tensor.shape() != **shape => {
@@ -45,12 +47,14 @@ impl Model {
             (first, _) => format!("the first {first} missing, the others unexpected"),
         };
         let keys = [missing, extra].concat().join(", ");
-        Err(Error::key(source, keys, format!("the {} keys of the model", shapes.len()), found))
+        Err(Error::key(source, keys, format!("the {} keys of the model", layout.slots.len()), found))
     }
 
-    /// Names and shapes of the parameters of `arch`, in order.
-    pub fn shapes(arch: &Architecture) -> Vec<(String, Vec<usize>)> {
-        deit::shapes(arch)
+    /// The tensors of a model of `arch`, in order.
+    pub fn layout(arch: &Architecture) -> Layout {
+        match arch.family {
+            Family::Deit => deit::layout(arch),
+        }
     }
 
     /// The architecture.
@@ -92,7 +96,13 @@ impl Model {
     /// The logits of each head for images `[B, 3, H, W]`.
     pub fn forward(&self, pass: &Pass, images: &Var) -> Result<Vec<Var>> {
         let _products = Tf32::set(pass.mode.precision == Precision::Tf32);
-        deit::forward(&self.arch, pass, images)
+        let (arch, side, found) = (&self.arch, self.arch.img_size, images.shape());
+        let fits = found.len() == 4 && found[1..] == [3, side, side];
+        let expected = format_args!("images [batch, 3, {side}, {side}]");
+        Error::ensure_shape(fits, "model", expected, found)?;
+        match arch.family {
+            Family::Deit => deit::forward(arch, pass, images),
+        }
     }
 
     /// Evaluation: logits `[B, classes]` in main memory, the mean of the heads, without gradients. Images may lie anywhere.

@@ -1,6 +1,6 @@
 //! One forward pass: the parameters as variables, the mode, and the layers that read parameters by name.
 
-use super::{Hooks, NoHooks, Params, Precision};
+use super::{Hooks, NoHooks, Params, Precision, Site};
 use crate::{Result, Tape, Var, noise::Noise, noise::Philox, ops, tensor::Tensor};
 use std::collections::HashMap;
 
@@ -88,10 +88,21 @@ impl<'a> Pass<'a> {
         self.parameter(name).map(|parameter| &parameter.operand)
     }
 
-    /// `x Wᵀ + b` with `name.weight` and `name.bias`.
+    /// `x Wᵀ + b` with `name.weight`, and `name.bias` if the model has one.
     pub fn linear(&self, name: &str, x: &Var) -> Result<Var> {
-        let [weight, bias] = ["weight", "bias"].map(|part| self.operand(&format!("{name}.{part}")));
-        ops::linear(x, weight?, Some(bias?))
+        let bias = self.vars.get(format!("{name}.bias").as_str()).map(|bias| &bias.operand);
+        ops::linear(x, self.operand(&format!("{name}.weight"))?, bias)
+    }
+
+    /// The logits of the head `name`, in the wide type.
+    pub fn head(&self, name: &str, x: &Var) -> Result<Var> {
+        let logits = self.linear(name, x)?;
+        ops::cast(&logits, logits.dtype().wide())
+    }
+
+    /// `value` as the hooks want it.
+    pub fn tap(&self, site: Site, value: Var) -> Result<Var> {
+        if self.hooks.taps() { self.hooks.tap(site, value) } else { Ok(value) }
     }
 
     /// `name.weight` and `name.bias` as they are kept.

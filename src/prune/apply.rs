@@ -1,7 +1,7 @@
 //! A plan takes effect: every weight sliced by the index sets of [`crate::prune::plan`], whatever the method.
 
 use super::plan::{Plan, Units, head_columns, qkv_rows};
-use crate::{Result, Tensor, models::Architecture, models::Model, nn::Params};
+use crate::{Result, Tensor, models::Architecture, models::Model, models::layout::Slot, nn::Params};
 
 /// The physically smaller model: `plan`'s kept heads, hidden units and embedding channels of `model`. Weights are
 /// copied, never changed, so slicing is exact. The softmax scale stays that of the source's head width; a block that
@@ -11,7 +11,7 @@ pub fn apply(model: &Model, plan: &Plan) -> Result<Model> {
     let (source, kept) = (model.arch(), plan.kept()?);
     let small = plan.apply_to(source)?;
     let mut params = Params::default();
-    for (name, _) in Model::shapes(&small) {
+    for Slot { name, .. } in Model::layout(&small).slots {
         let mut tensor = model.params().get(&name)?.clone();
         let [rows, columns] = axes(&name, source, &kept);
         let last = tensor.shape().len().saturating_sub(1);

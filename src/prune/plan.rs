@@ -3,7 +3,7 @@
 //! `A = {i·d + k : i ∈ Hd, 0 ≤ k < d}` and `A3 = A, A + h·d, A + 2·h·d`: qkv becomes `[A3][:, E]`, proj `[E][:, A]`,
 //! fc1 `[Fd][:, E]`, fc2 `[E][:, Fd]`, norms, tokens and patch rows `[E]`, heads `[:, E]`.
 
-use crate::{Error, Result, models::Architecture, models::Block, models::Mixer};
+use crate::{Error, Result, models::Architecture, models::Block, models::Family, models::Mixer};
 use serde::{Deserialize, Serialize};
 use std::{convert::Infallible, slice::from_mut, slice::from_ref};
 
@@ -161,6 +161,7 @@ impl Plan {
     /// ascending and below the number of units, at least one embedding channel.
     pub fn kept(&self) -> Result<Units<usize>> {
         self.source.validate()?;
+        self.source.ensure_family("plan", Family::Deit)?;
         let mut kept = every_unit(&self.source);
         for (index, step) in self.steps.iter().enumerate() {
             let (kind, keep) = match step {

@@ -2,7 +2,7 @@
 
 use espalier::data::augment::Transform;
 use espalier::models::file::LoadOptions;
-use espalier::models::{Architecture, Model, zoo};
+use espalier::models::{Architecture, Family, Model, zoo};
 use espalier::{Error, Result};
 use std::path::Path;
 
@@ -20,7 +20,10 @@ pub fn load(name: Option<&str>, weights: &Path, img_size: Option<usize>) -> Resu
 /// `DeiT, 12 blocks of width 192, heads 3, hidden 768, 224 px, patch 16, 1000 classes`.
 pub fn describe(arch: &Architecture) -> String {
     let Architecture { img_size, patch_size, num_classes, embed_dim, blocks, .. } = arch;
-    let kind = if arch.distilled { "distilled DeiT" } else { "DeiT" };
+    let distilled = if arch.distilled { "distilled " } else { "" };
+    let kind = match arch.family {
+        Family::Deit => format!("{distilled}DeiT"),
+    };
     let each = |mut values: Vec<usize>| {
         let all = format!("{values:?}");
         values.dedup();

@@ -4,7 +4,7 @@ use super::super::case::Case;
 use super::super::produced::Produced;
 use super::parts;
 use espalier::models::cost::{self, MaskedFlops};
-use espalier::models::{Architecture, Mixer, Model, deit};
+use espalier::models::{Architecture, Mixer, Model, block};
 use espalier::nn::{Hooks, Mode, Params, Pass, Site, Stream, Tokens};
 use espalier::prune::plan::{Kind, Plan, Units, kept};
 use espalier::prune::savit::gated::{self, Gated, Gates};
@@ -117,7 +117,7 @@ fn block(case: &Case, arch: &Architecture, plain: &Params, gates: &Gates) -> Res
     };
     let run = |pass: &Pass, x: &Var| {
         let mut stream = Stream::resume(x.clone(), 0);
-        deit::block(arch, pass, 0, &mut stream, &Tokens::All)?;
+        block::forward(arch, pass, 0, "blocks.0", &mut stream, &Tokens::All)?;
         Ok::<_, espalier::Error>(stream.value()?.clone())
     };
     let (mut out, tape) = (Produced::new(), Tape::new());
