@@ -253,3 +253,44 @@ typedef struct {
   double scale;
   int tokens, heads, head_dim, stride, y_stride, mask_stride, stage, unused;
 } AttentionMmaBwd;
+
+// ---- window_attention.cu: height by width tokens an image, windows of side `window`, rolled by `shift`; tokens = window²
+
+// y = softmax(scale q kT + bias + mask) v of every head of every window; the rest as in attention.cu, by window
+typedef struct {
+  Ptr y, stats, scores, qkv, table;
+  double scale;
+  int tokens, heads, head_dim, stride, y_stride, table_stride, height, width, window, shift, rows, unused;
+} WindowAttentionFwd;
+typedef struct {
+  Ptr dqkv, delta, dy, y, qkv, table, stats;
+  double scale;
+  int tokens, heads, head_dim, stride, y_stride, table_stride, height, width, window, shift;
+} WindowAttentionBwdQ;
+typedef struct {
+  Ptr dqkv, delta, dy, qkv, table, stats;
+  double scale;
+  int tokens, heads, head_dim, stride, y_stride, table_stride, height, width, window, shift;
+} WindowAttentionBwdKv;
+// partials[k][head, query, key] = sum of ds over the k-th CHUNK_WINDOWS windows of the batch, of which there are `windows`
+typedef struct {
+  Ptr partials, delta, dy, qkv, table, stats;
+  double scale;
+  int tokens, heads, head_dim, stride, y_stride, table_stride, height, width, window, shift, windows, unused;
+} WindowAttentionBwdBias;
+// out[entry][head] (+)= sum of sums[head, query, key] over the pairs of that entry of the table
+typedef struct { Ptr out, sums; int heads, stride, window, accumulate; } WindowAttentionTable;
+
+// ---- patch_merge.cu: images of `height` by `width` tokens, rows of `cols` elements, `stride` apart
+
+// y[h][w] = x[2h][2w], x[2h + 1][2w], x[2h][2w + 1], x[2h + 1][2w + 1] side by side
+typedef struct { Ptr y, x; long long count; int width, cols, stride, x_stride; } PatchMergeFwd;
+// the reverse: every row of dx from its part of a row of dy
+typedef struct { Ptr dx, dy; long long count; int width, cols, stride, dy_stride; } PatchMergeBwd;
+
+// ---- mean_tokens.cu
+
+// y[b][c] = mean over the tokens of x[b]
+typedef struct { Ptr y, x; int images, tokens, stride, unused; } MeanTokensFwd;
+// dx[b][n][c] = dy[b][c] / tokens
+typedef struct { Ptr dx, dy; long long count; int tokens, stride; } MeanTokensBwd;

@@ -1765,6 +1765,316 @@ const _: () = {
     ["Offset of field: AttentionMmaBwd::stage"][::std::mem::offset_of!(AttentionMmaBwd, stage) - 80usize];
     ["Offset of field: AttentionMmaBwd::unused"][::std::mem::offset_of!(AttentionMmaBwd, unused) - 84usize];
 };
+#[doc = " y = softmax(scale q kT + bias + mask) v of every head of every window; the rest as in attention.cu, by window"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct WindowAttentionFwd {
+    pub y: Ptr,
+    pub stats: Ptr,
+    pub scores: Ptr,
+    pub qkv: Ptr,
+    pub table: Ptr,
+    pub scale: f64,
+    pub tokens: i32,
+    pub heads: i32,
+    pub head_dim: i32,
+    pub stride: i32,
+    pub y_stride: i32,
+    pub table_stride: i32,
+    pub height: i32,
+    pub width: i32,
+    pub window: i32,
+    pub shift: i32,
+    pub rows: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of WindowAttentionFwd"][::std::mem::size_of::<WindowAttentionFwd>() - 96usize];
+    ["Alignment of WindowAttentionFwd"][::std::mem::align_of::<WindowAttentionFwd>() - 8usize];
+    ["Offset of field: WindowAttentionFwd::y"][::std::mem::offset_of!(WindowAttentionFwd, y) - 0usize];
+    ["Offset of field: WindowAttentionFwd::stats"][::std::mem::offset_of!(WindowAttentionFwd, stats) - 8usize];
+    ["Offset of field: WindowAttentionFwd::scores"][::std::mem::offset_of!(WindowAttentionFwd, scores) - 16usize];
+    ["Offset of field: WindowAttentionFwd::qkv"][::std::mem::offset_of!(WindowAttentionFwd, qkv) - 24usize];
+    ["Offset of field: WindowAttentionFwd::table"][::std::mem::offset_of!(WindowAttentionFwd, table) - 32usize];
+    ["Offset of field: WindowAttentionFwd::scale"][::std::mem::offset_of!(WindowAttentionFwd, scale) - 40usize];
+    ["Offset of field: WindowAttentionFwd::tokens"][::std::mem::offset_of!(WindowAttentionFwd, tokens) - 48usize];
+    ["Offset of field: WindowAttentionFwd::heads"][::std::mem::offset_of!(WindowAttentionFwd, heads) - 52usize];
+    ["Offset of field: WindowAttentionFwd::head_dim"][::std::mem::offset_of!(WindowAttentionFwd, head_dim) - 56usize];
+    ["Offset of field: WindowAttentionFwd::stride"][::std::mem::offset_of!(WindowAttentionFwd, stride) - 60usize];
+    ["Offset of field: WindowAttentionFwd::y_stride"][::std::mem::offset_of!(WindowAttentionFwd, y_stride) - 64usize];
+    ["Offset of field: WindowAttentionFwd::table_stride"]
+        [::std::mem::offset_of!(WindowAttentionFwd, table_stride) - 68usize];
+    ["Offset of field: WindowAttentionFwd::height"][::std::mem::offset_of!(WindowAttentionFwd, height) - 72usize];
+    ["Offset of field: WindowAttentionFwd::width"][::std::mem::offset_of!(WindowAttentionFwd, width) - 76usize];
+    ["Offset of field: WindowAttentionFwd::window"][::std::mem::offset_of!(WindowAttentionFwd, window) - 80usize];
+    ["Offset of field: WindowAttentionFwd::shift"][::std::mem::offset_of!(WindowAttentionFwd, shift) - 84usize];
+    ["Offset of field: WindowAttentionFwd::rows"][::std::mem::offset_of!(WindowAttentionFwd, rows) - 88usize];
+    ["Offset of field: WindowAttentionFwd::unused"][::std::mem::offset_of!(WindowAttentionFwd, unused) - 92usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct WindowAttentionBwdQ {
+    pub dqkv: Ptr,
+    pub delta: Ptr,
+    pub dy: Ptr,
+    pub y: Ptr,
+    pub qkv: Ptr,
+    pub table: Ptr,
+    pub stats: Ptr,
+    pub scale: f64,
+    pub tokens: i32,
+    pub heads: i32,
+    pub head_dim: i32,
+    pub stride: i32,
+    pub y_stride: i32,
+    pub table_stride: i32,
+    pub height: i32,
+    pub width: i32,
+    pub window: i32,
+    pub shift: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of WindowAttentionBwdQ"][::std::mem::size_of::<WindowAttentionBwdQ>() - 104usize];
+    ["Alignment of WindowAttentionBwdQ"][::std::mem::align_of::<WindowAttentionBwdQ>() - 8usize];
+    ["Offset of field: WindowAttentionBwdQ::dqkv"][::std::mem::offset_of!(WindowAttentionBwdQ, dqkv) - 0usize];
+    ["Offset of field: WindowAttentionBwdQ::delta"][::std::mem::offset_of!(WindowAttentionBwdQ, delta) - 8usize];
+    ["Offset of field: WindowAttentionBwdQ::dy"][::std::mem::offset_of!(WindowAttentionBwdQ, dy) - 16usize];
+    ["Offset of field: WindowAttentionBwdQ::y"][::std::mem::offset_of!(WindowAttentionBwdQ, y) - 24usize];
+    ["Offset of field: WindowAttentionBwdQ::qkv"][::std::mem::offset_of!(WindowAttentionBwdQ, qkv) - 32usize];
+    ["Offset of field: WindowAttentionBwdQ::table"][::std::mem::offset_of!(WindowAttentionBwdQ, table) - 40usize];
+    ["Offset of field: WindowAttentionBwdQ::stats"][::std::mem::offset_of!(WindowAttentionBwdQ, stats) - 48usize];
+    ["Offset of field: WindowAttentionBwdQ::scale"][::std::mem::offset_of!(WindowAttentionBwdQ, scale) - 56usize];
+    ["Offset of field: WindowAttentionBwdQ::tokens"][::std::mem::offset_of!(WindowAttentionBwdQ, tokens) - 64usize];
+    ["Offset of field: WindowAttentionBwdQ::heads"][::std::mem::offset_of!(WindowAttentionBwdQ, heads) - 68usize];
+    ["Offset of field: WindowAttentionBwdQ::head_dim"][::std::mem::offset_of!(WindowAttentionBwdQ, head_dim) - 72usize];
+    ["Offset of field: WindowAttentionBwdQ::stride"][::std::mem::offset_of!(WindowAttentionBwdQ, stride) - 76usize];
+    ["Offset of field: WindowAttentionBwdQ::y_stride"][::std::mem::offset_of!(WindowAttentionBwdQ, y_stride) - 80usize];
+    ["Offset of field: WindowAttentionBwdQ::table_stride"]
+        [::std::mem::offset_of!(WindowAttentionBwdQ, table_stride) - 84usize];
+    ["Offset of field: WindowAttentionBwdQ::height"][::std::mem::offset_of!(WindowAttentionBwdQ, height) - 88usize];
+    ["Offset of field: WindowAttentionBwdQ::width"][::std::mem::offset_of!(WindowAttentionBwdQ, width) - 92usize];
+    ["Offset of field: WindowAttentionBwdQ::window"][::std::mem::offset_of!(WindowAttentionBwdQ, window) - 96usize];
+    ["Offset of field: WindowAttentionBwdQ::shift"][::std::mem::offset_of!(WindowAttentionBwdQ, shift) - 100usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct WindowAttentionBwdKv {
+    pub dqkv: Ptr,
+    pub delta: Ptr,
+    pub dy: Ptr,
+    pub qkv: Ptr,
+    pub table: Ptr,
+    pub stats: Ptr,
+    pub scale: f64,
+    pub tokens: i32,
+    pub heads: i32,
+    pub head_dim: i32,
+    pub stride: i32,
+    pub y_stride: i32,
+    pub table_stride: i32,
+    pub height: i32,
+    pub width: i32,
+    pub window: i32,
+    pub shift: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of WindowAttentionBwdKv"][::std::mem::size_of::<WindowAttentionBwdKv>() - 96usize];
+    ["Alignment of WindowAttentionBwdKv"][::std::mem::align_of::<WindowAttentionBwdKv>() - 8usize];
+    ["Offset of field: WindowAttentionBwdKv::dqkv"][::std::mem::offset_of!(WindowAttentionBwdKv, dqkv) - 0usize];
+    ["Offset of field: WindowAttentionBwdKv::delta"][::std::mem::offset_of!(WindowAttentionBwdKv, delta) - 8usize];
+    ["Offset of field: WindowAttentionBwdKv::dy"][::std::mem::offset_of!(WindowAttentionBwdKv, dy) - 16usize];
+    ["Offset of field: WindowAttentionBwdKv::qkv"][::std::mem::offset_of!(WindowAttentionBwdKv, qkv) - 24usize];
+    ["Offset of field: WindowAttentionBwdKv::table"][::std::mem::offset_of!(WindowAttentionBwdKv, table) - 32usize];
+    ["Offset of field: WindowAttentionBwdKv::stats"][::std::mem::offset_of!(WindowAttentionBwdKv, stats) - 40usize];
+    ["Offset of field: WindowAttentionBwdKv::scale"][::std::mem::offset_of!(WindowAttentionBwdKv, scale) - 48usize];
+    ["Offset of field: WindowAttentionBwdKv::tokens"][::std::mem::offset_of!(WindowAttentionBwdKv, tokens) - 56usize];
+    ["Offset of field: WindowAttentionBwdKv::heads"][::std::mem::offset_of!(WindowAttentionBwdKv, heads) - 60usize];
+    ["Offset of field: WindowAttentionBwdKv::head_dim"]
+        [::std::mem::offset_of!(WindowAttentionBwdKv, head_dim) - 64usize];
+    ["Offset of field: WindowAttentionBwdKv::stride"][::std::mem::offset_of!(WindowAttentionBwdKv, stride) - 68usize];
+    ["Offset of field: WindowAttentionBwdKv::y_stride"]
+        [::std::mem::offset_of!(WindowAttentionBwdKv, y_stride) - 72usize];
+    ["Offset of field: WindowAttentionBwdKv::table_stride"]
+        [::std::mem::offset_of!(WindowAttentionBwdKv, table_stride) - 76usize];
+    ["Offset of field: WindowAttentionBwdKv::height"][::std::mem::offset_of!(WindowAttentionBwdKv, height) - 80usize];
+    ["Offset of field: WindowAttentionBwdKv::width"][::std::mem::offset_of!(WindowAttentionBwdKv, width) - 84usize];
+    ["Offset of field: WindowAttentionBwdKv::window"][::std::mem::offset_of!(WindowAttentionBwdKv, window) - 88usize];
+    ["Offset of field: WindowAttentionBwdKv::shift"][::std::mem::offset_of!(WindowAttentionBwdKv, shift) - 92usize];
+};
+#[doc = " partials[k][head, query, key] = sum of ds over the k-th CHUNK_WINDOWS windows of the batch, of which there are `windows`"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct WindowAttentionBwdBias {
+    pub partials: Ptr,
+    pub delta: Ptr,
+    pub dy: Ptr,
+    pub qkv: Ptr,
+    pub table: Ptr,
+    pub stats: Ptr,
+    pub scale: f64,
+    pub tokens: i32,
+    pub heads: i32,
+    pub head_dim: i32,
+    pub stride: i32,
+    pub y_stride: i32,
+    pub table_stride: i32,
+    pub height: i32,
+    pub width: i32,
+    pub window: i32,
+    pub shift: i32,
+    pub windows: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of WindowAttentionBwdBias"][::std::mem::size_of::<WindowAttentionBwdBias>() - 104usize];
+    ["Alignment of WindowAttentionBwdBias"][::std::mem::align_of::<WindowAttentionBwdBias>() - 8usize];
+    ["Offset of field: WindowAttentionBwdBias::partials"]
+        [::std::mem::offset_of!(WindowAttentionBwdBias, partials) - 0usize];
+    ["Offset of field: WindowAttentionBwdBias::delta"][::std::mem::offset_of!(WindowAttentionBwdBias, delta) - 8usize];
+    ["Offset of field: WindowAttentionBwdBias::dy"][::std::mem::offset_of!(WindowAttentionBwdBias, dy) - 16usize];
+    ["Offset of field: WindowAttentionBwdBias::qkv"][::std::mem::offset_of!(WindowAttentionBwdBias, qkv) - 24usize];
+    ["Offset of field: WindowAttentionBwdBias::table"][::std::mem::offset_of!(WindowAttentionBwdBias, table) - 32usize];
+    ["Offset of field: WindowAttentionBwdBias::stats"][::std::mem::offset_of!(WindowAttentionBwdBias, stats) - 40usize];
+    ["Offset of field: WindowAttentionBwdBias::scale"][::std::mem::offset_of!(WindowAttentionBwdBias, scale) - 48usize];
+    ["Offset of field: WindowAttentionBwdBias::tokens"]
+        [::std::mem::offset_of!(WindowAttentionBwdBias, tokens) - 56usize];
+    ["Offset of field: WindowAttentionBwdBias::heads"][::std::mem::offset_of!(WindowAttentionBwdBias, heads) - 60usize];
+    ["Offset of field: WindowAttentionBwdBias::head_dim"]
+        [::std::mem::offset_of!(WindowAttentionBwdBias, head_dim) - 64usize];
+    ["Offset of field: WindowAttentionBwdBias::stride"]
+        [::std::mem::offset_of!(WindowAttentionBwdBias, stride) - 68usize];
+    ["Offset of field: WindowAttentionBwdBias::y_stride"]
+        [::std::mem::offset_of!(WindowAttentionBwdBias, y_stride) - 72usize];
+    ["Offset of field: WindowAttentionBwdBias::table_stride"]
+        [::std::mem::offset_of!(WindowAttentionBwdBias, table_stride) - 76usize];
+    ["Offset of field: WindowAttentionBwdBias::height"]
+        [::std::mem::offset_of!(WindowAttentionBwdBias, height) - 80usize];
+    ["Offset of field: WindowAttentionBwdBias::width"][::std::mem::offset_of!(WindowAttentionBwdBias, width) - 84usize];
+    ["Offset of field: WindowAttentionBwdBias::window"]
+        [::std::mem::offset_of!(WindowAttentionBwdBias, window) - 88usize];
+    ["Offset of field: WindowAttentionBwdBias::shift"][::std::mem::offset_of!(WindowAttentionBwdBias, shift) - 92usize];
+    ["Offset of field: WindowAttentionBwdBias::windows"]
+        [::std::mem::offset_of!(WindowAttentionBwdBias, windows) - 96usize];
+    ["Offset of field: WindowAttentionBwdBias::unused"]
+        [::std::mem::offset_of!(WindowAttentionBwdBias, unused) - 100usize];
+};
+#[doc = " out[entry][head] (+)= sum of sums[head, query, key] over the pairs of that entry of the table"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct WindowAttentionTable {
+    pub out: Ptr,
+    pub sums: Ptr,
+    pub heads: i32,
+    pub stride: i32,
+    pub window: i32,
+    pub accumulate: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of WindowAttentionTable"][::std::mem::size_of::<WindowAttentionTable>() - 32usize];
+    ["Alignment of WindowAttentionTable"][::std::mem::align_of::<WindowAttentionTable>() - 8usize];
+    ["Offset of field: WindowAttentionTable::out"][::std::mem::offset_of!(WindowAttentionTable, out) - 0usize];
+    ["Offset of field: WindowAttentionTable::sums"][::std::mem::offset_of!(WindowAttentionTable, sums) - 8usize];
+    ["Offset of field: WindowAttentionTable::heads"][::std::mem::offset_of!(WindowAttentionTable, heads) - 16usize];
+    ["Offset of field: WindowAttentionTable::stride"][::std::mem::offset_of!(WindowAttentionTable, stride) - 20usize];
+    ["Offset of field: WindowAttentionTable::window"][::std::mem::offset_of!(WindowAttentionTable, window) - 24usize];
+    ["Offset of field: WindowAttentionTable::accumulate"]
+        [::std::mem::offset_of!(WindowAttentionTable, accumulate) - 28usize];
+};
+#[doc = " y[h][w] = x[2h][2w], x[2h + 1][2w], x[2h][2w + 1], x[2h + 1][2w + 1] side by side"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct PatchMergeFwd {
+    pub y: Ptr,
+    pub x: Ptr,
+    pub count: i64,
+    pub width: i32,
+    pub cols: i32,
+    pub stride: i32,
+    pub x_stride: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of PatchMergeFwd"][::std::mem::size_of::<PatchMergeFwd>() - 40usize];
+    ["Alignment of PatchMergeFwd"][::std::mem::align_of::<PatchMergeFwd>() - 8usize];
+    ["Offset of field: PatchMergeFwd::y"][::std::mem::offset_of!(PatchMergeFwd, y) - 0usize];
+    ["Offset of field: PatchMergeFwd::x"][::std::mem::offset_of!(PatchMergeFwd, x) - 8usize];
+    ["Offset of field: PatchMergeFwd::count"][::std::mem::offset_of!(PatchMergeFwd, count) - 16usize];
+    ["Offset of field: PatchMergeFwd::width"][::std::mem::offset_of!(PatchMergeFwd, width) - 24usize];
+    ["Offset of field: PatchMergeFwd::cols"][::std::mem::offset_of!(PatchMergeFwd, cols) - 28usize];
+    ["Offset of field: PatchMergeFwd::stride"][::std::mem::offset_of!(PatchMergeFwd, stride) - 32usize];
+    ["Offset of field: PatchMergeFwd::x_stride"][::std::mem::offset_of!(PatchMergeFwd, x_stride) - 36usize];
+};
+#[doc = " the reverse: every row of dx from its part of a row of dy"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct PatchMergeBwd {
+    pub dx: Ptr,
+    pub dy: Ptr,
+    pub count: i64,
+    pub width: i32,
+    pub cols: i32,
+    pub stride: i32,
+    pub dy_stride: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of PatchMergeBwd"][::std::mem::size_of::<PatchMergeBwd>() - 40usize];
+    ["Alignment of PatchMergeBwd"][::std::mem::align_of::<PatchMergeBwd>() - 8usize];
+    ["Offset of field: PatchMergeBwd::dx"][::std::mem::offset_of!(PatchMergeBwd, dx) - 0usize];
+    ["Offset of field: PatchMergeBwd::dy"][::std::mem::offset_of!(PatchMergeBwd, dy) - 8usize];
+    ["Offset of field: PatchMergeBwd::count"][::std::mem::offset_of!(PatchMergeBwd, count) - 16usize];
+    ["Offset of field: PatchMergeBwd::width"][::std::mem::offset_of!(PatchMergeBwd, width) - 24usize];
+    ["Offset of field: PatchMergeBwd::cols"][::std::mem::offset_of!(PatchMergeBwd, cols) - 28usize];
+    ["Offset of field: PatchMergeBwd::stride"][::std::mem::offset_of!(PatchMergeBwd, stride) - 32usize];
+    ["Offset of field: PatchMergeBwd::dy_stride"][::std::mem::offset_of!(PatchMergeBwd, dy_stride) - 36usize];
+};
+#[doc = " y[b][c] = mean over the tokens of x[b]"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct MeanTokensFwd {
+    pub y: Ptr,
+    pub x: Ptr,
+    pub images: i32,
+    pub tokens: i32,
+    pub stride: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of MeanTokensFwd"][::std::mem::size_of::<MeanTokensFwd>() - 32usize];
+    ["Alignment of MeanTokensFwd"][::std::mem::align_of::<MeanTokensFwd>() - 8usize];
+    ["Offset of field: MeanTokensFwd::y"][::std::mem::offset_of!(MeanTokensFwd, y) - 0usize];
+    ["Offset of field: MeanTokensFwd::x"][::std::mem::offset_of!(MeanTokensFwd, x) - 8usize];
+    ["Offset of field: MeanTokensFwd::images"][::std::mem::offset_of!(MeanTokensFwd, images) - 16usize];
+    ["Offset of field: MeanTokensFwd::tokens"][::std::mem::offset_of!(MeanTokensFwd, tokens) - 20usize];
+    ["Offset of field: MeanTokensFwd::stride"][::std::mem::offset_of!(MeanTokensFwd, stride) - 24usize];
+    ["Offset of field: MeanTokensFwd::unused"][::std::mem::offset_of!(MeanTokensFwd, unused) - 28usize];
+};
+#[doc = " dx[b][n][c] = dy[b][c] / tokens"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct MeanTokensBwd {
+    pub dx: Ptr,
+    pub dy: Ptr,
+    pub count: i64,
+    pub tokens: i32,
+    pub stride: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of MeanTokensBwd"][::std::mem::size_of::<MeanTokensBwd>() - 32usize];
+    ["Alignment of MeanTokensBwd"][::std::mem::align_of::<MeanTokensBwd>() - 8usize];
+    ["Offset of field: MeanTokensBwd::dx"][::std::mem::offset_of!(MeanTokensBwd, dx) - 0usize];
+    ["Offset of field: MeanTokensBwd::dy"][::std::mem::offset_of!(MeanTokensBwd, dy) - 8usize];
+    ["Offset of field: MeanTokensBwd::count"][::std::mem::offset_of!(MeanTokensBwd, count) - 16usize];
+    ["Offset of field: MeanTokensBwd::tokens"][::std::mem::offset_of!(MeanTokensBwd, tokens) - 24usize];
+    ["Offset of field: MeanTokensBwd::stride"][::std::mem::offset_of!(MeanTokensBwd, stride) - 28usize];
+};
 kernel_args!(Fill, "fill");
 kernel_args!(Accumulate, "accumulate");
 kernel_args!(Repitch, "repitch");
@@ -1831,3 +2141,12 @@ kernel_args!(AttentionBwdQ, "attention_bwd_q");
 kernel_args!(AttentionBwdKv, "attention_bwd_kv");
 kernel_args!(AttentionMmaFwd, "attention_mma_fwd");
 kernel_args!(AttentionMmaBwd, "attention_mma_bwd");
+kernel_args!(WindowAttentionFwd, "window_attention_fwd");
+kernel_args!(WindowAttentionBwdQ, "window_attention_bwd_q");
+kernel_args!(WindowAttentionBwdKv, "window_attention_bwd_kv");
+kernel_args!(WindowAttentionBwdBias, "window_attention_bwd_bias");
+kernel_args!(WindowAttentionTable, "window_attention_table");
+kernel_args!(PatchMergeFwd, "patch_merge_fwd");
+kernel_args!(PatchMergeBwd, "patch_merge_bwd");
+kernel_args!(MeanTokensFwd, "mean_tokens_fwd");
+kernel_args!(MeanTokensBwd, "mean_tokens_bwd");

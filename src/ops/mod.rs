@@ -22,11 +22,14 @@ pub mod gelu;
 pub mod kd;
 pub mod layernorm;
 pub mod linear;
+pub mod mean_tokens;
 pub mod mse;
 pub mod patch_embed;
+pub mod patch_merge;
 pub mod score;
 pub mod select;
 pub mod softmax;
+pub mod window_attention;
 
 use crate::{DType, Error, Result, Tensor, Var, cpu};
 use case::Op;
@@ -66,6 +69,9 @@ ops! {
     batchnorm: Statistics, batchnorm, batchnorm_running, batchnorm_update, fold_batchnorm;
     softmax: log_softmax, masked_softmax, softmax;
     attention: attention, attention_map;
+    window_attention: Windows, window_attention;
+    patch_merge: patch_merge;
+    mean_tokens: mean_tokens;
     select: gather_columns, scatter_columns, select_token;
     conv2d: Conv2d, conv2d;
     depthwise: ; // conv2d's
