@@ -31,3 +31,25 @@ KERNEL(gate_units, GateUnits) {
   sum = warp_sum(sum);
   if (lane == 0) *dg = p.accumulate ? *dg + sum : sum;
 }
+
+KERNEL(gate_samples, GateSamples) {
+  const auto factor = [=](long long i) {
+    const long long row = quotient(i, p.stride);
+    return quotient(row, p.tokens) * p.stride + (i - row * p.stride);
+  };
+  map<T, A>((T*)p.y, p.count, [](A x, A g) { return x * g; }, elements<T>(p.x),
+            moved<A>(p.g, p.stride % VEC<T> == 0, factor));
+}
+
+// A thread a channel of a sample: its neighbours read its neighbours' columns.
+KERNEL(gate_samples_bwd, GateSamplesBwd) {
+  const long long i = element_index(), sample = quotient(i, p.cols);
+  if (sample >= p.samples) return;
+  const int c = int(i - sample * p.cols);
+  const long long first = sample * p.tokens * p.stride + c;
+  const T *dy = (const T*)p.dy + first, *x = (const T*)p.x + first;
+  A sum = 0;
+  for (int t = 0; t < p.tokens; t++) sum += A(dy[(long long)t * p.stride]) * A(x[(long long)t * p.stride]);
+  A* dg = (A*)p.dg + sample * p.stride + c;
+  *dg = p.accumulate ? *dg + sum : sum;
+}

@@ -94,6 +94,11 @@ typedef struct { Ptr partials, dy, x; int rows, cols, stride, unused; } GateColu
 // dg[u] (+)= sum over the unit's columns of columns[c]
 typedef struct { Ptr dg, columns; int units, group, accumulate, unused; } GateUnits;
 
+// y[r][c] = x[r][c] g[r / tokens][c], zeros behind the rows
+typedef struct { Ptr y, x, g; long long count; int tokens, stride; } GateSamples;
+// dg[i][c] (+)= sum over the tokens r of sample i of dy[r][c] x[r][c]
+typedef struct { Ptr dg, dy, x; int samples, tokens, cols, stride, accumulate, unused; } GateSamplesBwd;
+
 // ---- layernorm.cu
 
 // v = x + s[r / sample_rows] branch, written to sum; y = (v - mean) rstd gamma + beta; stats[r] = mean, rstd. Without a
@@ -154,13 +159,61 @@ typedef struct { Ptr y, x, sources; int rows, cols, stride, x_stride; } CollectC
 
 // ---- patch_embed.cu
 
-// out[patch][channel, row, column] = the pixel of x [B, channels, height, width], zeros behind the rows; count: elements of
-// the patches
-typedef struct { Ptr out, x; long long count; int channels, height, width, patch, stride, unused; } Unfold;
-// the reverse: every pixel of out from the patches x; count: pixels
-typedef struct { Ptr out, x; long long count; int channels, height, width, patch, stride, unused; } Fold;
 // y[b] = [first; second; x[b]] + pos, `tokens` rows of stride elements; of the first two the leading `extra` are there
 typedef struct { Ptr y, x, pos, first, second; long long count; int tokens, extra, stride, unused; } EmbedTokens;
+
+// ---- conv2d.cu
+
+// Windows of kernel x kernel pixels, `step` apart, over maps with `padding` zeros around them: out_height x out_width of each
+// map. A row holds a window's elements of the channels of one group: by (row, column, channel) for tokens, whose pixels are
+// rows, by (channel, row, column) for images [maps, channels, height, width], which are wide.
+typedef struct { int images, height, width, out_height, out_width, channels, groups, kernel, step, padding; } Windows;
+// out[group][window] = the window's row, zeros behind it; `rows` windows of all maps
+typedef struct { Ptr out, x; long long count; Windows of; int rows, stride, x_stride, unused; } Unfold;
+// the reverse: every pixel of out is the sum of what the rows x hold of it; count: elements in memory of out
+typedef struct { Ptr out, x; long long count; Windows of; int rows, stride, out_stride, unused; } Fold;
+// out[o] = w[o][channel][pixel] in the order of the rows, zeros behind them
+typedef struct { Ptr out, w; long long count; int images, channels, area, stride; } PackWeight;
+// the reverse: out[o][channel][pixel] (+)= x[o]
+typedef struct { Ptr out, x; long long count; int images, channels, area, stride, accumulate, unused; } UnpackWeight;
+
+// ---- depthwise.cu: tokens, a group for each channel of x
+
+// y[window][o] = b[o] + sum over the window's pixels of w[o][pixel] x[pixel][o / (outputs / channels)]; b absent: 0
+typedef struct { Ptr y, x, w, b; long long count; Windows of; int outputs, stride, x_stride, unused; } DepthwiseFwd;
+// dx[pixel][c] = sum over the windows that hold the pixel and the outputs o of c of w[o][pixel] dy[window][o]
+typedef struct { Ptr dx, dy, w; long long count; Windows of; int outputs, stride, x_stride, unused; } DepthwiseBwd;
+// partials of dw[o][pixel] = sum over windows of dy[window][o] x[pixel][c]; rows: windows, cols: elements of the weight
+typedef struct { Ptr partials, dy, x; Windows of; int outputs, rows, cols, stride, x_stride, unused; } DepthwiseColumns;
+
+// ---- activation.cu
+
+// y = f(x + b), b by column, absent: 0; y may be x. The functions by number: 0 x, 1 GELU, 2 ReLU, 3 SiLU, 4 sigmoid
+typedef struct { Ptr y, x, b; long long count; int stride, cols, function, unused; } ActivationFwd;
+// dx = dy f'(x + b)
+typedef struct { Ptr dx, dy, x, b; long long count; int stride, function; } ActivationBwd;
+
+// ---- batchnorm.cu
+
+// partials of sum over rows of (x - mean)^2
+typedef struct { Ptr partials, x, mean; int rows, cols, stride, unused; } BatchnormSquares;
+// y = f(n gamma + beta) with n = (x - mean) / sqrt(var + eps), all by column, zeros behind the rows; y may be x
+typedef struct { Ptr y, x, mean, var, gamma, beta; double eps; long long count; int cols, stride, function, unused; } BatchnormFwd;
+// partials of dbeta = sum over rows of dz and dgamma = sum over rows of dz n, with dz = dy f'(n gamma + beta)
+typedef struct {
+  Ptr partials, dy, x, mean, var, gamma, beta;
+  double eps;
+  int rows, cols, stride, function;
+} BatchnormColumns;
+// dx = gamma / sqrt(var + eps) (dz - dbeta / rows - n dgamma / rows); dbeta and dgamma absent: dz alone
+typedef struct {
+  Ptr dx, dy, x, mean, var, gamma, beta, dbeta, dgamma;
+  double eps, per_row;
+  long long count;
+  int cols, stride, function, unused;
+} BatchnormBwd;
+// running[c] += momentum (batch[c] - running[c]) for mean and variance; counter[0] += 1
+typedef struct { Ptr mean, var, counter, batch_mean, batch_var; double momentum; int count, unused; } BatchnormUpdate;
 
 // ---- attention.cu
 
@@ -200,3 +253,44 @@ typedef struct {
   double scale;
   int tokens, heads, head_dim, stride, y_stride, mask_stride, stage, unused;
 } AttentionMmaBwd;
+
+// ---- window_attention.cu: height by width tokens an image, windows of side `window`, rolled by `shift`; tokens = window²
+
+// y = softmax(scale q kT + bias + mask) v of every head of every window; the rest as in attention.cu, by window
+typedef struct {
+  Ptr y, stats, scores, qkv, table;
+  double scale;
+  int tokens, heads, head_dim, stride, y_stride, table_stride, height, width, window, shift, rows, unused;
+} WindowAttentionFwd;
+typedef struct {
+  Ptr dqkv, delta, dy, y, qkv, table, stats;
+  double scale;
+  int tokens, heads, head_dim, stride, y_stride, table_stride, height, width, window, shift;
+} WindowAttentionBwdQ;
+typedef struct {
+  Ptr dqkv, delta, dy, qkv, table, stats;
+  double scale;
+  int tokens, heads, head_dim, stride, y_stride, table_stride, height, width, window, shift;
+} WindowAttentionBwdKv;
+// partials[k][head, query, key] = sum of ds over the k-th CHUNK_WINDOWS windows of the batch, of which there are `windows`
+typedef struct {
+  Ptr partials, delta, dy, qkv, table, stats;
+  double scale;
+  int tokens, heads, head_dim, stride, y_stride, table_stride, height, width, window, shift, windows, unused;
+} WindowAttentionBwdBias;
+// out[entry][head] (+)= sum of sums[head, query, key] over the pairs of that entry of the table
+typedef struct { Ptr out, sums; int heads, stride, window, accumulate; } WindowAttentionTable;
+
+// ---- patch_merge.cu: images of `height` by `width` tokens, rows of `cols` elements, `stride` apart
+
+// y[h][w] = x[2h][2w], x[2h + 1][2w], x[2h][2w + 1], x[2h + 1][2w + 1] side by side
+typedef struct { Ptr y, x; long long count; int width, cols, stride, x_stride; } PatchMergeFwd;
+// the reverse: every row of dx from its part of a row of dy
+typedef struct { Ptr dx, dy; long long count; int width, cols, stride, dy_stride; } PatchMergeBwd;
+
+// ---- mean_tokens.cu
+
+// y[b][c] = mean over the tokens of x[b]
+typedef struct { Ptr y, x; int images, tokens, stride, unused; } MeanTokensFwd;
+// dx[b][n][c] = dy[b][c] / tokens
+typedef struct { Ptr dx, dy; long long count; int tokens, stride; } MeanTokensBwd;

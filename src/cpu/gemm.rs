@@ -1,5 +1,6 @@
 //! Matrix products through the `gemm` crate, cut into pieces that do not depend on the number of threads.
 
+use super::simd;
 use crate::{Result, tensor::Float, tensor::Tensor};
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -52,6 +53,13 @@ impl<'a, T> Mat<'a, T> {
         &self.data[r * self.row_stride..][..self.cols]
     }
 
+    /// `rows` rows from `row` on and `cols` columns from `col` on.
+    pub fn part(self, row: usize, rows: usize, col: usize, cols: usize) -> Self {
+        assert!(row + rows <= self.rows && col + cols <= self.cols, "part leaves its matrix");
+        let first = (row * self.row_stride + col * self.col_stride).min(self.data.len());
+        Self { data: &self.data[first..], rows, cols, ..self }
+    }
+
     /// The transpose, without a copy.
     pub fn t(self) -> Self {
         Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
@@ -61,7 +69,6 @@ impl<'a, T> Mat<'a, T> {
 /// `c = alpha a b + beta c` for `c` of `[a.rows, b.cols]` with `stride` elements from row to row. The longer side of
 /// `c` is cut into pieces that run in parallel, by its length alone; each piece is one sequential product, so the
 /// result is the same for any number of threads.
-#[allow(unsafe_code)]
 pub fn gemm<T: Float>(alpha: T, a: Mat<T>, b: Mat<T>, beta: T, c: &mut [T], stride: usize) {
     let (m, n, k) = (a.rows, b.cols, a.cols);
     assert_eq!(k, b.rows, "inner lengths differ");
@@ -69,33 +76,9 @@ pub fn gemm<T: Float>(alpha: T, a: Mat<T>, b: Mat<T>, beta: T, c: &mut [T], stri
         return;
     }
     assert!(n <= stride && (m - 1) * stride + n <= c.len(), "result leaves its slice");
-    MACS.fetch_add((m * n * k) as u64, Ordering::Relaxed);
     let out = AtomicPtr::new(c.as_mut_ptr());
     let piece = |row: usize, rows: usize, col: usize, cols: usize| {
-        // SAFETY: the asserts above and in `Mat` bound every element read and written; pieces do not overlap.
-        unsafe {
-            gemm::gemm(
-                rows,
-                cols,
-                k,
-                out.load(Ordering::Relaxed).add(row * stride + col),
-                1,
-                stride as isize,
-                beta != T::zero(),
-                a.data.as_ptr().wrapping_add(row * a.row_stride),
-                a.col_stride as isize,
-                a.row_stride as isize,
-                b.data.as_ptr().wrapping_add(col * b.col_stride),
-                b.col_stride as isize,
-                b.row_stride as isize,
-                beta,
-                alpha,
-                false,
-                false,
-                false,
-                gemm::Parallelism::None,
-            );
-        }
+        product(alpha, a.part(row, rows, 0, k), b.part(0, k, col, cols), beta, &out, row * stride + col, stride);
     };
     let by_rows = m >= n;
     let long = m.max(n);
@@ -109,4 +92,62 @@ pub fn gemm<T: Float>(alpha: T, a: Mat<T>, b: Mat<T>, beta: T, c: &mut [T], stri
         let (start, len) = (p * size, size.min(long - p * size));
         if by_rows { piece(start, len, 0, n) } else { piece(0, m, start, len) }
     });
+}
+
+/// Elements of a block of rows that a task of [`gemm_of`] writes before it multiplies them.
+const BLOCK: usize = 1 << 18;
+
+/// `c_g = a_g b_g + beta c_g` for matrices side by side in `c`, whose rows `row(g, r, out)` writes when they are needed: a task
+/// takes a block of constant size, so there is never more of them than that for every thread. `b` are the matrices on the right.
+pub fn gemm_of<T: Float>(
+    rows: usize, b: &[Mat<T>], beta: T, c: &mut [T], row: impl Fn(usize, usize, &mut [T]) + Sync + Send,
+) {
+    let Some((k, n)) = b.first().map(|b| (b.rows, b.cols)) else { return };
+    let stride = n * b.len();
+    assert!(rows * stride == c.len() && b.iter().all(|b| (b.rows, b.cols) == (k, n)), "matrices of other sizes");
+    let out = AtomicPtr::new(c.as_mut_ptr());
+    let block = (BLOCK / k.max(1)).clamp(16, 1024);
+    let blocks = rows.div_ceil(block);
+    let size = rows.div_ceil(blocks.max(1)).max(1);
+    (0..blocks * b.len()).into_par_iter().for_each(|task| {
+        let (group, start) = (task / blocks, task % blocks * size);
+        let count = size.min(rows - start);
+        let mut a = Tensor::empty([count, k], T::DTYPE);
+        let Ok(a) = a.slice_mut::<T>() else { return };
+        simd(
+            #[inline(always)]
+            || a.chunks_exact_mut(k.max(1)).enumerate().for_each(|(r, to)| row(group, start + r, to)),
+        );
+        product(T::one(), Mat::new(a, count, k), b[group], beta, &out, start * stride + group * n, stride);
+    });
+}
+
+/// One sequential product into a part of the result that nobody else writes: from `at` on, `stride` from row to row.
+#[allow(unsafe_code)]
+fn product<T: Float>(alpha: T, a: Mat<T>, b: Mat<T>, beta: T, out: &AtomicPtr<T>, at: usize, stride: usize) {
+    MACS.fetch_add((a.rows * b.cols * a.cols) as u64, Ordering::Relaxed);
+    // SAFETY: the asserts of the callers and of `Mat` bound every element read and written; their parts do not overlap.
+    unsafe {
+        gemm::gemm(
+            a.rows,
+            b.cols,
+            a.cols,
+            out.load(Ordering::Relaxed).add(at),
+            1,
+            stride as isize,
+            beta != T::zero(),
+            a.data.as_ptr(),
+            a.col_stride as isize,
+            a.row_stride as isize,
+            b.data.as_ptr(),
+            b.col_stride as isize,
+            b.row_stride as isize,
+            beta,
+            alpha,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
 }

@@ -71,6 +71,18 @@ impl Matrix {
         Ok(Self { address, dtype: tensor.dtype(), shape, transposed: false })
     }
 
+    /// Its columns as `groups` matrices side by side, one batch.
+    pub fn side_by_side(self, groups: usize) -> Self {
+        let cols = self.shape.cols / groups;
+        Self { shape: Layout { cols, batch_stride: cols, ..self.shape }, ..self }
+    }
+
+    /// `count` rows from row `first` on.
+    pub fn rows_from(self, first: usize, count: usize) -> Self {
+        let address = self.address + (first * self.shape.stride * self.dtype.size()) as u64;
+        Self { address, shape: Layout { rows: count, ..self.shape }, ..self }
+    }
+
     /// The transpose, without a copy.
     pub fn t(self) -> Self {
         Self { transposed: !self.transposed, ..self }

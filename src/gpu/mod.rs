@@ -86,6 +86,12 @@ impl Grid {
         Self { blocks, threads: THREADS, shared: 0 }
     }
 
+    /// The same with `blocks` on the third axis.
+    pub fn deep(mut self, blocks: usize) -> Self {
+        self.blocks[2] = blocks;
+        self
+    }
+
     /// The same with `threads` threads a block.
     pub fn threads(self, threads: u32) -> Self {
         Self { threads, ..self }

@@ -663,6 +663,56 @@ const _: () = {
     ["Offset of field: GateUnits::accumulate"][::std::mem::offset_of!(GateUnits, accumulate) - 24usize];
     ["Offset of field: GateUnits::unused"][::std::mem::offset_of!(GateUnits, unused) - 28usize];
 };
+#[doc = " y[r][c] = x[r][c] g[r / tokens][c], zeros behind the rows"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct GateSamples {
+    pub y: Ptr,
+    pub x: Ptr,
+    pub g: Ptr,
+    pub count: i64,
+    pub tokens: i32,
+    pub stride: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GateSamples"][::std::mem::size_of::<GateSamples>() - 40usize];
+    ["Alignment of GateSamples"][::std::mem::align_of::<GateSamples>() - 8usize];
+    ["Offset of field: GateSamples::y"][::std::mem::offset_of!(GateSamples, y) - 0usize];
+    ["Offset of field: GateSamples::x"][::std::mem::offset_of!(GateSamples, x) - 8usize];
+    ["Offset of field: GateSamples::g"][::std::mem::offset_of!(GateSamples, g) - 16usize];
+    ["Offset of field: GateSamples::count"][::std::mem::offset_of!(GateSamples, count) - 24usize];
+    ["Offset of field: GateSamples::tokens"][::std::mem::offset_of!(GateSamples, tokens) - 32usize];
+    ["Offset of field: GateSamples::stride"][::std::mem::offset_of!(GateSamples, stride) - 36usize];
+};
+#[doc = " dg[i][c] (+)= sum over the tokens r of sample i of dy[r][c] x[r][c]"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct GateSamplesBwd {
+    pub dg: Ptr,
+    pub dy: Ptr,
+    pub x: Ptr,
+    pub samples: i32,
+    pub tokens: i32,
+    pub cols: i32,
+    pub stride: i32,
+    pub accumulate: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GateSamplesBwd"][::std::mem::size_of::<GateSamplesBwd>() - 48usize];
+    ["Alignment of GateSamplesBwd"][::std::mem::align_of::<GateSamplesBwd>() - 8usize];
+    ["Offset of field: GateSamplesBwd::dg"][::std::mem::offset_of!(GateSamplesBwd, dg) - 0usize];
+    ["Offset of field: GateSamplesBwd::dy"][::std::mem::offset_of!(GateSamplesBwd, dy) - 8usize];
+    ["Offset of field: GateSamplesBwd::x"][::std::mem::offset_of!(GateSamplesBwd, x) - 16usize];
+    ["Offset of field: GateSamplesBwd::samples"][::std::mem::offset_of!(GateSamplesBwd, samples) - 24usize];
+    ["Offset of field: GateSamplesBwd::tokens"][::std::mem::offset_of!(GateSamplesBwd, tokens) - 28usize];
+    ["Offset of field: GateSamplesBwd::cols"][::std::mem::offset_of!(GateSamplesBwd, cols) - 32usize];
+    ["Offset of field: GateSamplesBwd::stride"][::std::mem::offset_of!(GateSamplesBwd, stride) - 36usize];
+    ["Offset of field: GateSamplesBwd::accumulate"][::std::mem::offset_of!(GateSamplesBwd, accumulate) - 40usize];
+    ["Offset of field: GateSamplesBwd::unused"][::std::mem::offset_of!(GateSamplesBwd, unused) - 44usize];
+};
 #[doc = " v = x + s[r / sample_rows] branch, written to sum; y = (v - mean) rstd gamma + beta; stats[r] = mean, rstd. Without a\n branch v = x and there is no sum; s absent: 1. sum may be x"]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
@@ -1063,62 +1113,6 @@ const _: () = {
     ["Offset of field: CollectColumns::stride"][::std::mem::offset_of!(CollectColumns, stride) - 32usize];
     ["Offset of field: CollectColumns::x_stride"][::std::mem::offset_of!(CollectColumns, x_stride) - 36usize];
 };
-#[doc = " out[patch][channel, row, column] = the pixel of x [B, channels, height, width], zeros behind the rows; count: elements of\n the patches"]
-#[repr(C)]
-#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
-pub struct Unfold {
-    pub out: Ptr,
-    pub x: Ptr,
-    pub count: i64,
-    pub channels: i32,
-    pub height: i32,
-    pub width: i32,
-    pub patch: i32,
-    pub stride: i32,
-    pub unused: i32,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of Unfold"][::std::mem::size_of::<Unfold>() - 48usize];
-    ["Alignment of Unfold"][::std::mem::align_of::<Unfold>() - 8usize];
-    ["Offset of field: Unfold::out"][::std::mem::offset_of!(Unfold, out) - 0usize];
-    ["Offset of field: Unfold::x"][::std::mem::offset_of!(Unfold, x) - 8usize];
-    ["Offset of field: Unfold::count"][::std::mem::offset_of!(Unfold, count) - 16usize];
-    ["Offset of field: Unfold::channels"][::std::mem::offset_of!(Unfold, channels) - 24usize];
-    ["Offset of field: Unfold::height"][::std::mem::offset_of!(Unfold, height) - 28usize];
-    ["Offset of field: Unfold::width"][::std::mem::offset_of!(Unfold, width) - 32usize];
-    ["Offset of field: Unfold::patch"][::std::mem::offset_of!(Unfold, patch) - 36usize];
-    ["Offset of field: Unfold::stride"][::std::mem::offset_of!(Unfold, stride) - 40usize];
-    ["Offset of field: Unfold::unused"][::std::mem::offset_of!(Unfold, unused) - 44usize];
-};
-#[doc = " the reverse: every pixel of out from the patches x; count: pixels"]
-#[repr(C)]
-#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
-pub struct Fold {
-    pub out: Ptr,
-    pub x: Ptr,
-    pub count: i64,
-    pub channels: i32,
-    pub height: i32,
-    pub width: i32,
-    pub patch: i32,
-    pub stride: i32,
-    pub unused: i32,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of Fold"][::std::mem::size_of::<Fold>() - 48usize];
-    ["Alignment of Fold"][::std::mem::align_of::<Fold>() - 8usize];
-    ["Offset of field: Fold::out"][::std::mem::offset_of!(Fold, out) - 0usize];
-    ["Offset of field: Fold::x"][::std::mem::offset_of!(Fold, x) - 8usize];
-    ["Offset of field: Fold::count"][::std::mem::offset_of!(Fold, count) - 16usize];
-    ["Offset of field: Fold::channels"][::std::mem::offset_of!(Fold, channels) - 24usize];
-    ["Offset of field: Fold::height"][::std::mem::offset_of!(Fold, height) - 28usize];
-    ["Offset of field: Fold::width"][::std::mem::offset_of!(Fold, width) - 32usize];
-    ["Offset of field: Fold::patch"][::std::mem::offset_of!(Fold, patch) - 36usize];
-    ["Offset of field: Fold::stride"][::std::mem::offset_of!(Fold, stride) - 40usize];
-    ["Offset of field: Fold::unused"][::std::mem::offset_of!(Fold, unused) - 44usize];
-};
 #[doc = " y[b] = [first; second; x[b]] + pos, `tokens` rows of stride elements; of the first two the leading `extra` are there"]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
@@ -1148,6 +1142,438 @@ const _: () = {
     ["Offset of field: EmbedTokens::extra"][::std::mem::offset_of!(EmbedTokens, extra) - 52usize];
     ["Offset of field: EmbedTokens::stride"][::std::mem::offset_of!(EmbedTokens, stride) - 56usize];
     ["Offset of field: EmbedTokens::unused"][::std::mem::offset_of!(EmbedTokens, unused) - 60usize];
+};
+#[doc = " Windows of kernel x kernel pixels, `step` apart, over maps with `padding` zeros around them: out_height x out_width of each\n map. A row holds a window's elements of the channels of one group: by (row, column, channel) for tokens, whose pixels are\n rows, by (channel, row, column) for images [maps, channels, height, width], which are wide."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct Windows {
+    pub images: i32,
+    pub height: i32,
+    pub width: i32,
+    pub out_height: i32,
+    pub out_width: i32,
+    pub channels: i32,
+    pub groups: i32,
+    pub kernel: i32,
+    pub step: i32,
+    pub padding: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Windows"][::std::mem::size_of::<Windows>() - 40usize];
+    ["Alignment of Windows"][::std::mem::align_of::<Windows>() - 4usize];
+    ["Offset of field: Windows::images"][::std::mem::offset_of!(Windows, images) - 0usize];
+    ["Offset of field: Windows::height"][::std::mem::offset_of!(Windows, height) - 4usize];
+    ["Offset of field: Windows::width"][::std::mem::offset_of!(Windows, width) - 8usize];
+    ["Offset of field: Windows::out_height"][::std::mem::offset_of!(Windows, out_height) - 12usize];
+    ["Offset of field: Windows::out_width"][::std::mem::offset_of!(Windows, out_width) - 16usize];
+    ["Offset of field: Windows::channels"][::std::mem::offset_of!(Windows, channels) - 20usize];
+    ["Offset of field: Windows::groups"][::std::mem::offset_of!(Windows, groups) - 24usize];
+    ["Offset of field: Windows::kernel"][::std::mem::offset_of!(Windows, kernel) - 28usize];
+    ["Offset of field: Windows::step"][::std::mem::offset_of!(Windows, step) - 32usize];
+    ["Offset of field: Windows::padding"][::std::mem::offset_of!(Windows, padding) - 36usize];
+};
+#[doc = " out[group][window] = the window's row, zeros behind it; `rows` windows of all maps"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct Unfold {
+    pub out: Ptr,
+    pub x: Ptr,
+    pub count: i64,
+    pub of: Windows,
+    pub rows: i32,
+    pub stride: i32,
+    pub x_stride: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Unfold"][::std::mem::size_of::<Unfold>() - 80usize];
+    ["Alignment of Unfold"][::std::mem::align_of::<Unfold>() - 8usize];
+    ["Offset of field: Unfold::out"][::std::mem::offset_of!(Unfold, out) - 0usize];
+    ["Offset of field: Unfold::x"][::std::mem::offset_of!(Unfold, x) - 8usize];
+    ["Offset of field: Unfold::count"][::std::mem::offset_of!(Unfold, count) - 16usize];
+    ["Offset of field: Unfold::of"][::std::mem::offset_of!(Unfold, of) - 24usize];
+    ["Offset of field: Unfold::rows"][::std::mem::offset_of!(Unfold, rows) - 64usize];
+    ["Offset of field: Unfold::stride"][::std::mem::offset_of!(Unfold, stride) - 68usize];
+    ["Offset of field: Unfold::x_stride"][::std::mem::offset_of!(Unfold, x_stride) - 72usize];
+    ["Offset of field: Unfold::unused"][::std::mem::offset_of!(Unfold, unused) - 76usize];
+};
+#[doc = " the reverse: every pixel of out is the sum of what the rows x hold of it; count: elements in memory of out"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct Fold {
+    pub out: Ptr,
+    pub x: Ptr,
+    pub count: i64,
+    pub of: Windows,
+    pub rows: i32,
+    pub stride: i32,
+    pub out_stride: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Fold"][::std::mem::size_of::<Fold>() - 80usize];
+    ["Alignment of Fold"][::std::mem::align_of::<Fold>() - 8usize];
+    ["Offset of field: Fold::out"][::std::mem::offset_of!(Fold, out) - 0usize];
+    ["Offset of field: Fold::x"][::std::mem::offset_of!(Fold, x) - 8usize];
+    ["Offset of field: Fold::count"][::std::mem::offset_of!(Fold, count) - 16usize];
+    ["Offset of field: Fold::of"][::std::mem::offset_of!(Fold, of) - 24usize];
+    ["Offset of field: Fold::rows"][::std::mem::offset_of!(Fold, rows) - 64usize];
+    ["Offset of field: Fold::stride"][::std::mem::offset_of!(Fold, stride) - 68usize];
+    ["Offset of field: Fold::out_stride"][::std::mem::offset_of!(Fold, out_stride) - 72usize];
+    ["Offset of field: Fold::unused"][::std::mem::offset_of!(Fold, unused) - 76usize];
+};
+#[doc = " out[o] = w[o][channel][pixel] in the order of the rows, zeros behind them"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct PackWeight {
+    pub out: Ptr,
+    pub w: Ptr,
+    pub count: i64,
+    pub images: i32,
+    pub channels: i32,
+    pub area: i32,
+    pub stride: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of PackWeight"][::std::mem::size_of::<PackWeight>() - 40usize];
+    ["Alignment of PackWeight"][::std::mem::align_of::<PackWeight>() - 8usize];
+    ["Offset of field: PackWeight::out"][::std::mem::offset_of!(PackWeight, out) - 0usize];
+    ["Offset of field: PackWeight::w"][::std::mem::offset_of!(PackWeight, w) - 8usize];
+    ["Offset of field: PackWeight::count"][::std::mem::offset_of!(PackWeight, count) - 16usize];
+    ["Offset of field: PackWeight::images"][::std::mem::offset_of!(PackWeight, images) - 24usize];
+    ["Offset of field: PackWeight::channels"][::std::mem::offset_of!(PackWeight, channels) - 28usize];
+    ["Offset of field: PackWeight::area"][::std::mem::offset_of!(PackWeight, area) - 32usize];
+    ["Offset of field: PackWeight::stride"][::std::mem::offset_of!(PackWeight, stride) - 36usize];
+};
+#[doc = " the reverse: out[o][channel][pixel] (+)= x[o]"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct UnpackWeight {
+    pub out: Ptr,
+    pub x: Ptr,
+    pub count: i64,
+    pub images: i32,
+    pub channels: i32,
+    pub area: i32,
+    pub stride: i32,
+    pub accumulate: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of UnpackWeight"][::std::mem::size_of::<UnpackWeight>() - 48usize];
+    ["Alignment of UnpackWeight"][::std::mem::align_of::<UnpackWeight>() - 8usize];
+    ["Offset of field: UnpackWeight::out"][::std::mem::offset_of!(UnpackWeight, out) - 0usize];
+    ["Offset of field: UnpackWeight::x"][::std::mem::offset_of!(UnpackWeight, x) - 8usize];
+    ["Offset of field: UnpackWeight::count"][::std::mem::offset_of!(UnpackWeight, count) - 16usize];
+    ["Offset of field: UnpackWeight::images"][::std::mem::offset_of!(UnpackWeight, images) - 24usize];
+    ["Offset of field: UnpackWeight::channels"][::std::mem::offset_of!(UnpackWeight, channels) - 28usize];
+    ["Offset of field: UnpackWeight::area"][::std::mem::offset_of!(UnpackWeight, area) - 32usize];
+    ["Offset of field: UnpackWeight::stride"][::std::mem::offset_of!(UnpackWeight, stride) - 36usize];
+    ["Offset of field: UnpackWeight::accumulate"][::std::mem::offset_of!(UnpackWeight, accumulate) - 40usize];
+    ["Offset of field: UnpackWeight::unused"][::std::mem::offset_of!(UnpackWeight, unused) - 44usize];
+};
+#[doc = " y[window][o] = b[o] + sum over the window's pixels of w[o][pixel] x[pixel][o / (outputs / channels)]; b absent: 0"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct DepthwiseFwd {
+    pub y: Ptr,
+    pub x: Ptr,
+    pub w: Ptr,
+    pub b: Ptr,
+    pub count: i64,
+    pub of: Windows,
+    pub outputs: i32,
+    pub stride: i32,
+    pub x_stride: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of DepthwiseFwd"][::std::mem::size_of::<DepthwiseFwd>() - 96usize];
+    ["Alignment of DepthwiseFwd"][::std::mem::align_of::<DepthwiseFwd>() - 8usize];
+    ["Offset of field: DepthwiseFwd::y"][::std::mem::offset_of!(DepthwiseFwd, y) - 0usize];
+    ["Offset of field: DepthwiseFwd::x"][::std::mem::offset_of!(DepthwiseFwd, x) - 8usize];
+    ["Offset of field: DepthwiseFwd::w"][::std::mem::offset_of!(DepthwiseFwd, w) - 16usize];
+    ["Offset of field: DepthwiseFwd::b"][::std::mem::offset_of!(DepthwiseFwd, b) - 24usize];
+    ["Offset of field: DepthwiseFwd::count"][::std::mem::offset_of!(DepthwiseFwd, count) - 32usize];
+    ["Offset of field: DepthwiseFwd::of"][::std::mem::offset_of!(DepthwiseFwd, of) - 40usize];
+    ["Offset of field: DepthwiseFwd::outputs"][::std::mem::offset_of!(DepthwiseFwd, outputs) - 80usize];
+    ["Offset of field: DepthwiseFwd::stride"][::std::mem::offset_of!(DepthwiseFwd, stride) - 84usize];
+    ["Offset of field: DepthwiseFwd::x_stride"][::std::mem::offset_of!(DepthwiseFwd, x_stride) - 88usize];
+    ["Offset of field: DepthwiseFwd::unused"][::std::mem::offset_of!(DepthwiseFwd, unused) - 92usize];
+};
+#[doc = " dx[pixel][c] = sum over the windows that hold the pixel and the outputs o of c of w[o][pixel] dy[window][o]"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct DepthwiseBwd {
+    pub dx: Ptr,
+    pub dy: Ptr,
+    pub w: Ptr,
+    pub count: i64,
+    pub of: Windows,
+    pub outputs: i32,
+    pub stride: i32,
+    pub x_stride: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of DepthwiseBwd"][::std::mem::size_of::<DepthwiseBwd>() - 88usize];
+    ["Alignment of DepthwiseBwd"][::std::mem::align_of::<DepthwiseBwd>() - 8usize];
+    ["Offset of field: DepthwiseBwd::dx"][::std::mem::offset_of!(DepthwiseBwd, dx) - 0usize];
+    ["Offset of field: DepthwiseBwd::dy"][::std::mem::offset_of!(DepthwiseBwd, dy) - 8usize];
+    ["Offset of field: DepthwiseBwd::w"][::std::mem::offset_of!(DepthwiseBwd, w) - 16usize];
+    ["Offset of field: DepthwiseBwd::count"][::std::mem::offset_of!(DepthwiseBwd, count) - 24usize];
+    ["Offset of field: DepthwiseBwd::of"][::std::mem::offset_of!(DepthwiseBwd, of) - 32usize];
+    ["Offset of field: DepthwiseBwd::outputs"][::std::mem::offset_of!(DepthwiseBwd, outputs) - 72usize];
+    ["Offset of field: DepthwiseBwd::stride"][::std::mem::offset_of!(DepthwiseBwd, stride) - 76usize];
+    ["Offset of field: DepthwiseBwd::x_stride"][::std::mem::offset_of!(DepthwiseBwd, x_stride) - 80usize];
+    ["Offset of field: DepthwiseBwd::unused"][::std::mem::offset_of!(DepthwiseBwd, unused) - 84usize];
+};
+#[doc = " partials of dw[o][pixel] = sum over windows of dy[window][o] x[pixel][c]; rows: windows, cols: elements of the weight"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct DepthwiseColumns {
+    pub partials: Ptr,
+    pub dy: Ptr,
+    pub x: Ptr,
+    pub of: Windows,
+    pub outputs: i32,
+    pub rows: i32,
+    pub cols: i32,
+    pub stride: i32,
+    pub x_stride: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of DepthwiseColumns"][::std::mem::size_of::<DepthwiseColumns>() - 88usize];
+    ["Alignment of DepthwiseColumns"][::std::mem::align_of::<DepthwiseColumns>() - 8usize];
+    ["Offset of field: DepthwiseColumns::partials"][::std::mem::offset_of!(DepthwiseColumns, partials) - 0usize];
+    ["Offset of field: DepthwiseColumns::dy"][::std::mem::offset_of!(DepthwiseColumns, dy) - 8usize];
+    ["Offset of field: DepthwiseColumns::x"][::std::mem::offset_of!(DepthwiseColumns, x) - 16usize];
+    ["Offset of field: DepthwiseColumns::of"][::std::mem::offset_of!(DepthwiseColumns, of) - 24usize];
+    ["Offset of field: DepthwiseColumns::outputs"][::std::mem::offset_of!(DepthwiseColumns, outputs) - 64usize];
+    ["Offset of field: DepthwiseColumns::rows"][::std::mem::offset_of!(DepthwiseColumns, rows) - 68usize];
+    ["Offset of field: DepthwiseColumns::cols"][::std::mem::offset_of!(DepthwiseColumns, cols) - 72usize];
+    ["Offset of field: DepthwiseColumns::stride"][::std::mem::offset_of!(DepthwiseColumns, stride) - 76usize];
+    ["Offset of field: DepthwiseColumns::x_stride"][::std::mem::offset_of!(DepthwiseColumns, x_stride) - 80usize];
+    ["Offset of field: DepthwiseColumns::unused"][::std::mem::offset_of!(DepthwiseColumns, unused) - 84usize];
+};
+#[doc = " y = f(x + b), b by column, absent: 0; y may be x. The functions by number: 0 x, 1 GELU, 2 ReLU, 3 SiLU, 4 sigmoid"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct ActivationFwd {
+    pub y: Ptr,
+    pub x: Ptr,
+    pub b: Ptr,
+    pub count: i64,
+    pub stride: i32,
+    pub cols: i32,
+    pub function: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ActivationFwd"][::std::mem::size_of::<ActivationFwd>() - 48usize];
+    ["Alignment of ActivationFwd"][::std::mem::align_of::<ActivationFwd>() - 8usize];
+    ["Offset of field: ActivationFwd::y"][::std::mem::offset_of!(ActivationFwd, y) - 0usize];
+    ["Offset of field: ActivationFwd::x"][::std::mem::offset_of!(ActivationFwd, x) - 8usize];
+    ["Offset of field: ActivationFwd::b"][::std::mem::offset_of!(ActivationFwd, b) - 16usize];
+    ["Offset of field: ActivationFwd::count"][::std::mem::offset_of!(ActivationFwd, count) - 24usize];
+    ["Offset of field: ActivationFwd::stride"][::std::mem::offset_of!(ActivationFwd, stride) - 32usize];
+    ["Offset of field: ActivationFwd::cols"][::std::mem::offset_of!(ActivationFwd, cols) - 36usize];
+    ["Offset of field: ActivationFwd::function"][::std::mem::offset_of!(ActivationFwd, function) - 40usize];
+    ["Offset of field: ActivationFwd::unused"][::std::mem::offset_of!(ActivationFwd, unused) - 44usize];
+};
+#[doc = " dx = dy f'(x + b)"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct ActivationBwd {
+    pub dx: Ptr,
+    pub dy: Ptr,
+    pub x: Ptr,
+    pub b: Ptr,
+    pub count: i64,
+    pub stride: i32,
+    pub function: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ActivationBwd"][::std::mem::size_of::<ActivationBwd>() - 48usize];
+    ["Alignment of ActivationBwd"][::std::mem::align_of::<ActivationBwd>() - 8usize];
+    ["Offset of field: ActivationBwd::dx"][::std::mem::offset_of!(ActivationBwd, dx) - 0usize];
+    ["Offset of field: ActivationBwd::dy"][::std::mem::offset_of!(ActivationBwd, dy) - 8usize];
+    ["Offset of field: ActivationBwd::x"][::std::mem::offset_of!(ActivationBwd, x) - 16usize];
+    ["Offset of field: ActivationBwd::b"][::std::mem::offset_of!(ActivationBwd, b) - 24usize];
+    ["Offset of field: ActivationBwd::count"][::std::mem::offset_of!(ActivationBwd, count) - 32usize];
+    ["Offset of field: ActivationBwd::stride"][::std::mem::offset_of!(ActivationBwd, stride) - 40usize];
+    ["Offset of field: ActivationBwd::function"][::std::mem::offset_of!(ActivationBwd, function) - 44usize];
+};
+#[doc = " partials of sum over rows of (x - mean)^2"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct BatchnormSquares {
+    pub partials: Ptr,
+    pub x: Ptr,
+    pub mean: Ptr,
+    pub rows: i32,
+    pub cols: i32,
+    pub stride: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of BatchnormSquares"][::std::mem::size_of::<BatchnormSquares>() - 40usize];
+    ["Alignment of BatchnormSquares"][::std::mem::align_of::<BatchnormSquares>() - 8usize];
+    ["Offset of field: BatchnormSquares::partials"][::std::mem::offset_of!(BatchnormSquares, partials) - 0usize];
+    ["Offset of field: BatchnormSquares::x"][::std::mem::offset_of!(BatchnormSquares, x) - 8usize];
+    ["Offset of field: BatchnormSquares::mean"][::std::mem::offset_of!(BatchnormSquares, mean) - 16usize];
+    ["Offset of field: BatchnormSquares::rows"][::std::mem::offset_of!(BatchnormSquares, rows) - 24usize];
+    ["Offset of field: BatchnormSquares::cols"][::std::mem::offset_of!(BatchnormSquares, cols) - 28usize];
+    ["Offset of field: BatchnormSquares::stride"][::std::mem::offset_of!(BatchnormSquares, stride) - 32usize];
+    ["Offset of field: BatchnormSquares::unused"][::std::mem::offset_of!(BatchnormSquares, unused) - 36usize];
+};
+#[doc = " y = f(n gamma + beta) with n = (x - mean) / sqrt(var + eps), all by column, zeros behind the rows; y may be x"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct BatchnormFwd {
+    pub y: Ptr,
+    pub x: Ptr,
+    pub mean: Ptr,
+    pub var: Ptr,
+    pub gamma: Ptr,
+    pub beta: Ptr,
+    pub eps: f64,
+    pub count: i64,
+    pub cols: i32,
+    pub stride: i32,
+    pub function: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of BatchnormFwd"][::std::mem::size_of::<BatchnormFwd>() - 80usize];
+    ["Alignment of BatchnormFwd"][::std::mem::align_of::<BatchnormFwd>() - 8usize];
+    ["Offset of field: BatchnormFwd::y"][::std::mem::offset_of!(BatchnormFwd, y) - 0usize];
+    ["Offset of field: BatchnormFwd::x"][::std::mem::offset_of!(BatchnormFwd, x) - 8usize];
+    ["Offset of field: BatchnormFwd::mean"][::std::mem::offset_of!(BatchnormFwd, mean) - 16usize];
+    ["Offset of field: BatchnormFwd::var"][::std::mem::offset_of!(BatchnormFwd, var) - 24usize];
+    ["Offset of field: BatchnormFwd::gamma"][::std::mem::offset_of!(BatchnormFwd, gamma) - 32usize];
+    ["Offset of field: BatchnormFwd::beta"][::std::mem::offset_of!(BatchnormFwd, beta) - 40usize];
+    ["Offset of field: BatchnormFwd::eps"][::std::mem::offset_of!(BatchnormFwd, eps) - 48usize];
+    ["Offset of field: BatchnormFwd::count"][::std::mem::offset_of!(BatchnormFwd, count) - 56usize];
+    ["Offset of field: BatchnormFwd::cols"][::std::mem::offset_of!(BatchnormFwd, cols) - 64usize];
+    ["Offset of field: BatchnormFwd::stride"][::std::mem::offset_of!(BatchnormFwd, stride) - 68usize];
+    ["Offset of field: BatchnormFwd::function"][::std::mem::offset_of!(BatchnormFwd, function) - 72usize];
+    ["Offset of field: BatchnormFwd::unused"][::std::mem::offset_of!(BatchnormFwd, unused) - 76usize];
+};
+#[doc = " partials of dbeta = sum over rows of dz and dgamma = sum over rows of dz n, with dz = dy f'(n gamma + beta)"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct BatchnormColumns {
+    pub partials: Ptr,
+    pub dy: Ptr,
+    pub x: Ptr,
+    pub mean: Ptr,
+    pub var: Ptr,
+    pub gamma: Ptr,
+    pub beta: Ptr,
+    pub eps: f64,
+    pub rows: i32,
+    pub cols: i32,
+    pub stride: i32,
+    pub function: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of BatchnormColumns"][::std::mem::size_of::<BatchnormColumns>() - 80usize];
+    ["Alignment of BatchnormColumns"][::std::mem::align_of::<BatchnormColumns>() - 8usize];
+    ["Offset of field: BatchnormColumns::partials"][::std::mem::offset_of!(BatchnormColumns, partials) - 0usize];
+    ["Offset of field: BatchnormColumns::dy"][::std::mem::offset_of!(BatchnormColumns, dy) - 8usize];
+    ["Offset of field: BatchnormColumns::x"][::std::mem::offset_of!(BatchnormColumns, x) - 16usize];
+    ["Offset of field: BatchnormColumns::mean"][::std::mem::offset_of!(BatchnormColumns, mean) - 24usize];
+    ["Offset of field: BatchnormColumns::var"][::std::mem::offset_of!(BatchnormColumns, var) - 32usize];
+    ["Offset of field: BatchnormColumns::gamma"][::std::mem::offset_of!(BatchnormColumns, gamma) - 40usize];
+    ["Offset of field: BatchnormColumns::beta"][::std::mem::offset_of!(BatchnormColumns, beta) - 48usize];
+    ["Offset of field: BatchnormColumns::eps"][::std::mem::offset_of!(BatchnormColumns, eps) - 56usize];
+    ["Offset of field: BatchnormColumns::rows"][::std::mem::offset_of!(BatchnormColumns, rows) - 64usize];
+    ["Offset of field: BatchnormColumns::cols"][::std::mem::offset_of!(BatchnormColumns, cols) - 68usize];
+    ["Offset of field: BatchnormColumns::stride"][::std::mem::offset_of!(BatchnormColumns, stride) - 72usize];
+    ["Offset of field: BatchnormColumns::function"][::std::mem::offset_of!(BatchnormColumns, function) - 76usize];
+};
+#[doc = " dx = gamma / sqrt(var + eps) (dz - dbeta / rows - n dgamma / rows); dbeta and dgamma absent: dz alone"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct BatchnormBwd {
+    pub dx: Ptr,
+    pub dy: Ptr,
+    pub x: Ptr,
+    pub mean: Ptr,
+    pub var: Ptr,
+    pub gamma: Ptr,
+    pub beta: Ptr,
+    pub dbeta: Ptr,
+    pub dgamma: Ptr,
+    pub eps: f64,
+    pub per_row: f64,
+    pub count: i64,
+    pub cols: i32,
+    pub stride: i32,
+    pub function: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of BatchnormBwd"][::std::mem::size_of::<BatchnormBwd>() - 112usize];
+    ["Alignment of BatchnormBwd"][::std::mem::align_of::<BatchnormBwd>() - 8usize];
+    ["Offset of field: BatchnormBwd::dx"][::std::mem::offset_of!(BatchnormBwd, dx) - 0usize];
+    ["Offset of field: BatchnormBwd::dy"][::std::mem::offset_of!(BatchnormBwd, dy) - 8usize];
+    ["Offset of field: BatchnormBwd::x"][::std::mem::offset_of!(BatchnormBwd, x) - 16usize];
+    ["Offset of field: BatchnormBwd::mean"][::std::mem::offset_of!(BatchnormBwd, mean) - 24usize];
+    ["Offset of field: BatchnormBwd::var"][::std::mem::offset_of!(BatchnormBwd, var) - 32usize];
+    ["Offset of field: BatchnormBwd::gamma"][::std::mem::offset_of!(BatchnormBwd, gamma) - 40usize];
+    ["Offset of field: BatchnormBwd::beta"][::std::mem::offset_of!(BatchnormBwd, beta) - 48usize];
+    ["Offset of field: BatchnormBwd::dbeta"][::std::mem::offset_of!(BatchnormBwd, dbeta) - 56usize];
+    ["Offset of field: BatchnormBwd::dgamma"][::std::mem::offset_of!(BatchnormBwd, dgamma) - 64usize];
+    ["Offset of field: BatchnormBwd::eps"][::std::mem::offset_of!(BatchnormBwd, eps) - 72usize];
+    ["Offset of field: BatchnormBwd::per_row"][::std::mem::offset_of!(BatchnormBwd, per_row) - 80usize];
+    ["Offset of field: BatchnormBwd::count"][::std::mem::offset_of!(BatchnormBwd, count) - 88usize];
+    ["Offset of field: BatchnormBwd::cols"][::std::mem::offset_of!(BatchnormBwd, cols) - 96usize];
+    ["Offset of field: BatchnormBwd::stride"][::std::mem::offset_of!(BatchnormBwd, stride) - 100usize];
+    ["Offset of field: BatchnormBwd::function"][::std::mem::offset_of!(BatchnormBwd, function) - 104usize];
+    ["Offset of field: BatchnormBwd::unused"][::std::mem::offset_of!(BatchnormBwd, unused) - 108usize];
+};
+#[doc = " running[c] += momentum (batch[c] - running[c]) for mean and variance; counter[0] += 1"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct BatchnormUpdate {
+    pub mean: Ptr,
+    pub var: Ptr,
+    pub counter: Ptr,
+    pub batch_mean: Ptr,
+    pub batch_var: Ptr,
+    pub momentum: f64,
+    pub count: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of BatchnormUpdate"][::std::mem::size_of::<BatchnormUpdate>() - 56usize];
+    ["Alignment of BatchnormUpdate"][::std::mem::align_of::<BatchnormUpdate>() - 8usize];
+    ["Offset of field: BatchnormUpdate::mean"][::std::mem::offset_of!(BatchnormUpdate, mean) - 0usize];
+    ["Offset of field: BatchnormUpdate::var"][::std::mem::offset_of!(BatchnormUpdate, var) - 8usize];
+    ["Offset of field: BatchnormUpdate::counter"][::std::mem::offset_of!(BatchnormUpdate, counter) - 16usize];
+    ["Offset of field: BatchnormUpdate::batch_mean"][::std::mem::offset_of!(BatchnormUpdate, batch_mean) - 24usize];
+    ["Offset of field: BatchnormUpdate::batch_var"][::std::mem::offset_of!(BatchnormUpdate, batch_var) - 32usize];
+    ["Offset of field: BatchnormUpdate::momentum"][::std::mem::offset_of!(BatchnormUpdate, momentum) - 40usize];
+    ["Offset of field: BatchnormUpdate::count"][::std::mem::offset_of!(BatchnormUpdate, count) - 48usize];
+    ["Offset of field: BatchnormUpdate::unused"][::std::mem::offset_of!(BatchnormUpdate, unused) - 52usize];
 };
 #[doc = " y = softmax(scale q kT) v of every head over the keys whose mask is not 0; stats = row maximum, 1 / sum. Each of\n y, map (the probabilities) and stats may be absent. `rows`: queries of a block, 32, 16 or 8; `scores`, then 8: memory\n for the scores of long rows, 8 rows for every block; absent: they fit in shared memory"]
 #[repr(C)]
@@ -1339,6 +1765,316 @@ const _: () = {
     ["Offset of field: AttentionMmaBwd::stage"][::std::mem::offset_of!(AttentionMmaBwd, stage) - 80usize];
     ["Offset of field: AttentionMmaBwd::unused"][::std::mem::offset_of!(AttentionMmaBwd, unused) - 84usize];
 };
+#[doc = " y = softmax(scale q kT + bias + mask) v of every head of every window; the rest as in attention.cu, by window"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct WindowAttentionFwd {
+    pub y: Ptr,
+    pub stats: Ptr,
+    pub scores: Ptr,
+    pub qkv: Ptr,
+    pub table: Ptr,
+    pub scale: f64,
+    pub tokens: i32,
+    pub heads: i32,
+    pub head_dim: i32,
+    pub stride: i32,
+    pub y_stride: i32,
+    pub table_stride: i32,
+    pub height: i32,
+    pub width: i32,
+    pub window: i32,
+    pub shift: i32,
+    pub rows: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of WindowAttentionFwd"][::std::mem::size_of::<WindowAttentionFwd>() - 96usize];
+    ["Alignment of WindowAttentionFwd"][::std::mem::align_of::<WindowAttentionFwd>() - 8usize];
+    ["Offset of field: WindowAttentionFwd::y"][::std::mem::offset_of!(WindowAttentionFwd, y) - 0usize];
+    ["Offset of field: WindowAttentionFwd::stats"][::std::mem::offset_of!(WindowAttentionFwd, stats) - 8usize];
+    ["Offset of field: WindowAttentionFwd::scores"][::std::mem::offset_of!(WindowAttentionFwd, scores) - 16usize];
+    ["Offset of field: WindowAttentionFwd::qkv"][::std::mem::offset_of!(WindowAttentionFwd, qkv) - 24usize];
+    ["Offset of field: WindowAttentionFwd::table"][::std::mem::offset_of!(WindowAttentionFwd, table) - 32usize];
+    ["Offset of field: WindowAttentionFwd::scale"][::std::mem::offset_of!(WindowAttentionFwd, scale) - 40usize];
+    ["Offset of field: WindowAttentionFwd::tokens"][::std::mem::offset_of!(WindowAttentionFwd, tokens) - 48usize];
+    ["Offset of field: WindowAttentionFwd::heads"][::std::mem::offset_of!(WindowAttentionFwd, heads) - 52usize];
+    ["Offset of field: WindowAttentionFwd::head_dim"][::std::mem::offset_of!(WindowAttentionFwd, head_dim) - 56usize];
+    ["Offset of field: WindowAttentionFwd::stride"][::std::mem::offset_of!(WindowAttentionFwd, stride) - 60usize];
+    ["Offset of field: WindowAttentionFwd::y_stride"][::std::mem::offset_of!(WindowAttentionFwd, y_stride) - 64usize];
+    ["Offset of field: WindowAttentionFwd::table_stride"]
+        [::std::mem::offset_of!(WindowAttentionFwd, table_stride) - 68usize];
+    ["Offset of field: WindowAttentionFwd::height"][::std::mem::offset_of!(WindowAttentionFwd, height) - 72usize];
+    ["Offset of field: WindowAttentionFwd::width"][::std::mem::offset_of!(WindowAttentionFwd, width) - 76usize];
+    ["Offset of field: WindowAttentionFwd::window"][::std::mem::offset_of!(WindowAttentionFwd, window) - 80usize];
+    ["Offset of field: WindowAttentionFwd::shift"][::std::mem::offset_of!(WindowAttentionFwd, shift) - 84usize];
+    ["Offset of field: WindowAttentionFwd::rows"][::std::mem::offset_of!(WindowAttentionFwd, rows) - 88usize];
+    ["Offset of field: WindowAttentionFwd::unused"][::std::mem::offset_of!(WindowAttentionFwd, unused) - 92usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct WindowAttentionBwdQ {
+    pub dqkv: Ptr,
+    pub delta: Ptr,
+    pub dy: Ptr,
+    pub y: Ptr,
+    pub qkv: Ptr,
+    pub table: Ptr,
+    pub stats: Ptr,
+    pub scale: f64,
+    pub tokens: i32,
+    pub heads: i32,
+    pub head_dim: i32,
+    pub stride: i32,
+    pub y_stride: i32,
+    pub table_stride: i32,
+    pub height: i32,
+    pub width: i32,
+    pub window: i32,
+    pub shift: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of WindowAttentionBwdQ"][::std::mem::size_of::<WindowAttentionBwdQ>() - 104usize];
+    ["Alignment of WindowAttentionBwdQ"][::std::mem::align_of::<WindowAttentionBwdQ>() - 8usize];
+    ["Offset of field: WindowAttentionBwdQ::dqkv"][::std::mem::offset_of!(WindowAttentionBwdQ, dqkv) - 0usize];
+    ["Offset of field: WindowAttentionBwdQ::delta"][::std::mem::offset_of!(WindowAttentionBwdQ, delta) - 8usize];
+    ["Offset of field: WindowAttentionBwdQ::dy"][::std::mem::offset_of!(WindowAttentionBwdQ, dy) - 16usize];
+    ["Offset of field: WindowAttentionBwdQ::y"][::std::mem::offset_of!(WindowAttentionBwdQ, y) - 24usize];
+    ["Offset of field: WindowAttentionBwdQ::qkv"][::std::mem::offset_of!(WindowAttentionBwdQ, qkv) - 32usize];
+    ["Offset of field: WindowAttentionBwdQ::table"][::std::mem::offset_of!(WindowAttentionBwdQ, table) - 40usize];
+    ["Offset of field: WindowAttentionBwdQ::stats"][::std::mem::offset_of!(WindowAttentionBwdQ, stats) - 48usize];
+    ["Offset of field: WindowAttentionBwdQ::scale"][::std::mem::offset_of!(WindowAttentionBwdQ, scale) - 56usize];
+    ["Offset of field: WindowAttentionBwdQ::tokens"][::std::mem::offset_of!(WindowAttentionBwdQ, tokens) - 64usize];
+    ["Offset of field: WindowAttentionBwdQ::heads"][::std::mem::offset_of!(WindowAttentionBwdQ, heads) - 68usize];
+    ["Offset of field: WindowAttentionBwdQ::head_dim"][::std::mem::offset_of!(WindowAttentionBwdQ, head_dim) - 72usize];
+    ["Offset of field: WindowAttentionBwdQ::stride"][::std::mem::offset_of!(WindowAttentionBwdQ, stride) - 76usize];
+    ["Offset of field: WindowAttentionBwdQ::y_stride"][::std::mem::offset_of!(WindowAttentionBwdQ, y_stride) - 80usize];
+    ["Offset of field: WindowAttentionBwdQ::table_stride"]
+        [::std::mem::offset_of!(WindowAttentionBwdQ, table_stride) - 84usize];
+    ["Offset of field: WindowAttentionBwdQ::height"][::std::mem::offset_of!(WindowAttentionBwdQ, height) - 88usize];
+    ["Offset of field: WindowAttentionBwdQ::width"][::std::mem::offset_of!(WindowAttentionBwdQ, width) - 92usize];
+    ["Offset of field: WindowAttentionBwdQ::window"][::std::mem::offset_of!(WindowAttentionBwdQ, window) - 96usize];
+    ["Offset of field: WindowAttentionBwdQ::shift"][::std::mem::offset_of!(WindowAttentionBwdQ, shift) - 100usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct WindowAttentionBwdKv {
+    pub dqkv: Ptr,
+    pub delta: Ptr,
+    pub dy: Ptr,
+    pub qkv: Ptr,
+    pub table: Ptr,
+    pub stats: Ptr,
+    pub scale: f64,
+    pub tokens: i32,
+    pub heads: i32,
+    pub head_dim: i32,
+    pub stride: i32,
+    pub y_stride: i32,
+    pub table_stride: i32,
+    pub height: i32,
+    pub width: i32,
+    pub window: i32,
+    pub shift: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of WindowAttentionBwdKv"][::std::mem::size_of::<WindowAttentionBwdKv>() - 96usize];
+    ["Alignment of WindowAttentionBwdKv"][::std::mem::align_of::<WindowAttentionBwdKv>() - 8usize];
+    ["Offset of field: WindowAttentionBwdKv::dqkv"][::std::mem::offset_of!(WindowAttentionBwdKv, dqkv) - 0usize];
+    ["Offset of field: WindowAttentionBwdKv::delta"][::std::mem::offset_of!(WindowAttentionBwdKv, delta) - 8usize];
+    ["Offset of field: WindowAttentionBwdKv::dy"][::std::mem::offset_of!(WindowAttentionBwdKv, dy) - 16usize];
+    ["Offset of field: WindowAttentionBwdKv::qkv"][::std::mem::offset_of!(WindowAttentionBwdKv, qkv) - 24usize];
+    ["Offset of field: WindowAttentionBwdKv::table"][::std::mem::offset_of!(WindowAttentionBwdKv, table) - 32usize];
+    ["Offset of field: WindowAttentionBwdKv::stats"][::std::mem::offset_of!(WindowAttentionBwdKv, stats) - 40usize];
+    ["Offset of field: WindowAttentionBwdKv::scale"][::std::mem::offset_of!(WindowAttentionBwdKv, scale) - 48usize];
+    ["Offset of field: WindowAttentionBwdKv::tokens"][::std::mem::offset_of!(WindowAttentionBwdKv, tokens) - 56usize];
+    ["Offset of field: WindowAttentionBwdKv::heads"][::std::mem::offset_of!(WindowAttentionBwdKv, heads) - 60usize];
+    ["Offset of field: WindowAttentionBwdKv::head_dim"]
+        [::std::mem::offset_of!(WindowAttentionBwdKv, head_dim) - 64usize];
+    ["Offset of field: WindowAttentionBwdKv::stride"][::std::mem::offset_of!(WindowAttentionBwdKv, stride) - 68usize];
+    ["Offset of field: WindowAttentionBwdKv::y_stride"]
+        [::std::mem::offset_of!(WindowAttentionBwdKv, y_stride) - 72usize];
+    ["Offset of field: WindowAttentionBwdKv::table_stride"]
+        [::std::mem::offset_of!(WindowAttentionBwdKv, table_stride) - 76usize];
+    ["Offset of field: WindowAttentionBwdKv::height"][::std::mem::offset_of!(WindowAttentionBwdKv, height) - 80usize];
+    ["Offset of field: WindowAttentionBwdKv::width"][::std::mem::offset_of!(WindowAttentionBwdKv, width) - 84usize];
+    ["Offset of field: WindowAttentionBwdKv::window"][::std::mem::offset_of!(WindowAttentionBwdKv, window) - 88usize];
+    ["Offset of field: WindowAttentionBwdKv::shift"][::std::mem::offset_of!(WindowAttentionBwdKv, shift) - 92usize];
+};
+#[doc = " partials[k][head, query, key] = sum of ds over the k-th CHUNK_WINDOWS windows of the batch, of which there are `windows`"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct WindowAttentionBwdBias {
+    pub partials: Ptr,
+    pub delta: Ptr,
+    pub dy: Ptr,
+    pub qkv: Ptr,
+    pub table: Ptr,
+    pub stats: Ptr,
+    pub scale: f64,
+    pub tokens: i32,
+    pub heads: i32,
+    pub head_dim: i32,
+    pub stride: i32,
+    pub y_stride: i32,
+    pub table_stride: i32,
+    pub height: i32,
+    pub width: i32,
+    pub window: i32,
+    pub shift: i32,
+    pub windows: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of WindowAttentionBwdBias"][::std::mem::size_of::<WindowAttentionBwdBias>() - 104usize];
+    ["Alignment of WindowAttentionBwdBias"][::std::mem::align_of::<WindowAttentionBwdBias>() - 8usize];
+    ["Offset of field: WindowAttentionBwdBias::partials"]
+        [::std::mem::offset_of!(WindowAttentionBwdBias, partials) - 0usize];
+    ["Offset of field: WindowAttentionBwdBias::delta"][::std::mem::offset_of!(WindowAttentionBwdBias, delta) - 8usize];
+    ["Offset of field: WindowAttentionBwdBias::dy"][::std::mem::offset_of!(WindowAttentionBwdBias, dy) - 16usize];
+    ["Offset of field: WindowAttentionBwdBias::qkv"][::std::mem::offset_of!(WindowAttentionBwdBias, qkv) - 24usize];
+    ["Offset of field: WindowAttentionBwdBias::table"][::std::mem::offset_of!(WindowAttentionBwdBias, table) - 32usize];
+    ["Offset of field: WindowAttentionBwdBias::stats"][::std::mem::offset_of!(WindowAttentionBwdBias, stats) - 40usize];
+    ["Offset of field: WindowAttentionBwdBias::scale"][::std::mem::offset_of!(WindowAttentionBwdBias, scale) - 48usize];
+    ["Offset of field: WindowAttentionBwdBias::tokens"]
+        [::std::mem::offset_of!(WindowAttentionBwdBias, tokens) - 56usize];
+    ["Offset of field: WindowAttentionBwdBias::heads"][::std::mem::offset_of!(WindowAttentionBwdBias, heads) - 60usize];
+    ["Offset of field: WindowAttentionBwdBias::head_dim"]
+        [::std::mem::offset_of!(WindowAttentionBwdBias, head_dim) - 64usize];
+    ["Offset of field: WindowAttentionBwdBias::stride"]
+        [::std::mem::offset_of!(WindowAttentionBwdBias, stride) - 68usize];
+    ["Offset of field: WindowAttentionBwdBias::y_stride"]
+        [::std::mem::offset_of!(WindowAttentionBwdBias, y_stride) - 72usize];
+    ["Offset of field: WindowAttentionBwdBias::table_stride"]
+        [::std::mem::offset_of!(WindowAttentionBwdBias, table_stride) - 76usize];
+    ["Offset of field: WindowAttentionBwdBias::height"]
+        [::std::mem::offset_of!(WindowAttentionBwdBias, height) - 80usize];
+    ["Offset of field: WindowAttentionBwdBias::width"][::std::mem::offset_of!(WindowAttentionBwdBias, width) - 84usize];
+    ["Offset of field: WindowAttentionBwdBias::window"]
+        [::std::mem::offset_of!(WindowAttentionBwdBias, window) - 88usize];
+    ["Offset of field: WindowAttentionBwdBias::shift"][::std::mem::offset_of!(WindowAttentionBwdBias, shift) - 92usize];
+    ["Offset of field: WindowAttentionBwdBias::windows"]
+        [::std::mem::offset_of!(WindowAttentionBwdBias, windows) - 96usize];
+    ["Offset of field: WindowAttentionBwdBias::unused"]
+        [::std::mem::offset_of!(WindowAttentionBwdBias, unused) - 100usize];
+};
+#[doc = " out[entry][head] (+)= sum of sums[head, query, key] over the pairs of that entry of the table"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct WindowAttentionTable {
+    pub out: Ptr,
+    pub sums: Ptr,
+    pub heads: i32,
+    pub stride: i32,
+    pub window: i32,
+    pub accumulate: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of WindowAttentionTable"][::std::mem::size_of::<WindowAttentionTable>() - 32usize];
+    ["Alignment of WindowAttentionTable"][::std::mem::align_of::<WindowAttentionTable>() - 8usize];
+    ["Offset of field: WindowAttentionTable::out"][::std::mem::offset_of!(WindowAttentionTable, out) - 0usize];
+    ["Offset of field: WindowAttentionTable::sums"][::std::mem::offset_of!(WindowAttentionTable, sums) - 8usize];
+    ["Offset of field: WindowAttentionTable::heads"][::std::mem::offset_of!(WindowAttentionTable, heads) - 16usize];
+    ["Offset of field: WindowAttentionTable::stride"][::std::mem::offset_of!(WindowAttentionTable, stride) - 20usize];
+    ["Offset of field: WindowAttentionTable::window"][::std::mem::offset_of!(WindowAttentionTable, window) - 24usize];
+    ["Offset of field: WindowAttentionTable::accumulate"]
+        [::std::mem::offset_of!(WindowAttentionTable, accumulate) - 28usize];
+};
+#[doc = " y[h][w] = x[2h][2w], x[2h + 1][2w], x[2h][2w + 1], x[2h + 1][2w + 1] side by side"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct PatchMergeFwd {
+    pub y: Ptr,
+    pub x: Ptr,
+    pub count: i64,
+    pub width: i32,
+    pub cols: i32,
+    pub stride: i32,
+    pub x_stride: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of PatchMergeFwd"][::std::mem::size_of::<PatchMergeFwd>() - 40usize];
+    ["Alignment of PatchMergeFwd"][::std::mem::align_of::<PatchMergeFwd>() - 8usize];
+    ["Offset of field: PatchMergeFwd::y"][::std::mem::offset_of!(PatchMergeFwd, y) - 0usize];
+    ["Offset of field: PatchMergeFwd::x"][::std::mem::offset_of!(PatchMergeFwd, x) - 8usize];
+    ["Offset of field: PatchMergeFwd::count"][::std::mem::offset_of!(PatchMergeFwd, count) - 16usize];
+    ["Offset of field: PatchMergeFwd::width"][::std::mem::offset_of!(PatchMergeFwd, width) - 24usize];
+    ["Offset of field: PatchMergeFwd::cols"][::std::mem::offset_of!(PatchMergeFwd, cols) - 28usize];
+    ["Offset of field: PatchMergeFwd::stride"][::std::mem::offset_of!(PatchMergeFwd, stride) - 32usize];
+    ["Offset of field: PatchMergeFwd::x_stride"][::std::mem::offset_of!(PatchMergeFwd, x_stride) - 36usize];
+};
+#[doc = " the reverse: every row of dx from its part of a row of dy"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct PatchMergeBwd {
+    pub dx: Ptr,
+    pub dy: Ptr,
+    pub count: i64,
+    pub width: i32,
+    pub cols: i32,
+    pub stride: i32,
+    pub dy_stride: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of PatchMergeBwd"][::std::mem::size_of::<PatchMergeBwd>() - 40usize];
+    ["Alignment of PatchMergeBwd"][::std::mem::align_of::<PatchMergeBwd>() - 8usize];
+    ["Offset of field: PatchMergeBwd::dx"][::std::mem::offset_of!(PatchMergeBwd, dx) - 0usize];
+    ["Offset of field: PatchMergeBwd::dy"][::std::mem::offset_of!(PatchMergeBwd, dy) - 8usize];
+    ["Offset of field: PatchMergeBwd::count"][::std::mem::offset_of!(PatchMergeBwd, count) - 16usize];
+    ["Offset of field: PatchMergeBwd::width"][::std::mem::offset_of!(PatchMergeBwd, width) - 24usize];
+    ["Offset of field: PatchMergeBwd::cols"][::std::mem::offset_of!(PatchMergeBwd, cols) - 28usize];
+    ["Offset of field: PatchMergeBwd::stride"][::std::mem::offset_of!(PatchMergeBwd, stride) - 32usize];
+    ["Offset of field: PatchMergeBwd::dy_stride"][::std::mem::offset_of!(PatchMergeBwd, dy_stride) - 36usize];
+};
+#[doc = " y[b][c] = mean over the tokens of x[b]"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct MeanTokensFwd {
+    pub y: Ptr,
+    pub x: Ptr,
+    pub images: i32,
+    pub tokens: i32,
+    pub stride: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of MeanTokensFwd"][::std::mem::size_of::<MeanTokensFwd>() - 32usize];
+    ["Alignment of MeanTokensFwd"][::std::mem::align_of::<MeanTokensFwd>() - 8usize];
+    ["Offset of field: MeanTokensFwd::y"][::std::mem::offset_of!(MeanTokensFwd, y) - 0usize];
+    ["Offset of field: MeanTokensFwd::x"][::std::mem::offset_of!(MeanTokensFwd, x) - 8usize];
+    ["Offset of field: MeanTokensFwd::images"][::std::mem::offset_of!(MeanTokensFwd, images) - 16usize];
+    ["Offset of field: MeanTokensFwd::tokens"][::std::mem::offset_of!(MeanTokensFwd, tokens) - 20usize];
+    ["Offset of field: MeanTokensFwd::stride"][::std::mem::offset_of!(MeanTokensFwd, stride) - 24usize];
+    ["Offset of field: MeanTokensFwd::unused"][::std::mem::offset_of!(MeanTokensFwd, unused) - 28usize];
+};
+#[doc = " dx[b][n][c] = dy[b][c] / tokens"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct MeanTokensBwd {
+    pub dx: Ptr,
+    pub dy: Ptr,
+    pub count: i64,
+    pub tokens: i32,
+    pub stride: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of MeanTokensBwd"][::std::mem::size_of::<MeanTokensBwd>() - 32usize];
+    ["Alignment of MeanTokensBwd"][::std::mem::align_of::<MeanTokensBwd>() - 8usize];
+    ["Offset of field: MeanTokensBwd::dx"][::std::mem::offset_of!(MeanTokensBwd, dx) - 0usize];
+    ["Offset of field: MeanTokensBwd::dy"][::std::mem::offset_of!(MeanTokensBwd, dy) - 8usize];
+    ["Offset of field: MeanTokensBwd::count"][::std::mem::offset_of!(MeanTokensBwd, count) - 16usize];
+    ["Offset of field: MeanTokensBwd::tokens"][::std::mem::offset_of!(MeanTokensBwd, tokens) - 24usize];
+    ["Offset of field: MeanTokensBwd::stride"][::std::mem::offset_of!(MeanTokensBwd, stride) - 28usize];
+};
 kernel_args!(Fill, "fill");
 kernel_args!(Accumulate, "accumulate");
 kernel_args!(Repitch, "repitch");
@@ -1366,6 +2102,8 @@ kernel_args!(Gate, "gate");
 kernel_args!(AddBias, "add_bias");
 kernel_args!(GateColumns, "gate_columns");
 kernel_args!(GateUnits, "gate_units");
+kernel_args!(GateSamples, "gate_samples");
+kernel_args!(GateSamplesBwd, "gate_samples_bwd");
 kernel_args!(LayernormFwd, "layernorm_fwd");
 kernel_args!(LayernormBwd, "layernorm_bwd");
 kernel_args!(LayernormColumns, "layernorm_columns");
@@ -1382,11 +2120,33 @@ kernel_args!(TaylorAccumulate, "taylor_accumulate");
 kernel_args!(SliceTokens, "slice_tokens");
 kernel_args!(PlaceTokens, "place_tokens");
 kernel_args!(CollectColumns, "collect_columns");
+kernel_args!(EmbedTokens, "embed_tokens");
+kernel_args!(Windows, "windows");
 kernel_args!(Unfold, "unfold");
 kernel_args!(Fold, "fold");
-kernel_args!(EmbedTokens, "embed_tokens");
+kernel_args!(PackWeight, "pack_weight");
+kernel_args!(UnpackWeight, "unpack_weight");
+kernel_args!(DepthwiseFwd, "depthwise_fwd");
+kernel_args!(DepthwiseBwd, "depthwise_bwd");
+kernel_args!(DepthwiseColumns, "depthwise_columns");
+kernel_args!(ActivationFwd, "activation_fwd");
+kernel_args!(ActivationBwd, "activation_bwd");
+kernel_args!(BatchnormSquares, "batchnorm_squares");
+kernel_args!(BatchnormFwd, "batchnorm_fwd");
+kernel_args!(BatchnormColumns, "batchnorm_columns");
+kernel_args!(BatchnormBwd, "batchnorm_bwd");
+kernel_args!(BatchnormUpdate, "batchnorm_update");
 kernel_args!(AttentionFwd, "attention_fwd");
 kernel_args!(AttentionBwdQ, "attention_bwd_q");
 kernel_args!(AttentionBwdKv, "attention_bwd_kv");
 kernel_args!(AttentionMmaFwd, "attention_mma_fwd");
 kernel_args!(AttentionMmaBwd, "attention_mma_bwd");
+kernel_args!(WindowAttentionFwd, "window_attention_fwd");
+kernel_args!(WindowAttentionBwdQ, "window_attention_bwd_q");
+kernel_args!(WindowAttentionBwdKv, "window_attention_bwd_kv");
+kernel_args!(WindowAttentionBwdBias, "window_attention_bwd_bias");
+kernel_args!(WindowAttentionTable, "window_attention_table");
+kernel_args!(PatchMergeFwd, "patch_merge_fwd");
+kernel_args!(PatchMergeBwd, "patch_merge_bwd");
+kernel_args!(MeanTokensFwd, "mean_tokens_fwd");
+kernel_args!(MeanTokensBwd, "mean_tokens_bwd");

@@ -50,11 +50,6 @@ impl Size {
         dtype != dtype.wide() && self.head_dim <= TILE
     }
 
-    /// On a GPU a block for each image and head and each `rows` tokens.
-    fn grid(self, rows: usize, shared: usize) -> Grid {
-        Grid::blocks([self.batch * self.heads, self.tokens.div_ceil(rows), 1]).threads(BLOCK).shared(shared)
-    }
-
     /// As kernels take them: tokens, heads, head width, the stored widths of y, mask and qkv.
     fn of_kernels(self, mask: Option<&Tensor>, qkv: &Tensor) -> Result<[i32; 6]> {
         let y_stride = (self.heads * self.head_dim).next_multiple_of(ALIGN);
@@ -130,7 +125,11 @@ pub fn attention_map(qkv: &Tensor, heads: usize, head_dim: usize) -> Result<Tens
 fn map<T: Float>(size: Size, qkv: &[T], mask: Option<&[T]>, task: usize, p: &mut [T]) {
     let n = size.tokens;
     gemm(size.scale(), size.part(qkv, 3, task, 0), size.part(qkv, 3, task, 1).t(), T::zero(), p, n);
-    let mask = mask.map(|m| &m[task / size.heads * n..][..n]);
+    softmax_rows(p, n, mask.map(|m| &m[task / size.heads * n..][..n]));
+}
+
+/// The softmax of every row of `n` scores.
+pub(super) fn softmax_rows<T: Float>(p: &mut [T], n: usize, mask: Option<&[T]>) {
     cpu::simd(
         #[inline(always)]
         || p.chunks_mut(n.max(1)).for_each(|row| softmax_row(row, mask)),
@@ -161,19 +160,26 @@ fn backward<T: Float>(size: Size, qkv: &Tensor, mask: Option<&Tensor>, dy: &Tens
             let dout = size.part(dy, 1, task, 0);
             let [q, k, v] = [0, 1, 2].map(|which| size.part(qkv, 3, task, which));
             map(size, qkv, mask, task, p);
-            gemm(T::one(), dout, v.t(), T::zero(), ds, n);
-            cpu::simd(
-                #[inline(always)]
-                || ds.chunks_mut(n.max(1)).zip(p.chunks(n.max(1))).for_each(|(ds, p)| softmax_row_gradient(ds, p)),
-            );
-            let (dq, rest) = out.split_at_mut(n * d);
-            let (dk, dv) = rest.split_at_mut(n * d);
-            gemm(size.scale(), Mat::new(ds, n, n), k, T::zero(), dq, d);
-            gemm(size.scale(), Mat::new(ds, n, n).t(), q, T::zero(), dk, d);
-            gemm(T::one(), Mat::new(p, n, n).t(), dout, T::zero(), dv, d);
+            head_gradients([n, d], size.scale(), [q, k, v, dout], p, ds, out);
         },
     );
     size.pack::<T>(&by_head, 3)
+}
+
+/// `ds` and, one behind the other in `out`, `dq`, `dk` and `dv` of one head of `n` tokens and `d` columns, from its map `p`.
+pub(super) fn head_gradients<T: Float>(
+    [n, d]: [usize; 2], scale: T, [q, k, v, dout]: [Mat<T>; 4], p: &[T], ds: &mut [T], out: &mut [T],
+) {
+    gemm(T::one(), dout, v.t(), T::zero(), ds, n);
+    cpu::simd(
+        #[inline(always)]
+        || ds.chunks_mut(n.max(1)).zip(p.chunks(n.max(1))).for_each(|(ds, p)| softmax_row_gradient(ds, p)),
+    );
+    let (dq, rest) = out.split_at_mut(n * d);
+    let (dk, dv) = rest.split_at_mut(n * d);
+    gemm(scale, Mat::new(ds, n, n), k, T::zero(), dq, d);
+    gemm(scale, Mat::new(ds, n, n).t(), q, T::zero(), dk, d);
+    gemm(T::one(), Mat::new(p, n, n).t(), dout, T::zero(), dv, d);
 }
 
 /// Addresses that the forward kernel writes to, 0 for what is not wanted.
@@ -184,33 +190,59 @@ struct Outputs {
     map: u64,
 }
 
-/// Threads of a block, and the tile of `cuda/attention.cu`: columns, and elements from row to row.
-const BLOCK: u32 = 128;
-const TILE: usize = 64;
+/// Threads of a block, and the tile of `cuda/common/attend.cuh`: columns, and elements from row to row.
+pub(super) const BLOCK: u32 = 128;
+pub(super) const TILE: usize = 64;
 const PITCH: usize = TILE + 4;
 /// Warps that a multiprocessor has registers for, as `cuda/attention_mma.cu` uses them, and warps that keep its tensor cores
 /// busy, one for each quarter: a block of fewer takes longer to fill its shared memory and has nothing for it.
 const MMA_WARPS: usize = 12;
 const QUARTERS: usize = 4;
 
-/// The forward pass on a GPU. As many queries a block as its shared memory has room for the scores of.
+/// How `cuda/common/attend.cuh` takes the forward pass of `tasks` heads of `tokens` tokens: as many queries a block (`rows`) as its
+/// shared memory has room for the scores of; for longer rows there is a tensor.
+pub(super) struct Cut {
+    pub rows: usize,
+    pub grid: Grid,
+    pub scores: Option<Tensor>,
+}
+
+impl Cut {
+    pub(super) fn new(gpu: &Gpu, qkv: &Tensor, tasks: usize, tokens: usize) -> Result<Self> {
+        let (wide, pitch) = (qkv.dtype().wide(), tokens.next_multiple_of(4));
+        let shared = |rows: usize, pitch: usize| ((rows + TILE) * PITCH + rows * (1 + pitch)) * wide.size();
+        let choices: &[usize] = if wide == DType::F32 { &[32, 16, 8] } else { &[8] };
+        let fitting = choices.iter().find(|rows| shared(**rows, pitch) <= gpu.limits().shared);
+        let rows = fitting.copied().unwrap_or(8);
+        let scores = match fitting {
+            Some(_) => None,
+            None => Some(qkv.new_wide([tasks, tokens.next_multiple_of(rows), pitch, 1])?),
+        };
+        let shared = shared(rows, if scores.is_some() { 0 } else { pitch });
+        Ok(Self { rows, grid: grid(tasks, tokens, rows, shared), scores })
+    }
+}
+
+/// A block for each of `tasks` and each `rows` tokens.
+fn grid(tasks: usize, tokens: usize, rows: usize, shared: usize) -> Grid {
+    Grid::blocks([tasks, tokens.div_ceil(rows), 1]).threads(BLOCK).shared(shared)
+}
+
+/// The same for gradients, with shared memory for `tiles` of rows and what is found from them.
+pub(super) fn gradient_grid(wide: DType, tasks: usize, tokens: usize, tiles: usize) -> Grid {
+    let rows = if wide == DType::F32 { 32 } else { 8 };
+    grid(tasks, tokens, rows, (2 * TILE + (1 + tiles) * rows) * PITCH * wide.size())
+}
+
+/// The forward pass on a GPU.
 fn forward_on(gpu: &Gpu, size: Size, qkv: &Tensor, mask: Option<&Tensor>, into: Outputs) -> Result<()> {
-    let (wide, pitch) = (qkv.dtype().wide(), size.tokens.next_multiple_of(4));
-    let shared = |rows: usize, pitch: usize| ((rows + TILE) * PITCH + rows * (1 + pitch)) * wide.size();
-    let choices: &[usize] = if wide == DType::F32 { &[32, 16, 8] } else { &[8] };
-    let fitting = choices.iter().find(|rows| shared(**rows, pitch) <= gpu.limits().shared);
-    let rows = fitting.copied().unwrap_or(8);
-    let scores = match fitting {
-        Some(_) => None,
-        None => Some(qkv.new_wide([size.batch * size.heads, size.tokens.next_multiple_of(rows), pitch, 1])?),
-    };
-    let shared = shared(rows, if scores.is_some() { 0 } else { pitch });
+    let cut = Cut::new(gpu, qkv, size.batch * size.heads, size.tokens)?;
     let [tokens, heads, head_dim, y_stride, mask_stride, stride] = size.of_kernels(mask, qkv)?;
     let args = params::AttentionFwd {
         y: into.y,
         map: into.map,
         stats: into.stats,
-        scores: address_of(scores.as_ref())?,
+        scores: address_of(cut.scores.as_ref())?,
         qkv: qkv.address()?,
         mask: address_of(mask)?,
         scale: size.scale(),
@@ -220,10 +252,10 @@ fn forward_on(gpu: &Gpu, size: Size, qkv: &Tensor, mask: Option<&Tensor>, into: 
         stride,
         y_stride,
         mask_stride,
-        rows: rows as i32,
+        rows: cut.rows as i32,
         unused: 0,
     };
-    gpu.launch(qkv.dtype(), size.grid(rows, shared), &args)
+    gpu.launch(qkv.dtype(), cut.grid, &args)
 }
 
 /// `dqkv` on a GPU: the gradients of the queries, then those of keys and values.
@@ -231,8 +263,7 @@ fn backward_on(
     gpu: &Gpu, size: Size, [qkv, y, stats]: [&Tensor; 3], mask: Option<&Tensor>, dy: &Tensor,
 ) -> Result<Tensor> {
     let (dtype, wide) = (qkv.dtype(), qkv.dtype().wide());
-    let rows = if wide == DType::F32 { 32 } else { 8 };
-    let grid = |tiles: usize| size.grid(rows, (2 * TILE + (1 + tiles) * rows) * PITCH * wide.size());
+    let grid = |tiles: usize| gradient_grid(wide, size.batch * size.heads, size.tokens, tiles);
     let mut dqkv = qkv.new_empty(qkv.shape())?;
     let mut delta = qkv.new_wide([size.batch, size.heads, size.tokens, 1])?;
     let [tokens, heads, head_dim, y_stride, mask_stride, stride] = size.of_kernels(mask, qkv)?;

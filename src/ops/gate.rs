@@ -2,7 +2,7 @@
 //!
 //! `group` is the head width for a head gate on `[.., heads · head_dim]` and 1 for a channel gate. Gradients:
 //! `dx = dy · g`, `dg[u] = sum over rows and the unit's columns of dy · x`, reduced in a fixed order (SAViT, eq. of the
-//! first-order Taylor score, needs exactly this number).
+//! first-order Taylor score, needs exactly this number). A gate for each sample (squeeze-excite) sums over its tokens alone.
 
 use super::prelude::*;
 
@@ -38,6 +38,62 @@ pub fn add_bias(x: &Var, b: &Var) -> Result<Var> {
         back.slot(1, |db, accumulate| sum_rows(&dy, db, accumulate))?;
         back.add(0, dy)
     }))
+}
+
+/// `y[b, n, c] = x[b, n, c] · g[b, c]` for tokens `x [B, N, C]` and `g [B, C]`: squeeze-excite.
+pub fn gate_samples(x: &Var, g: &Var) -> Result<Var> {
+    let shape = *x.shape();
+    Error::ensure_shape(shape.len() == 3, OP, "tokens [batch, tokens, width]", shape)?;
+    expect_wide(OP, "gate", g, &[shape[0], shape[2]], x.tensor())?;
+    let y = times_samples(x.tensor(), g.tensor())?;
+    let (xt, gt) = (x.tensor().clone(), g.tensor().clone());
+    Ok(record_one("gate_samples", &[x.handle(), g.handle()], y, move |back, dy| {
+        back.slot(1, |dg, accumulate| samples_gradient([&dy, &xt], dg, accumulate))?;
+        back.add_wanted(0, || times_samples(&dy, &gt))
+    }))
+}
+
+/// `x[b, n, c] · g[b, c]`.
+fn times_samples(x: &Tensor, g: &Tensor) -> Result<Tensor> {
+    let (tokens, cols) = (x.dim(1), x.dim(2));
+    let Some(gpu) = x.gpu() else {
+        return float_dispatch!(OP, x.dtype(), T => {
+            let (xs, g) = (Mat::<T>::of(x)?, Mat::<T>::of(g)?);
+            cpu::new_rows::<T>(x.shape(), cols, |r, y| {
+                y.iter_mut().zip(xs.row(r)).zip(g.row(r / tokens)).for_each(|((y, x), g)| *y = *x * *g);
+            })
+        });
+    };
+    let (mut y, count, [tokens, stride]) =
+        (x.new_uncleared()?, x.stored_numel(), gpu::sizes([tokens, x.stored_width()])?);
+    let (y_address, x, g) = (y.address_mut()?, x.address()?, g.address()?);
+    let args = params::GateSamples { y: y_address, x, g, count: count as i64, tokens, stride };
+    gpu.launch(y.dtype(), Grid::vecs(count, y.dtype()), &args).map(|()| y)
+}
+
+/// `dg[b, c] (+)= sum over n of dy[b, n, c] · x[b, n, c]`.
+fn samples_gradient([dy, x]: [&Tensor; 2], dg: &mut Tensor, accumulate: bool) -> Result<()> {
+    let [samples, tokens, cols] = [0, 1, 2].map(|axis| x.dim(axis));
+    if let Some(gpu) = x.gpu() {
+        let (dg_address, dy, from) = (dg.address_mut()?, dy.address()?, x.address()?);
+        let [samples_, tokens, cols_, stride] = gpu::sizes([samples, tokens, cols, x.stored_width()])?;
+        let (samples, grid, accumulate) = (samples_, Grid::elements(samples * cols), accumulate.into());
+        let (cols, unused) = (cols_, 0);
+        let args =
+            params::GateSamplesBwd { dg: dg_address, dy, x: from, samples, tokens, cols, stride, accumulate, unused };
+        return gpu.launch(x.dtype(), grid, &args);
+    }
+    float_dispatch!(OP, x.dtype(), T => {
+        let (dy, x) = (Mat::<T>::of(dy)?, Mat::<T>::of(x)?);
+        cpu::each_row::<T>(dg, cols, |sample, dg| {
+            if !accumulate {
+                dg.fill(T::of(0.0));
+            }
+            for r in sample * tokens..(sample + 1) * tokens {
+                dg.iter_mut().zip(dy.row(r)).zip(x.row(r)).for_each(|((g, dy), x)| *g += *dy * *x);
+            }
+        })
+    })
 }
 
 /// `x[.., c] + b[c]`.
@@ -115,6 +171,11 @@ pub fn cases() -> Vec<Case> {
             let [rows, cols] = d.sizes([512 * 197, 384]);
             let inputs = [d.normal([rows, cols]), d.uniform([cols], -0.2, 1.3)];
             Instance::new(inputs, |v| gate(&gate(&v[0], &v[1], 1)?, &v[1], 1)).wide([1]).cost_each(2, 2)
+        }),
+        Case::new("gate/samples", |d| {
+            let [samples, tokens, cols] = d.sizes([256, 196, 1232]);
+            let inputs = [d.normal([samples, tokens, cols]), d.uniform([samples, cols], -0.2, 1.3)];
+            Instance::new(inputs, |v| gate_samples(&v[0], &v[1])).wide([1]).cost_each(1, 1)
         }),
         Case::new("gate/add_bias", |d| {
             let [rows, cols] = d.sizes([512 * 197, 384]);

@@ -4,13 +4,17 @@
 //! and its gradient, the function, the CPU kernel generic over `f32` and `f64`, and `cases()`, which feeds the gradient
 //! check, the comparison of `f32` with `f64`, the edge sizes and the benchmark. To add an op: the file and one line here.
 
+pub mod activation;
 pub mod adamw;
 pub mod add;
 pub mod attention;
+pub mod batchnorm;
 pub mod bmm;
 pub mod case;
 pub mod cast;
+pub mod conv2d;
 pub mod cross_entropy;
+pub mod depthwise;
 pub mod dot;
 pub mod drop_path;
 pub mod gate;
@@ -18,11 +22,14 @@ pub mod gelu;
 pub mod kd;
 pub mod layernorm;
 pub mod linear;
+pub mod mean_tokens;
 pub mod mse;
 pub mod patch_embed;
+pub mod patch_merge;
 pub mod score;
 pub mod select;
 pub mod softmax;
+pub mod window_attention;
 
 use crate::{DType, Error, Result, Tensor, Var, cpu};
 use case::Op;
@@ -41,7 +48,7 @@ mod prelude {
 
 macro_rules! ops {
     ($($name:ident: $($item:ident),*;)*) => {
-        $(pub use $name::{$($item),*};)*
+        $($(pub use $name::$item;)*)*
 
         /// Every op with its cases.
         pub fn all() -> Vec<Op> {
@@ -56,11 +63,18 @@ ops! {
     linear: linear;
     bmm: bmm;
     gelu: bias_gelu, gelu;
-    gate: add_bias, gate;
+    activation: Activation, activation;
+    gate: add_bias, gate, gate_samples;
     layernorm: add_layernorm, layernorm;
+    batchnorm: Statistics, batchnorm, batchnorm_running, batchnorm_update, fold_batchnorm;
     softmax: log_softmax, masked_softmax, softmax;
     attention: attention, attention_map;
+    window_attention: Windows, window_attention;
+    patch_merge: patch_merge;
+    mean_tokens: mean_tokens;
     select: gather_columns, scatter_columns, select_token;
+    conv2d: Conv2d, conv2d;
+    depthwise: ; // conv2d's
     patch_embed: embed_tokens, patch_embed;
     cross_entropy: argmax, argmax_row, cross_entropy, hard_target, one_hot;
     kd: Reduction, kd;

@@ -1,106 +1,22 @@
-//! Patch embedding: a convolution whose kernel is its stride, as one matrix product, and the tokens put before it.
+//! Patch embedding: a convolution whose kernel is its stride, and the tokens put before the patches.
 //!
 //! `y[b, i·g + j] = W · patch(b, i, j) + bias`, the patch flattened in (channel, row, column) order, `W [D, C, P, P]`,
-//! `x [B, C, H, W]`, `y [B, g², D]`. Then `z = [cls; dist; y] + pos`, `pos [1, N, D]`. Gradients: those of the linear
-//! layer on the gathered patches; the image's is scattered back.
+//! `x [B, C, H, W]`, `y [B, g², D]`: see [`conv2d`](super::conv2d()). Then `z = [cls; dist; y] + pos`, `pos [1, N, D]`.
 
-use super::linear;
 use super::prelude::*;
 use super::select::slice_tokens;
+use super::{Conv2d, conv2d};
 use crate::Shape;
 
 const OP: &str = "patch_embed";
 
-/// Patches of `[B, C, H, W]` as rows: the grid and the patch.
-#[derive(Clone, Copy)]
-struct Patches {
-    channels: usize,
-    height: usize,
-    width: usize,
-    patch: usize,
-}
-
-impl Patches {
-    fn count(self) -> usize {
-        (self.height / self.patch) * (self.width / self.patch)
-    }
-
-    fn row_len(self) -> usize {
-        self.channels * self.patch * self.patch
-    }
-
-    /// What the kernels need, with rows `stride` elements apart.
-    fn sizes(self, stride: usize) -> Result<[i32; 5]> {
-        gpu::sizes([self.channels, self.height, self.width, self.patch, stride])
-    }
-
-    /// Where run `run` (one row of one channel) of patch `index` starts in the batch.
-    fn start(self, index: usize, run: usize) -> usize {
-        let (image, at) = (index / self.count(), index % self.count());
-        let across = self.width / self.patch;
-        let (channel, row) = (run / self.patch, run % self.patch);
-        let y = at / across * self.patch + row;
-        ((image * self.channels + channel) * self.height + y) * self.width + at % across * self.patch
-    }
-}
-
 /// `y [B, patches, D]` for `x [B, C, H, W]`, `w [D, C, P, P]`, `b [D]`.
 pub fn patch_embed(x: &Var, w: &Var, b: &Var) -> Result<Var> {
     let (xs, ws) = (*x.shape(), *w.shape());
-    let fits = xs.len() == 4 && ws.len() == 4 && xs[1] == ws[1] && ws[2] == ws[3] && ws[2] > 0;
-    let fits = fits && xs[2] % ws[2] == 0 && xs[3] % ws[3] == 0;
+    let fits = xs.len() == 4 && ws.len() == 4 && ws[2] > 0;
+    let fits = fits && xs[2].is_multiple_of(ws[2]) && xs[3].is_multiple_of(ws[2]);
     Error::ensure_shape(fits, OP, "images [B, C, H, W] cut evenly by a weight [D, C, P, P]", (xs, ws))?;
-    let (dtype, found) = (w.dtype().wide(), x.dtype());
-    Error::ensure_shape(found == dtype, OP, format_args!("images {dtype:?}"), found)?;
-    let grid = Patches { channels: xs[1], height: xs[2], width: xs[3], patch: ws[2] };
-    linear(&unfold(x, grid, w.dtype())?, &w.reshape([ws[0], grid.row_len()])?, Some(b))
-}
-
-/// `[B, C, H, W] -> [B, patches, C · P · P]`.
-fn unfold(x: &Var, grid: Patches, dtype: DType) -> Result<Var> {
-    let (shape, patches) = (*x.shape(), gather_patches(x.tensor(), grid, dtype)?);
-    Ok(record_one("unfold", &[x.handle()], patches, move |back, dy| back.add(0, put_patches(&dy, shape, grid)?)))
-}
-
-fn gather_patches(x: &Tensor, grid: Patches, dtype: DType) -> Result<Tensor> {
-    let (shape, row, run) = (x.shape(), grid.row_len(), grid.patch);
-    if let Some(gpu) = x.gpu() {
-        let mut patches = Tensor::empty_on(x.device(), [shape[0], grid.count(), row], dtype)?;
-        let (out, x, count, stride) =
-            (patches.address_mut()?, x.address()?, patches.stored_numel(), patches.stored_width());
-        let [channels, height, width, patch, stride] = grid.sizes(stride)?;
-        let args = params::Unfold { out, x, count: count as i64, channels, height, width, patch, stride, unused: 0 };
-        return gpu.launch(dtype, Grid::vecs(count, dtype), &args).map(|()| patches);
-    }
-    float_dispatch!(OP, x.dtype(), T => {
-        let pixels = x.slice::<T>()?;
-        cpu::new_rows::<T>([shape[0], grid.count(), row], row, |index, out| {
-            for (k, out) in out.chunks_mut(run).enumerate() {
-                out.copy_from_slice(&pixels[grid.start(index, k)..][..run]);
-            }
-        })
-    })
-}
-
-/// The gradient: every pixel from its patch.
-fn put_patches(dy: &Tensor, shape: Shape, grid: Patches) -> Result<Tensor> {
-    let mut dx = dy.new_wide(shape)?;
-    if let Some(gpu) = dy.gpu() {
-        let (out, x, count) = (dx.address_mut()?, dy.address()?, dx.numel());
-        let [channels, height, width, patch, stride] = grid.sizes(dy.stored_width())?;
-        let args = params::Fold { out, x, count: count as i64, channels, height, width, patch, stride, unused: 0 };
-        return gpu.launch(dy.dtype(), Grid::vecs(count, dy.dtype()), &args).map(|()| dx);
-    }
-    float_dispatch!(OP, dy.dtype(), T => {
-        let dx = dx.slice_mut::<T>()?;
-        for (index, row) in dy.slice::<T>()?.chunks(grid.row_len().max(1)).enumerate() {
-            for (k, from) in row.chunks(grid.patch).enumerate() {
-                dx[grid.start(index, k)..][..grid.patch].copy_from_slice(from);
-            }
-        }
-        Ok(())
-    })?;
-    Ok(dx)
+    conv2d(x, w, Some(b), Conv2d::patches([xs[2], xs[3]], ws[2]))
 }
 
 /// `[first tokens; patches] + pos`: `first` are `[1, 1, D]` each, at most 2, `patches [B, n, D]`, `pos [1, first + n, D]`.
