@@ -89,6 +89,11 @@ impl Loader {
 
     /// Starts the workers on one epoch. An error when a thread cannot be started.
     pub fn epoch(&self, epoch: u64) -> Result<Epoch> {
+        self.epoch_from(epoch, 0)
+    }
+
+    /// The rest of an epoch of which [`Epoch::place`] examples were handed out before.
+    pub fn epoch_from(&self, epoch: u64, place: usize) -> Result<Epoch> {
         let options = self.options.clone();
         let mut order = options.order.epoch(options.shard, self.dataset.len(), options.seed, epoch);
         // Broken images draw on the remainder that drop_last would leave out, so keep it when they are skipped.
@@ -99,9 +104,10 @@ impl Loader {
         let count = options.workers.min(window);
         let source = Arc::new(Source { dataset: Arc::clone(&self.dataset), order });
         // Worker w holds its share of the window: one example in its hands, the others in its channel.
-        let start = |w| source.start_worker(w, count, (window - w).div_ceil(count) - 1);
+        let first = |w: usize| place + (w + count - place % count) % count;
+        let start = |w| source.start_worker(first(w), count, (window - w).div_ceil(count) - 1);
         let workers = (0..count).map(start).collect::<Result<_>>()?;
-        Ok(Epoch { source, options, workers, next: 0, broken: Vec::new(), started: false, done: false })
+        Ok(Epoch { source, options, workers, next: place, broken: Vec::new(), started: place > 0, done: false })
     }
 }
 
@@ -126,7 +132,7 @@ impl Source {
     fn start_worker(self: &Arc<Self>, first: usize, step: usize, ahead: usize) -> Result<Receiver<Result<Sample>>> {
         let (source, (sender, ready)) = (Arc::clone(self), sync_channel(ahead));
         let work = move || {
-            let mut places = (first..source.order.len()).step_by(step);
+            let mut places = (first..source.order.len().max(first)).step_by(step);
             // Sending fails when the epoch was dropped: nobody wants the rest.
             let _ = places.try_for_each(|place| sender.send(source.load(place)));
         };
@@ -152,6 +158,11 @@ impl Epoch {
     /// The images left out so far: index and reason (which names the file).
     pub fn broken(&self) -> &[(usize, Error)] {
         &self.broken
+    }
+
+    /// How many examples of the epoch's order were handed out or left out.
+    pub fn place(&self) -> usize {
+        self.next
     }
 
     /// The next usable sample in order, `None` at the end.

@@ -21,11 +21,27 @@ pub fn declare(layout: &mut Layout, arch: &Architecture, key: &str, block: &Bloc
     layout.linear(&format!("{key}.mlp.fc2"), [dim, block.hidden], true, tokens);
 }
 
-/// Block `i` of the model, called `key`, on the `tokens` of the residual stream.
+/// Block `i` of the model, called `key`, on the `tokens` of the residual stream; recomputed for the gradient if the mode
+/// says so.
 pub fn forward(
-    arch: &Architecture, pass: &Pass, i: usize, key: &str, stream: &mut Stream, tokens: &Tokens,
-) -> Result<()> {
+    arch: &Architecture, pass: &Pass, i: usize, key: &str, mut stream: Stream, tokens: &Tokens,
+) -> Result<Stream> {
     let Tokens::All = tokens;
+    if !pass.recomputes() {
+        branches(arch, pass, i, key, &mut stream)?;
+        return Ok(stream);
+    }
+    let (arch, name) = (arch.clone(), key.to_string());
+    let y = pass.recompute(key, stream.into_value()?, move |pass, x| {
+        let mut stream = Stream::resume(x, i);
+        branches(&arch, pass, i, &name, &mut stream)?;
+        stream.into_value()
+    })?;
+    Ok(Stream::resume(y, i + 1))
+}
+
+/// The two residual branches of a block.
+fn branches(arch: &Architecture, pass: &Pass, i: usize, key: &str, stream: &mut Stream) -> Result<()> {
     let depth = arch.blocks.len();
     let rate = if depth > 1 { pass.mode.drop_path * i as f64 / (depth - 1) as f64 } else { 0.0 };
     for (branch, norm) in [("attn", "norm1"), ("mlp", "norm2")] {

@@ -57,6 +57,11 @@ pub trait Hooks {
         None
     }
 
+    /// Whether there is none of these.
+    fn none(&self) -> bool {
+        false
+    }
+
     /// Whether [`Hooks::tap`] wants to be called; fused ops are taken apart then.
     fn taps(&self) -> bool {
         false
@@ -72,4 +77,8 @@ pub trait Hooks {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoHooks;
 
-impl Hooks for NoHooks {}
+impl Hooks for NoHooks {
+    fn none(&self) -> bool {
+        true
+    }
+}

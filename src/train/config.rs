@@ -42,6 +42,15 @@ pub struct TrainConfig {
     pub eval_every: usize,
     /// Epochs between checkpoints; 0 writes none.
     pub checkpoint_every: usize,
+    /// Steps between checkpoints within an epoch; 0 writes none.
+    #[serde(default)]
+    pub checkpoint_every_steps: usize,
+    /// Batches whose gradients make one step; 0 is 1.
+    #[serde(default)]
+    pub accumulate: usize,
+    /// Whether the blocks keep no intermediate values for the gradients, but compute them again: less memory, more time.
+    #[serde(default)]
+    pub recompute: bool,
 }
 
 impl TrainConfig {
