@@ -2,10 +2,10 @@
 //! values: one packed linear layer (which, head, column), softmax scale `head_dim^-0.5`, a projection. MLP: exact GELU.
 //! `f` is drop path's factor of the sample over `residual_divisor`; the rate of block `i` is `i / (depth - 1)` of the mode's.
 
-use super::layout::Layout;
+use super::layout::{Init, Layout, Work};
 use super::{Architecture, Block, Mixer};
 use crate::nn::{Pass, Site, Stream, Tokens};
-use crate::{Result, Var, ops};
+use crate::{Result, Var, ops, ops::Windows};
 
 /// The tensors of block `key` of width `dim` on `tokens` tokens.
 pub fn declare(layout: &mut Layout, arch: &Architecture, key: &str, block: &Block, dim: usize, tokens: usize) {
@@ -13,12 +13,22 @@ pub fn declare(layout: &mut Layout, arch: &Architecture, key: &str, block: &Bloc
     layout.layernorm(&format!("{key}.norm1"), dim, tokens);
     match block.mixer {
         Mixer::Attention { .. } => layout.product(format!("{key}.attn"), [2, inner, tokens, tokens]),
+        Mixer::Window { heads, window, .. } => {
+            layout.product(format!("{key}.attn"), [2, inner, tokens, window, window]);
+            let entries = window.saturating_mul(2).saturating_sub(1).saturating_pow(2);
+            layout.tensor(bias_table(key), &[entries, heads], Init::Normal(0.02), Work::None);
+        }
     }
     layout.linear(&format!("{key}.attn.qkv"), [inner.saturating_mul(3), dim], arch.family.qkv_bias(), tokens);
     layout.linear(&format!("{key}.attn.proj"), [dim, inner], true, tokens);
     layout.layernorm(&format!("{key}.norm2"), dim, tokens);
     layout.linear(&format!("{key}.mlp.fc1"), [block.hidden, dim], true, tokens);
     layout.linear(&format!("{key}.mlp.fc2"), [dim, block.hidden], true, tokens);
+}
+
+/// The table of relative positions of block `key`.
+pub(super) fn bias_table(key: &str) -> String {
+    format!("{key}.attn.relative_position_bias_table")
 }
 
 /// Block `i` of the model, called `key`, on the `tokens` of the residual stream; recomputed for the gradient if the mode
@@ -63,6 +73,11 @@ fn attention(arch: &Architecture, pass: &Pass, i: usize, key: &str, x: &Var) -> 
     let qkv = pass.tap(Site::Qkv(i), pass.linear(&format!("{key}.attn.qkv"), x)?)?;
     let mixed = match block.mixer {
         Mixer::Attention { heads, head_dim } => ops::attention(&qkv, heads, head_dim, None)?,
+        Mixer::Window { heads, head_dim, window, shift } => {
+            let side = qkv.shape()[1].isqrt(); // the tokens are a square grid
+            let windows = Windows { height: side, width: side, window, shift };
+            ops::window_attention(&qkv, pass.var(&bias_table(key))?, windows, heads, head_dim)?
+        }
     };
     drop(qkv);
     let mut o = pass.tap(Site::Heads(i), mixed)?;

@@ -9,6 +9,7 @@ pub mod interpolate;
 pub mod layout;
 mod model;
 mod predictor;
+pub mod swin;
 pub mod zoo;
 
 pub use architecture::{Architecture, Block, Family, Mixer, Reduce, Stage, Stem};

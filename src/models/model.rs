@@ -1,7 +1,7 @@
 //! A model: an architecture and its parameters.
 
 use super::layout::{Layout, Slot};
-use super::{Architecture, Family, Predictor, deit};
+use super::{Architecture, Family, Predictor, deit, swin};
 use crate::gpu::Tf32;
 use crate::nn::{Params, Pass, Precision};
 use crate::report::{Rival, Timing, interleaved};
@@ -54,6 +54,7 @@ impl Model {
     pub fn layout(arch: &Architecture) -> Layout {
         match arch.family {
             Family::Deit => deit::layout(arch),
+            Family::Swin => swin::layout(arch),
         }
     }
 
@@ -102,6 +103,7 @@ impl Model {
         Error::ensure_shape(fits, "model", expected, found)?;
         match arch.family {
             Family::Deit => deit::forward(arch, pass, images),
+            Family::Swin => swin::forward(arch, pass, images),
         }
     }
 

@@ -66,6 +66,7 @@ struct Row {
     img_size: Option<usize>,
     embed_dim: usize,
     heads: Vec<usize>,
+    depths: Option<Vec<usize>>,
     hidden: Option<Vec<usize>>,
     #[serde(default)]
     distilled: bool,
@@ -74,10 +75,17 @@ struct Row {
 }
 
 impl Row {
+    /// A row with depths is a Swin: patch 4, windows of 7 at 224 pixels and of 12 at 384, heads by stage. Of other rows
     /// DeiT's constants (224 pixels, patch 16, 12 blocks, head width 64, ratio 4) fill what the row leaves out; one number
     /// of heads is that of all blocks.
     fn entry(self) -> Result<ZooEntry> {
         let Self { name, file, dense, published, .. } = self;
+        if let Some(depths) = self.depths {
+            let img_size = self.img_size.unwrap_or(224);
+            let architecture = Architecture::swin(img_size, 4, self.embed_dim, &depths, &self.heads, img_size / 32);
+            architecture.validate()?;
+            return Ok(ZooEntry { name, file, dense, architecture, published });
+        }
         let heads = if let [heads] = self.heads[..] { vec![heads; 12] } else { self.heads };
         let hidden = self.hidden.unwrap_or_else(|| vec![4 * self.embed_dim; heads.len()]);
         let what = format_args!("{name}.hidden");

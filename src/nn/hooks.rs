@@ -26,6 +26,8 @@ pub enum Site {
     Residual(usize),
     /// Output of a block.
     Block(usize),
+    /// Output of the patch merging after a stage.
+    Merge(usize),
     /// Output of the final LayerNorm.
     Norm,
 }

@@ -4,6 +4,7 @@ mod base;
 mod base_augment;
 mod base_data;
 mod base_reader;
+mod base_swin;
 mod base_train;
 mod formula;
 mod parts;
@@ -33,6 +34,7 @@ pub fn kinds() -> &'static [(&'static str, KindFn)] {
         ("savit/prune_run", savit_run::prune_run),
         // The base models and their training.
         ("base/deit", |case| told(base::deit(case))),
+        ("base/swin", |case| told(base_swin::swin(case))),
         ("base/losses", |case| told(base::losses(case))),
         ("base/adamw", |case| told(base_train::adamw(case))),
         ("base/train_steps", |case| told(base_train::train_steps(case))),
