@@ -5,7 +5,7 @@
 use super::layout::Layout;
 use super::{Architecture, Block, Mixer};
 use crate::nn::{Pass, Site, Stream, Tokens};
-use crate::{Result, Var, ops};
+use crate::{Error, Result, Var, ops};
 
 /// The tensors of block `key` of width `dim` on `tokens` tokens.
 pub fn declare(layout: &mut Layout, arch: &Architecture, key: &str, block: &Block, dim: usize, tokens: usize) {
@@ -13,6 +13,7 @@ pub fn declare(layout: &mut Layout, arch: &Architecture, key: &str, block: &Bloc
     layout.layernorm(&format!("{key}.norm1"), dim, tokens);
     match block.mixer {
         Mixer::Attention { .. } => layout.product(format!("{key}.attn"), [2, inner, tokens, tokens]),
+        Mixer::Bottleneck { .. } => {} // RegNetY declares its own
     }
     layout.linear(&format!("{key}.attn.qkv"), [inner.saturating_mul(3), dim], arch.family.qkv_bias(), tokens);
     layout.linear(&format!("{key}.attn.proj"), [dim, inner], true, tokens);
@@ -47,6 +48,7 @@ fn attention(arch: &Architecture, pass: &Pass, i: usize, key: &str, x: &Var) -> 
     let qkv = pass.tap(Site::Qkv(i), pass.linear(&format!("{key}.attn.qkv"), x)?)?;
     let mixed = match block.mixer {
         Mixer::Attention { heads, head_dim } => ops::attention(&qkv, heads, head_dim, None)?,
+        Mixer::Bottleneck { .. } => return Err(Error::invalid(key, "a mixer of tokens", "a bottleneck")),
     };
     drop(qkv);
     let mut o = pass.tap(Site::Heads(i), mixed)?;

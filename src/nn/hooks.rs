@@ -26,6 +26,10 @@ pub enum Site {
     Residual(usize),
     /// Output of a block.
     Block(usize),
+    /// A bottleneck block behind its second convolution and ReLU.
+    Windows(usize),
+    /// The same behind squeeze-excite.
+    Excited(usize),
     /// Output of the final LayerNorm.
     Norm,
 }

@@ -8,8 +8,9 @@ use super::Trainer;
 use crate::gpu::{Gpu, Graph, StepState, params::StepNumbers};
 use crate::nn::{NoHooks, Params, Pass};
 use crate::noise::{Noise, OnDevice, Philox};
+use crate::ops::{self, Numbers, Statistics};
 use crate::optim::clip_factor;
-use crate::{Error, Result, Tape, Tensor, Var, ops, ops::Numbers};
+use crate::{Error, Result, Tape, Tensor, Var};
 
 /// What a step is given, on the model's device: images `[B, 3, H, W]`, targets `[B, K]`, and the teacher's logits `[B, K]`.
 pub(super) struct Inputs {
@@ -77,11 +78,12 @@ impl Trainer<'_> {
 
     fn advance_on_cpu(&mut self, inputs: &Inputs, lr: f64) -> Result<(f64, f64)> {
         let noise = Philox { seed: self.config.seed, step: self.optimizer.steps as u64 };
-        let (loss, grads) = self.gradients(inputs, &noise, None)?;
+        let (loss, grads, statistics) = self.gradients(inputs, &noise, None)?;
         let (loss, norm) = (loss.item()?, ops::global_norm(grads.iter().map(|(_, grad)| grad))?);
         if loss.is_finite() && norm.is_finite() {
             let scale = self.config.clip_norm.map_or(1.0, |limit| clip_factor(norm, limit));
             self.optimizer.steps += 1;
+            self.model.params_mut().update_statistics(&statistics, None)?;
             let numbers = StepNumbers { grad_scale: scale, ..self.optimizer.numbers(lr) };
             self.update(&grads, Numbers::Host(numbers))?;
         }
@@ -141,9 +143,11 @@ impl Trainer<'_> {
 
     /// Puts a whole step on the device's stream: the loss, when it is done.
     fn launch(&mut self, inputs: &Inputs, state: &StepState) -> Result<Tensor> {
-        let (loss, grads) = self.gradients(inputs, &OnDevice { seed: self.config.seed, state }, Some(state))?;
+        let noise = OnDevice { seed: self.config.seed, state };
+        let (loss, grads, statistics) = self.gradients(inputs, &noise, Some(state))?;
         let list: Vec<&Tensor> = grads.iter().map(|(_, grad)| grad).collect();
         ops::clip_scale(&list, &loss, self.config.clip_norm, state)?;
+        self.model.params_mut().update_statistics(&statistics, Some(state))?;
         self.update(&grads, Numbers::Device(state)).map(|()| loss)
     }
 
@@ -153,11 +157,11 @@ impl Trainer<'_> {
         self.optimizer.update(self.model.params_mut(), grads, average, numbers)
     }
 
-    /// The loss, and the gradients of the parameters that it depends on.
+    /// The loss, the gradients of the parameters that it depends on, and the batch's statistics at every BatchNorm.
     /// With a `state` these are multiplied by its loss scale.
     pub(super) fn gradients(
         &self, inputs: &Inputs, noise: &dyn Noise, state: Option<&StepState>,
-    ) -> Result<(Tensor, Params)> {
+    ) -> Result<(Tensor, Params, Vec<(String, Statistics)>)> {
         let tape = Tape::new();
         let pass = Pass::new(self.model.params(), Some(&tape), self.mode(noise), &NoHooks)?;
         let logits = self.model.forward(&pass, &Var::constant(inputs.images.clone()))?;
@@ -169,6 +173,6 @@ impl Trainer<'_> {
         let mut named = |name: &str| Ok(grads.take(pass.var(name)?).map(|grad| (name.to_string(), grad)));
         let grads =
             self.model.params().iter().filter_map(|(name, _)| named(name).transpose()).collect::<Result<_>>()?;
-        Ok((loss.into_tensor(), grads))
+        Ok((loss.into_tensor(), grads, pass.batch_statistics()))
     }
 }

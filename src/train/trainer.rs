@@ -3,7 +3,7 @@
 use super::step::{Inputs, OnGpu};
 use super::{Accuracy, LossScale, Teacher, TrainConfig, evaluate, first_nonfinite, images, nonfinite};
 use crate::data::loader::{Batch, Loader};
-use crate::nn::{Mode, Params};
+use crate::nn::{BatchNorm, Mode, Params};
 use crate::noise::Noise;
 use crate::optim::AdamW;
 use crate::report::{Progress, RunFolder, Show};
@@ -129,7 +129,8 @@ impl<'a> Trainer<'a> {
     }
 
     pub(super) fn mode<'n>(&self, noise: &'n dyn Noise) -> Mode<'n> {
-        Mode { drop_path: self.config.drop_path, noise, precision: self.config.precision }
+        let Self { config: TrainConfig { drop_path, precision, .. }, .. } = *self;
+        Mode { drop_path, noise, precision, batch_norm: BatchNorm::Batch }
     }
 
     /// What is not finite in a step, by name: a gradient when the loss is, else a layer.

@@ -23,6 +23,8 @@ pub fn describe(arch: &Architecture) -> String {
     let distilled = if arch.distilled { "distilled " } else { "" };
     let kind = match arch.family {
         Family::Deit => format!("{distilled}DeiT"),
+        Family::Lvvit => "LV-ViT".into(),
+        Family::Regnet => "RegNetY".into(),
     };
     let each = |mut values: Vec<usize>| {
         let all = format!("{values:?}");
