@@ -56,6 +56,8 @@ KERNEL(batchnorm_bwd, BatchnormBwd) {
 
 KERNEL(batchnorm_update, BatchnormUpdate) {
   const long long i = element_index();
+  const double scale = p.state ? ((const StepNumbers*)p.state)->grad_scale : 0.0;
+  if (scale - scale != 0.0) return;
   if (i < p.count) {
     A *mean = (A*)p.mean + i, *var = (A*)p.var + i;
     *mean += A(p.momentum) * (((const A*)p.batch_mean)[i] - *mean);

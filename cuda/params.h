@@ -212,8 +212,22 @@ typedef struct {
   long long count;
   int cols, stride, function, unused;
 } BatchnormBwd;
-// running[c] += momentum (batch[c] - running[c]) for mean and variance; counter[0] += 1
-typedef struct { Ptr mean, var, counter, batch_mean, batch_var; double momentum; int count, unused; } BatchnormUpdate;
+// running[c] += momentum (batch[c] - running[c]) for mean and variance; counter[0] += 1; nothing where the step that stands at
+// `state`, if given, is refused: its grad_scale is not finite
+typedef struct { Ptr mean, var, counter, batch_mean, batch_var, state; double momentum; int count, unused; } BatchnormUpdate;
+
+// ---- max_tokens.cu
+
+// y[b][c] = max over the tokens of x[b][., c], NaN when there is one
+typedef struct { Ptr y, x; long long count; int tokens, cols, stride, unused; } MaxTokensFwd;
+// dx = dy at the first of the largest tokens, 0 at the others
+typedef struct { Ptr dx, dy, x; long long count; int tokens, cols, stride, unused; } MaxTokensBwd;
+
+// ---- mix_tokens.cu
+
+// y[b][token] = x[b][token], of image B - 1 - b where the token, on a grid `across` wide, lies in rows top to before bottom and
+// columns left to before right
+typedef struct { Ptr y, x; long long count; int images, tokens, across, top, bottom, left, right, stride; } MixTokens;
 
 // ---- attention.cu
 

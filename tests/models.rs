@@ -3,8 +3,10 @@
 use espalier::models::cost::{self, Counting, SAVIT_TOKENS, macs, params, savit_masked, savit_surrogate};
 use espalier::models::deit;
 use espalier::models::interpolate::{bias_table, pos_embed};
+use espalier::models::layout::Work;
+use espalier::models::regnet::WidthRule;
 use espalier::models::zoo::{find, zoo};
-use espalier::models::{Architecture, Mixer};
+use espalier::models::{Architecture, Block, Mixer, Model, Stem};
 use espalier::nn::{Hooks, Mode, NoHooks, Pass};
 use espalier::ops::case::Draw;
 use espalier::{DType, Tape, Tensor, Var};
@@ -70,6 +72,90 @@ fn swin_windows_follow_the_image() {
     assert!(message.contains("blocks[0]") && message.contains("64 by 64"), "{message}");
     let odd = Architecture::swin(28, 4, 8, &[1, 1], &[1, 1], 7).validate().unwrap_err().to_string();
     assert!(odd.contains("img_size") && odd.contains("2^1"), "{odd}");
+}
+
+/// Base models, section 3 and counting (a).
+#[test]
+fn regnety_160_has_the_published_widths_keys_and_counts() {
+    let arch = find("regnety_160").unwrap().architecture;
+    let stages: Vec<_> = arch.stages.iter().map(|stage| (stage.embed_dim, stage.depth)).collect();
+    assert_eq!(stages, [(224, 2), (448, 4), (1232, 11), (3024, 1)]);
+    let squeezes: Vec<usize> = arch.blocks.iter().map(squeeze).collect();
+    assert_eq!((&squeezes[..7], squeezes[17]), (&[8, 56, 56, 112, 112, 112, 112][..], 308));
+    assert_eq!(squeezes[7], 308);
+    let layout = Model::layout(&arch);
+    let buffers = layout.slots.iter().filter(|slot| slot.work == Work::Buffer);
+    let buffers: usize = buffers.map(|slot| slot.shape.iter().product::<usize>()).sum();
+    assert_eq!((layout.slots.len(), buffers, params(&arch)), (428, 122_875, 83_590_140));
+    let norms: u64 = cost::layers(&arch).iter().map(|layer| layer.norm).sum();
+    assert_eq!(norms, 46_034_912);
+    let convs = macs(&arch) - 3024 * 1000;
+    assert!(convs.abs_diff(15_908_000_000) <= 500_000, "{convs}");
+}
+
+fn squeeze(block: &Block) -> usize {
+    match block.mixer {
+        Mixer::Bottleneck { squeeze, .. } => squeeze,
+        ref other => panic!("{other:?} in a RegNetY"),
+    }
+}
+
+/// SiT and LV-ViT, section 7; parameters and counts with the norms are compared with every figure of the zoo.
+#[test]
+fn lvvit_macs_equal_the_published_integers() {
+    let sit = [("t", 3_456_738_560), ("s", 5_531_507_712), ("m", 11_839_102_976), ("l", 55_974_291_456)];
+    for (size, expected) in sit {
+        assert_eq!(macs(&find(&format!("sit_lvvit_{size}")).unwrap().architecture), expected, "{size}");
+    }
+    let large = find("lvvit_l_448").unwrap().architecture;
+    let count = Counting::Fvcore.count(&large, &large);
+    let small = Architecture { img_size: 224, ..large };
+    let at_224 = Counting::Fvcore.count(&small, &small);
+    assert!(at_224.abs_diff(34_684_000_000) <= 500_000 && count > at_224, "{at_224}");
+}
+
+/// BatchNorm folded into the convolutions gives the same logits; its tensors are gone.
+#[test]
+fn folding_batchnorm_changes_no_logit() {
+    let rule = WidthRule { w0: 24.0, wa: 20.0, wm: 2.2, group_width: 8, depth: 5, se_ratio: 0.25, stem_width: 16 };
+    let lvvit = |stem| Architecture::lvvit(32, stem, 32, 2, 2, 2.0);
+    let archs = [rule.architecture(32), lvvit(Stem::Conv4), lvvit(Stem::Conv6), lvvit(Stem::TokenLabel { filters: 8 })];
+    for arch in archs {
+        let mut model = Model::init(arch.with_classes(7), 3).unwrap();
+        let mut draw = Draw::random(vec![1], 9);
+        for (name, tensor) in model.params_mut().iter_mut() {
+            let values = match name {
+                name if name.ends_with("running_var") => draw.uniform(*tensor.shape(), 0.5, 2.0),
+                name if name.contains("bn") && tensor.shape().len() == 1 => draw.normal(*tensor.shape()),
+                _ => continue,
+            };
+            *tensor = values.to_dtype(DType::F32).unwrap();
+        }
+        let folded = model.fold_batchnorm().unwrap();
+        assert!(folded.arch().folded && !folded.params().iter().any(|(name, _)| name.contains("bn")));
+        let images = draw.normal([2, 3, 32, 32]).to_dtype(DType::F32).unwrap();
+        let [plain, folded] = [&model, &folded].map(|model| model.predict(&images).unwrap().to_f64s().unwrap());
+        let top = plain.iter().fold(0.0f64, |top, v| top.max(v.abs()));
+        let gap = plain.iter().zip(&folded).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(top > 1e-3 && gap <= 1e-5 * top, "{gap} of {top}");
+    }
+}
+
+#[test]
+fn a_stem_that_the_family_does_not_have_is_refused() {
+    let good = Architecture::lvvit(32, Stem::Conv4, 32, 2, 2, 2.0);
+    assert!(good.validate().is_ok());
+    for bad in [
+        Architecture { patch_size: 8, ..good.clone() },
+        Architecture { stem: Stem::Conv { width: 8 }, ..good.clone() },
+        Architecture { img_size: 40, ..good.clone() },
+        Architecture { distilled: true, ..good.clone() },
+        Architecture { stem: Stem::Conv4, ..Architecture::deit(32, 16, 32, 2, 2) },
+        Architecture { dense_head: true, ..Architecture::deit(32, 16, 32, 2, 2) },
+        Architecture { stages: Vec::new(), ..WidthRule::Y160.architecture(224) },
+    ] {
+        assert!(bad.validate().is_err(), "{bad:?}");
+    }
 }
 
 #[test]

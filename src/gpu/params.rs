@@ -1551,7 +1551,7 @@ const _: () = {
     ["Offset of field: BatchnormBwd::function"][::std::mem::offset_of!(BatchnormBwd, function) - 104usize];
     ["Offset of field: BatchnormBwd::unused"][::std::mem::offset_of!(BatchnormBwd, unused) - 108usize];
 };
-#[doc = " running[c] += momentum (batch[c] - running[c]) for mean and variance; counter[0] += 1"]
+#[doc = " running[c] += momentum (batch[c] - running[c]) for mean and variance; counter[0] += 1; nothing where the step that stands at\n `state`, if given, is refused: its grad_scale is not finite"]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
 pub struct BatchnormUpdate {
@@ -1560,22 +1560,106 @@ pub struct BatchnormUpdate {
     pub counter: Ptr,
     pub batch_mean: Ptr,
     pub batch_var: Ptr,
+    pub state: Ptr,
     pub momentum: f64,
     pub count: i32,
     pub unused: i32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of BatchnormUpdate"][::std::mem::size_of::<BatchnormUpdate>() - 56usize];
+    ["Size of BatchnormUpdate"][::std::mem::size_of::<BatchnormUpdate>() - 64usize];
     ["Alignment of BatchnormUpdate"][::std::mem::align_of::<BatchnormUpdate>() - 8usize];
     ["Offset of field: BatchnormUpdate::mean"][::std::mem::offset_of!(BatchnormUpdate, mean) - 0usize];
     ["Offset of field: BatchnormUpdate::var"][::std::mem::offset_of!(BatchnormUpdate, var) - 8usize];
     ["Offset of field: BatchnormUpdate::counter"][::std::mem::offset_of!(BatchnormUpdate, counter) - 16usize];
     ["Offset of field: BatchnormUpdate::batch_mean"][::std::mem::offset_of!(BatchnormUpdate, batch_mean) - 24usize];
     ["Offset of field: BatchnormUpdate::batch_var"][::std::mem::offset_of!(BatchnormUpdate, batch_var) - 32usize];
-    ["Offset of field: BatchnormUpdate::momentum"][::std::mem::offset_of!(BatchnormUpdate, momentum) - 40usize];
-    ["Offset of field: BatchnormUpdate::count"][::std::mem::offset_of!(BatchnormUpdate, count) - 48usize];
-    ["Offset of field: BatchnormUpdate::unused"][::std::mem::offset_of!(BatchnormUpdate, unused) - 52usize];
+    ["Offset of field: BatchnormUpdate::state"][::std::mem::offset_of!(BatchnormUpdate, state) - 40usize];
+    ["Offset of field: BatchnormUpdate::momentum"][::std::mem::offset_of!(BatchnormUpdate, momentum) - 48usize];
+    ["Offset of field: BatchnormUpdate::count"][::std::mem::offset_of!(BatchnormUpdate, count) - 56usize];
+    ["Offset of field: BatchnormUpdate::unused"][::std::mem::offset_of!(BatchnormUpdate, unused) - 60usize];
+};
+#[doc = " y[b][c] = max over the tokens of x[b][., c], NaN when there is one"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct MaxTokensFwd {
+    pub y: Ptr,
+    pub x: Ptr,
+    pub count: i64,
+    pub tokens: i32,
+    pub cols: i32,
+    pub stride: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of MaxTokensFwd"][::std::mem::size_of::<MaxTokensFwd>() - 40usize];
+    ["Alignment of MaxTokensFwd"][::std::mem::align_of::<MaxTokensFwd>() - 8usize];
+    ["Offset of field: MaxTokensFwd::y"][::std::mem::offset_of!(MaxTokensFwd, y) - 0usize];
+    ["Offset of field: MaxTokensFwd::x"][::std::mem::offset_of!(MaxTokensFwd, x) - 8usize];
+    ["Offset of field: MaxTokensFwd::count"][::std::mem::offset_of!(MaxTokensFwd, count) - 16usize];
+    ["Offset of field: MaxTokensFwd::tokens"][::std::mem::offset_of!(MaxTokensFwd, tokens) - 24usize];
+    ["Offset of field: MaxTokensFwd::cols"][::std::mem::offset_of!(MaxTokensFwd, cols) - 28usize];
+    ["Offset of field: MaxTokensFwd::stride"][::std::mem::offset_of!(MaxTokensFwd, stride) - 32usize];
+    ["Offset of field: MaxTokensFwd::unused"][::std::mem::offset_of!(MaxTokensFwd, unused) - 36usize];
+};
+#[doc = " dx = dy at the first of the largest tokens, 0 at the others"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct MaxTokensBwd {
+    pub dx: Ptr,
+    pub dy: Ptr,
+    pub x: Ptr,
+    pub count: i64,
+    pub tokens: i32,
+    pub cols: i32,
+    pub stride: i32,
+    pub unused: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of MaxTokensBwd"][::std::mem::size_of::<MaxTokensBwd>() - 48usize];
+    ["Alignment of MaxTokensBwd"][::std::mem::align_of::<MaxTokensBwd>() - 8usize];
+    ["Offset of field: MaxTokensBwd::dx"][::std::mem::offset_of!(MaxTokensBwd, dx) - 0usize];
+    ["Offset of field: MaxTokensBwd::dy"][::std::mem::offset_of!(MaxTokensBwd, dy) - 8usize];
+    ["Offset of field: MaxTokensBwd::x"][::std::mem::offset_of!(MaxTokensBwd, x) - 16usize];
+    ["Offset of field: MaxTokensBwd::count"][::std::mem::offset_of!(MaxTokensBwd, count) - 24usize];
+    ["Offset of field: MaxTokensBwd::tokens"][::std::mem::offset_of!(MaxTokensBwd, tokens) - 32usize];
+    ["Offset of field: MaxTokensBwd::cols"][::std::mem::offset_of!(MaxTokensBwd, cols) - 36usize];
+    ["Offset of field: MaxTokensBwd::stride"][::std::mem::offset_of!(MaxTokensBwd, stride) - 40usize];
+    ["Offset of field: MaxTokensBwd::unused"][::std::mem::offset_of!(MaxTokensBwd, unused) - 44usize];
+};
+#[doc = " y[b][token] = x[b][token], of image B - 1 - b where the token, on a grid `across` wide, lies in rows top to before bottom and\n columns left to before right"]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
+pub struct MixTokens {
+    pub y: Ptr,
+    pub x: Ptr,
+    pub count: i64,
+    pub images: i32,
+    pub tokens: i32,
+    pub across: i32,
+    pub top: i32,
+    pub bottom: i32,
+    pub left: i32,
+    pub right: i32,
+    pub stride: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of MixTokens"][::std::mem::size_of::<MixTokens>() - 56usize];
+    ["Alignment of MixTokens"][::std::mem::align_of::<MixTokens>() - 8usize];
+    ["Offset of field: MixTokens::y"][::std::mem::offset_of!(MixTokens, y) - 0usize];
+    ["Offset of field: MixTokens::x"][::std::mem::offset_of!(MixTokens, x) - 8usize];
+    ["Offset of field: MixTokens::count"][::std::mem::offset_of!(MixTokens, count) - 16usize];
+    ["Offset of field: MixTokens::images"][::std::mem::offset_of!(MixTokens, images) - 24usize];
+    ["Offset of field: MixTokens::tokens"][::std::mem::offset_of!(MixTokens, tokens) - 28usize];
+    ["Offset of field: MixTokens::across"][::std::mem::offset_of!(MixTokens, across) - 32usize];
+    ["Offset of field: MixTokens::top"][::std::mem::offset_of!(MixTokens, top) - 36usize];
+    ["Offset of field: MixTokens::bottom"][::std::mem::offset_of!(MixTokens, bottom) - 40usize];
+    ["Offset of field: MixTokens::left"][::std::mem::offset_of!(MixTokens, left) - 44usize];
+    ["Offset of field: MixTokens::right"][::std::mem::offset_of!(MixTokens, right) - 48usize];
+    ["Offset of field: MixTokens::stride"][::std::mem::offset_of!(MixTokens, stride) - 52usize];
 };
 #[doc = " y = softmax(scale q kT) v of every head over the keys whose mask is not 0; stats = row maximum, 1 / sum. Each of\n y, map (the probabilities) and stats may be absent. `rows`: queries of a block, 32, 16 or 8; `scores`, then 8: memory\n for the scores of long rows, 8 rows for every block; absent: they fit in shared memory"]
 #[repr(C)]
@@ -2138,6 +2222,9 @@ kernel_args!(BatchnormFwd, "batchnorm_fwd");
 kernel_args!(BatchnormColumns, "batchnorm_columns");
 kernel_args!(BatchnormBwd, "batchnorm_bwd");
 kernel_args!(BatchnormUpdate, "batchnorm_update");
+kernel_args!(MaxTokensFwd, "max_tokens_fwd");
+kernel_args!(MaxTokensBwd, "max_tokens_bwd");
+kernel_args!(MixTokens, "mix_tokens");
 kernel_args!(AttentionFwd, "attention_fwd");
 kernel_args!(AttentionBwdQ, "attention_bwd_q");
 kernel_args!(AttentionBwdKv, "attention_bwd_kv");

@@ -14,6 +14,10 @@ pub enum Family {
     Deit,
     /// Swin: blocks with windows, stages with patch merging between them, the mean over the tokens.
     Swin,
+    /// LV-ViT: as DeiT, behind a stem of convolutions, without qkv bias, with a second, dense head.
+    Lvvit,
+    /// RegNetY: stages of bottleneck blocks with squeeze-excite.
+    Regnet,
 }
 
 impl Family {
@@ -21,6 +25,7 @@ impl Family {
     pub fn qkv_bias(self) -> bool {
         match self {
             Self::Deit | Self::Swin => true,
+            Self::Lvvit | Self::Regnet => false,
         }
     }
 }
@@ -32,6 +37,21 @@ pub enum Stem {
     /// A convolution with bias whose kernel and stride are `patch_size`.
     #[default]
     Patch,
+    /// Four convolutions 3 × 3 of stride 2 with BatchNorm, to 1/8, 1/4, 1/2 and all of the width, GELU between: SiT's `4c`.
+    Conv4,
+    /// The same with two more of stride 1 behind the first: SiT's `6c`.
+    Conv6,
+    /// Token labeling's `4_2`: convolutions to `filters`, 7 × 7 of stride 2 and two 3 × 3, each with BatchNorm and ReLU, then patches of
+    /// half `patch_size`.
+    TokenLabel {
+        /// Channels between.
+        filters: usize,
+    },
+    /// RegNet's: one convolution 3 × 3 of stride 2 with BatchNorm and ReLU.
+    Conv {
+        /// Its channels.
+        width: usize,
+    },
 }
 
 /// Blocks of one width on one grid of tokens.
@@ -53,6 +73,9 @@ pub enum Mixer {
     Attention { heads: usize, head_dim: usize },
     /// The same inside windows of side `window` of the grid rolled by `shift`, with a table of relative positions.
     Window { heads: usize, head_dim: usize, window: usize, shift: usize },
+    /// RegNetY's whole block: convolutions 1 × 1, 3 × 3 in groups of `group_width` channels and 1 × 1, a gate of `squeeze` hidden
+    /// units on each channel before the last; no MLP. The first block of a stage has stride 2.
+    Bottleneck { group_width: usize, squeeze: usize },
 }
 
 /// What happens to the tokens after a block.
@@ -76,17 +99,19 @@ pub struct Block {
 }
 
 impl Block {
-    /// Attention heads of the block.
+    /// Attention heads of the block; 0 without attention.
     pub fn heads(&self) -> usize {
         match self.mixer {
             Mixer::Attention { heads, .. } | Mixer::Window { heads, .. } => heads,
+            Mixer::Bottleneck { .. } => 0,
         }
     }
 
-    /// Width of one head.
+    /// Width of one head; 0 without attention.
     pub fn head_dim(&self) -> usize {
         match self.mixer {
             Mixer::Attention { head_dim, .. } | Mixer::Window { head_dim, .. } => head_dim,
+            Mixer::Bottleneck { .. } => 0,
         }
     }
 
@@ -116,6 +141,12 @@ pub struct Architecture {
     /// A second token and head trained on a teacher's labels.
     #[serde(default)]
     pub distilled: bool,
+    /// BatchNorm is folded into the convolutions before it: for inference alone.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub folded: bool,
+    /// Evaluation adds half of the largest logits that the dense head (`aux_head`) gives to a patch.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub dense_head: bool,
     /// LayerNorm epsilon.
     pub ln_eps: f64,
     /// What every residual branch is divided by.
@@ -193,6 +224,15 @@ impl Architecture {
         stages.flat_map(|(stage, Stage { depth, .. })| (0..depth).map(move |at| (stage, at)))
     }
 
+    /// A uniform LV-ViT: `heads` heads on the width, hidden width 3 times the width, LayerNorm epsilon 1e-5.
+    pub fn lvvit(img_size: usize, stem: Stem, embed_dim: usize, depth: usize, heads: usize, divisor: f64) -> Self {
+        let head_dim = embed_dim.checked_div(heads).unwrap_or(0);
+        let mixer = Mixer::Attention { heads, head_dim };
+        let block = Block { mixer, hidden: embed_dim.saturating_mul(3), reduce: Reduce::None };
+        let (blocks, ln_eps, residual_divisor) = (vec![block; depth], 1e-5, divisor);
+        Self { stem, embed_dim, blocks, ln_eps, residual_divisor, ..Self::empty(Family::Lvvit, img_size, 16) }
+    }
+
     /// A model of `family` without blocks or width: 1000 classes, one head, epsilon 1e-6, residual branches as they are.
     pub fn empty(family: Family, img_size: usize, patch_size: usize) -> Self {
         Self {
@@ -203,6 +243,8 @@ impl Architecture {
             num_classes: 1000,
             embed_dim: 0,
             distilled: false,
+            folded: false,
+            dense_head: false,
             ln_eps: 1e-6,
             residual_divisor: 1.0,
             stages: Vec::new(),
@@ -218,13 +260,16 @@ impl Architecture {
 
     /// The names of the heads: class, and distillation when there is one.
     pub fn heads(&self) -> impl Iterator<Item = &'static str> {
-        ["head", "head_dist"].into_iter().take(1 + usize::from(self.distilled))
+        let first = if self.family == Family::Regnet { "head.fc" } else { "head" };
+        [first, "head_dist"].into_iter().take(1 + usize::from(self.distilled))
     }
 
     /// Patches along one side of the image, in the first stage.
     pub fn grid(&self) -> usize {
         match self.stem {
-            Stem::Patch => self.img_size / self.patch_size.max(1),
+            Stem::Patch | Stem::TokenLabel { .. } => self.img_size / self.patch_size.max(1),
+            Stem::Conv4 | Stem::Conv6 => self.img_size.div_ceil(16),
+            Stem::Conv { .. } => self.img_size.div_ceil(4),
         }
     }
 
@@ -244,8 +289,8 @@ impl Architecture {
     /// Tokens before the patches: class, and distillation when there is one.
     pub fn extra_tokens(&self) -> usize {
         match self.family {
-            Family::Deit => 1 + usize::from(self.distilled),
-            Family::Swin => 0,
+            Family::Deit | Family::Lvvit => 1 + usize::from(self.distilled),
+            Family::Swin | Family::Regnet => 0,
         }
     }
 
@@ -261,8 +306,9 @@ impl Architecture {
         for (what, size) in sizes.into_iter().chain([("embed_dim", embed_dim), ("blocks", blocks.len())]) {
             Error::ensure((1..=1 << 20).contains(&size), what, "1 to 1048576", size)?;
         }
-        let whole = self.stem != Stem::Patch || img_size.is_multiple_of(patch_size);
+        let whole = matches!(self.stem, Stem::Conv { .. }) || img_size.is_multiple_of(patch_size);
         Error::ensure(whole, "img_size", format_args!("a multiple of patch_size {patch_size}"), img_size)?;
+        self.check_stem()?;
         let tokens = self.num_tokens();
         Error::ensure(tokens <= 1 << 14, "img_size / patch_size", "at most 16384 tokens", tokens)?;
         Error::ensure(ln_eps > 0.0 && ln_eps < 1.0, "ln_eps", "between 0 and 1", ln_eps)?;
@@ -271,11 +317,35 @@ impl Architecture {
         self.check_stages()?;
         self.check_mixers()?;
         for (index, block) in blocks.iter().enumerate() {
-            let sane = (1..=1 << 16).contains(&block.head_dim()) && block.heads() <= 1 << 16 && block.hidden <= 1 << 20;
+            let width = |width: usize| (1..=1 << 16).contains(&width);
+            let sane = match block.mixer {
+                Mixer::Attention { heads, head_dim } | Mixer::Window { heads, head_dim, .. } => {
+                    width(head_dim) && heads <= 1 << 16 && block.hidden <= 1 << 20
+                }
+                Mixer::Bottleneck { group_width, squeeze } => width(group_width) && width(squeeze) && block.hidden == 0,
+            };
             let (what, found) = (format_args!("blocks[{index}]"), format_args!("{block:?}"));
             Error::ensure(sane, what, "head_dim > 0 and sane widths", found)?;
         }
         Ok(())
+    }
+
+    /// Refuses a stem that the family does not have, or that does not fit the patches.
+    fn check_stem(&self) -> Result<()> {
+        let (family, stem, patch) = (self.family, &self.stem, self.patch_size);
+        let width = |width: usize| (1..=1 << 16).contains(&width);
+        let fits = match (family, stem) {
+            (Family::Lvvit, Stem::Conv4 | Stem::Conv6) => patch == 16 && self.embed_dim >= 8,
+            (Family::Lvvit, Stem::TokenLabel { filters }) => patch.is_multiple_of(2) && width(*filters),
+            (Family::Regnet, Stem::Conv { width: channels }) => width(*channels) && !self.stages.is_empty(),
+            (Family::Regnet, _) => false,
+            (_, stem) => *stem == Stem::Patch,
+        };
+        let fits =
+            fits && (self.family == Family::Lvvit || !self.dense_head) && (family == Family::Deit || !self.distilled);
+        let found =
+            format_args!("{stem:?}, patch {patch}, distilled {}, dense_head {}", self.distilled, self.dense_head);
+        Error::ensure(fits, "stem", format_args!("one that {family} has"), found)
     }
 
     /// Refuses stages that are not those of the blocks.
@@ -301,7 +371,8 @@ impl Architecture {
         for (index, ((stage, _), block)) in self.places().zip(&self.blocks).enumerate() {
             let grid = stage_grid(grid, stage);
             let fits = match block.mixer {
-                Mixer::Attention { .. } => self.family != Family::Swin,
+                Mixer::Attention { .. } => matches!(self.family, Family::Deit | Family::Lvvit),
+                Mixer::Bottleneck { .. } => self.family == Family::Regnet,
                 Mixer::Window { window, shift, .. } => {
                     self.family == Family::Swin && window > 0 && shift < window && grid.is_multiple_of(window)
                 }

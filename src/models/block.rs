@@ -5,7 +5,7 @@
 use super::layout::{Init, Layout, Work};
 use super::{Architecture, Block, Mixer};
 use crate::nn::{Pass, Site, Stream, Tokens};
-use crate::{Result, Var, ops, ops::Windows};
+use crate::{Error, Result, Var, ops, ops::Windows};
 
 /// The tensors of block `key` of width `dim` on `tokens` tokens.
 pub fn declare(layout: &mut Layout, arch: &Architecture, key: &str, block: &Block, dim: usize, tokens: usize) {
@@ -18,6 +18,7 @@ pub fn declare(layout: &mut Layout, arch: &Architecture, key: &str, block: &Bloc
             let entries = window.saturating_mul(2).saturating_sub(1).saturating_pow(2);
             layout.tensor(bias_table(key), &[entries, heads], Init::Normal(0.02), Work::None);
         }
+        Mixer::Bottleneck { .. } => {} // RegNetY declares its own
     }
     layout.linear(&format!("{key}.attn.qkv"), [inner.saturating_mul(3), dim], arch.family.qkv_bias(), tokens);
     layout.linear(&format!("{key}.attn.proj"), [dim, inner], true, tokens);
@@ -78,6 +79,7 @@ fn attention(arch: &Architecture, pass: &Pass, i: usize, key: &str, x: &Var) -> 
             let windows = Windows { height: side, width: side, window, shift };
             ops::window_attention(&qkv, pass.var(&bias_table(key))?, windows, heads, head_dim)?
         }
+        Mixer::Bottleneck { .. } => return Err(Error::invalid(key, "a mixer of tokens", "a bottleneck")),
     };
     drop(qkv);
     let mut o = pass.tap(Site::Heads(i), mixed)?;

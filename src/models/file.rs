@@ -6,7 +6,7 @@
 //! ask for memory: what is listed or made is bounded by the tensors that are there.
 
 use super::interpolate::{self, side_of};
-use super::layout::Slot;
+use super::layout::{COUNTER, Slot};
 use super::{Architecture, Block, Family, Mixer, Model, Reduce, Stage, block::bias_table, swin};
 use crate::io::{self, Blob, BlobType, Checkpoint, keys, pth, safetensors};
 use crate::{DType, Error, Result, Tensor, nn::Params};
@@ -103,14 +103,18 @@ impl Model {
     /// [`Error::Io`].
     pub fn save_pth(&self, path: impl AsRef<Path>) -> Result<()> {
         let blobs = match self.arch().family {
-            Family::Deit => self.blobs()?,
             Family::Swin => swin::with_buffers(self.arch(), self.blobs()?)?,
+            Family::Deit | Family::Lvvit | Family::Regnet => self.blobs()?,
         };
         pth::write(path, &blobs, Some("model"))
     }
 
     fn blobs(&self) -> Result<Vec<(String, Blob)>> {
-        self.params().iter().map(|(name, tensor)| Ok((name.to_string(), to_blob(tensor)?))).collect()
+        let blob = |(name, tensor): (&str, &Tensor)| match name.ends_with(COUNTER) {
+            true => Blob::from_i64(tensor.shape().to_vec(), &[tensor.item()? as i64]),
+            false => to_blob(tensor),
+        };
+        self.params().iter().map(|(name, tensor)| Ok((name.to_string(), blob((name, tensor))?))).collect()
     }
 }
 
@@ -140,7 +144,8 @@ pub fn to_blob(tensor: &Tensor) -> Result<Blob> {
 
 /// An `f32` tensor from a file; an error naming file and key for integers and values that are not finite.
 pub fn to_tensor(file: &str, name: &str, blob: &Blob) -> Result<Tensor> {
-    Error::ensure_key(blob.dtype.is_float(), file, name, "a float type", blob.dtype.name())?;
+    let fits = blob.dtype.is_float() || (name.ends_with(COUNTER) && blob.dtype == BlobType::I64);
+    Error::ensure_key(fits, file, name, "a float type", blob.dtype.name())?;
     let values = blob.to_f32()?;
     if let Some(bad) = values.iter().position(|value| !value.is_finite()) {
         return Err(Error::key(file, name, "finite values", format!("{} at element {bad}", values[bad])));
@@ -292,8 +297,8 @@ impl Weights {
                 let ours = |slot: &&Slot| slot.name.strip_prefix(head).is_some_and(|rest| rest.starts_with('.'));
                 // A new head of Swin begins with zeros.
                 let fresh = |slot: &Slot| match arch.family {
-                    Family::Deit => slot.fresh(seed),
                     Family::Swin => Ok(Tensor::zeros(&*slot.shape, DType::F32)),
+                    Family::Deit | Family::Lvvit | Family::Regnet => slot.fresh(seed),
                 };
                 for slot in layout.slots.iter().filter(ours) {
                     self.params.insert(&*slot.name, fresh(slot)?);

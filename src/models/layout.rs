@@ -4,6 +4,9 @@
 use crate::noise::{Philox, Stream};
 use crate::{Result, Tensor, nn::Params};
 
+/// The end of the name of a BatchNorm's count of batches: an integer in files.
+pub const COUNTER: &str = ".num_batches_tracked";
+
 /// The values that a tensor of a fresh model begins with.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Init {
@@ -100,6 +103,23 @@ impl Layout {
     pub fn layernorm(&mut self, name: &str, width: usize, rows: usize) {
         self.tensor(format!("{name}.weight"), &[width], Init::Ones, Work::Norm { rows, each: 5 });
         self.tensor(format!("{name}.bias"), &[width], Init::Zeros, Work::None);
+    }
+
+    /// BatchNorm `name` over `rows` rows of `width`, its running statistics and their count.
+    pub fn batchnorm(&mut self, name: &str, width: usize, rows: usize) {
+        self.tensor(format!("{name}.weight"), &[width], Init::Ones, Work::Norm { rows, each: 2 });
+        self.tensor(format!("{name}.bias"), &[width], Init::Zeros, Work::None);
+        self.tensor(format!("{name}.running_mean"), &[width], Init::Zeros, Work::Buffer);
+        self.tensor(format!("{name}.running_var"), &[width], Init::Ones, Work::Buffer);
+        self.tensor(format!("{name}{COUNTER}"), &[], Init::Zeros, Work::Buffer);
+    }
+
+    /// The weight of convolution `conv`, which has no bias, and BatchNorm `norm`; `folded` the convolution alone, with a bias.
+    pub fn conv_norm(&mut self, [conv, norm]: [&str; 2], shape: [usize; 4], positions: usize, folded: bool) {
+        self.conv(conv, shape, folded, positions);
+        if !folded {
+            self.batchnorm(norm, shape[0], positions);
+        }
     }
 
     /// A product of activations.

@@ -7,8 +7,10 @@ pub mod deit;
 pub mod file;
 pub mod interpolate;
 pub mod layout;
+pub mod lvvit;
 mod model;
 mod predictor;
+pub mod regnet;
 pub mod swin;
 pub mod zoo;
 

@@ -1,11 +1,12 @@
 //! A model: an architecture and its parameters.
 
 use super::layout::{Layout, Slot};
-use super::{Architecture, Family, Predictor, deit, swin};
+use super::{Architecture, Family, Predictor, deit, lvvit, regnet, swin};
 use crate::gpu::Tf32;
-use crate::nn::{Params, Pass, Precision};
+use crate::nn::{BATCHNORM_EPS, Params, Pass, Precision};
+use crate::ops::{self, Statistics};
 use crate::report::{Rival, Timing, interleaved};
-use crate::{DType, Device, Error, Result, Tensor, Var, ops};
+use crate::{DType, Device, Error, Result, Tensor, Var};
 
 /// An architecture with parameters that fit it.
 #[derive(Clone, Debug)]
@@ -55,7 +56,32 @@ impl Model {
         match arch.family {
             Family::Deit => deit::layout(arch),
             Family::Swin => swin::layout(arch),
+            Family::Lvvit => lvvit::layout(arch),
+            Family::Regnet => regnet::layout(arch),
         }
+    }
+
+    /// The same model for inference, every BatchNorm folded into the convolution before it; as it is when it has none.
+    pub fn fold_batchnorm(&self) -> Result<Self> {
+        let mut params = self.params.clone();
+        for (name, mean) in self.params.iter() {
+            // BatchNorms are called as their convolutions, `bn` in place of `conv`.
+            let Some(norm) = name.strip_suffix(".running_mean") else { continue };
+            let Some((before, after)) = norm.rsplit_once("bn") else { continue };
+            let conv = format!("{before}conv{after}");
+            let part = |part: &str| self.params.get(&format!("{norm}.{part}"));
+            let running = Statistics { mean: mean.clone(), var: part("running_var")?.clone() };
+            let weight = self.params.get(&format!("{conv}.weight"))?;
+            let [weight, bias] =
+                ops::fold_batchnorm(weight, [part("weight")?, part("bias")?], &running, BATCHNORM_EPS)?;
+            params.insert(format!("{conv}.weight"), weight);
+            params.insert(format!("{conv}.bias"), bias);
+        }
+        let arch = Architecture { folded: params.len() > self.params.len() || self.arch.folded, ..self.arch.clone() };
+        let ours = Self::layout(&arch).slots.into_iter();
+        let kept = ours.map(|slot| Ok((params.get(&slot.name)?.clone(), slot.name)));
+        let params = kept.map(|entry| entry.map(|(tensor, name)| (name, tensor))).collect::<Result<_>>()?;
+        Ok(Self { params, arch, precision: self.precision })
     }
 
     /// The architecture.
@@ -104,6 +130,8 @@ impl Model {
         match arch.family {
             Family::Deit => deit::forward(arch, pass, images),
             Family::Swin => swin::forward(arch, pass, images),
+            Family::Lvvit => lvvit::forward(arch, pass, images),
+            Family::Regnet => regnet::forward(arch, pass, images),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Published models by name, with the figures that their papers, model zoos and logs give (`zoo.toml`).
 
-use super::{Architecture, Block, Mixer, Reduce, cost::Counting};
+use super::{Architecture, Block, Mixer, Reduce, Stem, cost::Counting, regnet::WidthRule};
 use crate::{Error, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -64,9 +64,15 @@ struct Row {
     file: Option<String>,
     dense: Option<String>,
     img_size: Option<usize>,
+    #[serde(default)]
     embed_dim: usize,
+    #[serde(default)]
     heads: Vec<usize>,
     depths: Option<Vec<usize>>,
+    depth: Option<usize>,
+    stem: Option<Stem>,
+    residual_divisor: Option<f64>,
+    regnet: Option<WidthRule>,
     hidden: Option<Vec<usize>>,
     #[serde(default)]
     distilled: bool,
@@ -75,27 +81,42 @@ struct Row {
 }
 
 impl Row {
-    /// A row with depths is a Swin: patch 4, windows of 7 at 224 pixels and of 12 at 384, heads by stage. Of other rows
+    fn entry(self) -> Result<ZooEntry> {
+        let architecture = self.architecture()?;
+        architecture.validate()?;
+        let Self { name, file, dense, published, .. } = self;
+        Ok(ZooEntry { name, file, dense, architecture, published })
+    }
+
+    /// RegNetY by its rule, LV-ViT by its stem, Swin by its depths (patch 4, windows of 7 at 224 pixels and of 12 at 384), else
+    /// DeiT.
+    fn architecture(&self) -> Result<Architecture> {
+        let img_size = self.img_size.unwrap_or(224);
+        if let Some(rule) = self.regnet {
+            return Ok(rule.architecture(img_size));
+        }
+        if let Some(depths) = &self.depths {
+            return Ok(Architecture::swin(img_size, 4, self.embed_dim, depths, &self.heads, img_size / 32));
+        }
+        let Some(stem) = self.stem.clone() else { return self.deit(img_size) };
+        let (heads, divisor) = (self.heads.first().copied().unwrap_or(0), self.residual_divisor.unwrap_or(1.0));
+        let dense_head = matches!(stem, Stem::TokenLabel { .. });
+        let plain = Architecture::lvvit(img_size, stem, self.embed_dim, self.depth.unwrap_or(0), heads, divisor);
+        Ok(Architecture { dense_head, ..plain })
+    }
+
     /// DeiT's constants (224 pixels, patch 16, 12 blocks, head width 64, ratio 4) fill what the row leaves out; one number
     /// of heads is that of all blocks.
-    fn entry(self) -> Result<ZooEntry> {
-        let Self { name, file, dense, published, .. } = self;
-        if let Some(depths) = self.depths {
-            let img_size = self.img_size.unwrap_or(224);
-            let architecture = Architecture::swin(img_size, 4, self.embed_dim, &depths, &self.heads, img_size / 32);
-            architecture.validate()?;
-            return Ok(ZooEntry { name, file, dense, architecture, published });
-        }
-        let heads = if let [heads] = self.heads[..] { vec![heads; 12] } else { self.heads };
-        let hidden = self.hidden.unwrap_or_else(|| vec![4 * self.embed_dim; heads.len()]);
+    fn deit(&self, img_size: usize) -> Result<Architecture> {
+        let Self { name, .. } = self;
+        let heads = if let [heads] = self.heads[..] { vec![heads; 12] } else { self.heads.clone() };
+        let hidden = self.hidden.clone().unwrap_or_else(|| vec![4 * self.embed_dim; heads.len()]);
         let what = format_args!("{name}.hidden");
         Error::ensure(hidden.len() == heads.len(), what, format_args!("{} blocks", heads.len()), hidden.len())?;
         let block =
             |(heads, hidden)| Block { mixer: Mixer::Attention { heads, head_dim: 64 }, hidden, reduce: Reduce::None };
         let blocks = heads.into_iter().zip(hidden).map(block).collect();
-        let plain = Architecture::deit(self.img_size.unwrap_or(224), 16, self.embed_dim, 0, 1);
-        let architecture = Architecture { distilled: self.distilled, blocks, ..plain };
-        architecture.validate()?;
-        Ok(ZooEntry { name, file, dense, architecture, published })
+        let plain = Architecture::deit(img_size, 16, self.embed_dim, 0, 1);
+        Ok(Architecture { distilled: self.distilled, blocks, ..plain })
     }
 }

@@ -28,6 +28,10 @@ pub enum Site {
     Block(usize),
     /// Output of the patch merging after a stage.
     Merge(usize),
+    /// A bottleneck block behind its second convolution and ReLU.
+    Windows(usize),
+    /// The same behind squeeze-excite.
+    Excited(usize),
     /// Output of the final LayerNorm.
     Norm,
 }

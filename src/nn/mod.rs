@@ -8,7 +8,7 @@ mod stream;
 
 pub use hooks::{Hooks, NoHooks, Site};
 pub use params::Params;
-pub use pass::{Mode, Pass};
+pub use pass::{BATCHNORM_EPS, BatchNorm, Mode, Pass};
 pub use precision::Precision;
 pub use stream::Stream;
 

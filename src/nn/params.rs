@@ -1,6 +1,7 @@
 //! Parameters by name, in the model's order.
 
-use crate::{Error, Result, tensor::DType, tensor::Device, tensor::Tensor};
+use crate::ops::{self, Statistics};
+use crate::{Error, Result, gpu::StepState, tensor::DType, tensor::Device, tensor::Tensor};
 use indexmap::IndexMap;
 
 /// Named tensors in a fixed order.
@@ -31,6 +32,20 @@ impl Params {
     /// Names and tensors in order, for writing.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut Tensor)> {
         self.0.iter_mut().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// Moves the running statistics of each BatchNorm towards those of its batch, and counts the batch; on a GPU not when the step
+    /// at `state` is refused.
+    pub fn update_statistics(&mut self, batches: &[(String, Statistics)], state: Option<&StepState>) -> Result<()> {
+        const MOMENTUM: f64 = 0.1;
+        for (name, batch) in batches {
+            let parts = ["running_mean", "running_var", "num_batches_tracked"].map(|part| format!("{name}.{part}"));
+            let [Some(mean), Some(var), Some(count)] = self.0.get_disjoint_mut(parts.each_ref()) else {
+                return Err(missing(&parts.join(", ")));
+            };
+            ops::batchnorm_update([mean, var, count], batch, MOMENTUM, state)?;
+        }
+        Ok(())
     }
 
     /// Number of tensors.

@@ -1,8 +1,22 @@
 //! One forward pass: the parameters as variables, the mode, and the layers that read parameters by name.
 
 use super::{Hooks, NoHooks, Params, Precision, Site};
-use crate::{Result, Tape, Var, noise::Noise, noise::Philox, ops, tensor::Tensor};
-use std::collections::HashMap;
+use crate::ops::{self, Activation, Conv2d, Statistics};
+use crate::{Result, Tape, Var, noise::Noise, noise::Philox, tensor::Tensor};
+use std::{cell::RefCell, collections::HashMap};
+
+/// Epsilon of every BatchNorm.
+pub const BATCHNORM_EPS: f64 = 1e-5;
+
+/// Whose statistics BatchNorm normalises by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum BatchNorm {
+    /// The batch's; the pass keeps them for the running ones.
+    Batch,
+    /// The running ones.
+    #[default]
+    Running,
+}
 
 /// What differs between training and evaluation.
 #[derive(Clone, Copy)]
@@ -15,13 +29,16 @@ pub struct Mode<'a> {
     pub precision: Precision,
     /// Whether [`Pass::recompute`] does.
     pub recompute: bool,
+    /// How BatchNorm normalises.
+    pub batch_norm: BatchNorm,
 }
 
 impl Mode<'static> {
     /// Evaluation: nothing is random, nothing is rounded.
     pub fn eval() -> Self {
         const UNUSED: Philox = Philox { seed: 0, step: 0 };
-        Self { drop_path: 0.0, noise: &UNUSED, precision: Precision::F32, recompute: false }
+        let (precision, batch_norm) = (Precision::F32, BatchNorm::Running);
+        Self { drop_path: 0.0, noise: &UNUSED, precision, recompute: false, batch_norm }
     }
 }
 
@@ -35,6 +52,7 @@ struct Parameter {
 /// The parameters of a model as variables, with mode and hooks.
 pub struct Pass<'a> {
     vars: HashMap<&'a str, Parameter>,
+    batch_statistics: RefCell<Vec<(String, Statistics)>>,
     /// Training or evaluation.
     pub mode: Mode<'a>,
     /// What wraps the model.
@@ -74,7 +92,8 @@ impl<'a> Pass<'a> {
             };
             Ok((name, Parameter { master, operand }))
         };
-        Ok(Self { vars: params.iter().map(parameter).collect::<Result<_>>()?, mode, hooks })
+        let (vars, batch_statistics) = (params.iter().map(parameter).collect::<Result<_>>()?, RefCell::default());
+        Ok(Self { vars, batch_statistics, mode, hooks })
     }
 
     fn parameter(&self, name: &str) -> Result<&Parameter> {
@@ -112,7 +131,7 @@ impl<'a> Pass<'a> {
     /// again then (activation checkpointing; Chen et al., Training Deep Nets with Sublinear Memory Cost, 2016). The draws
     /// come out equal, and so do the bits.
     pub fn recompute(&self, prefix: &str, x: Var, part: impl Fn(&Pass, Var) -> Result<Var> + 'static) -> Result<Var> {
-        let Mode { drop_path, precision, .. } = self.mode;
+        let Mode { drop_path, precision, batch_norm, .. } = self.mode;
         let Some(noise) = self.mode.noise.computed().filter(|_| self.recomputes()) else { return part(self, x) };
         let inside = |name: &&str| name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.'));
         let mut names: Vec<String> = self.vars.keys().copied().filter(inside).map(str::to_string).collect();
@@ -126,8 +145,8 @@ impl<'a> Pass<'a> {
             let Some((x, params)) = values.split_first() else { return Err(super::params::missing("x")) };
             let pair = |pair: &[Var]| Parameter { master: pair[0].clone(), operand: pair[1].clone() };
             let vars = names.iter().map(String::as_str).zip(params.chunks_exact(2).map(pair)).collect();
-            let mode = Mode { drop_path, noise: &noise, precision, recompute: false };
-            part(&Pass { vars, mode, hooks: &NoHooks }, x.clone())
+            let mode = Mode { drop_path, noise: &noise, precision, recompute: false, batch_norm };
+            part(&Pass { vars, batch_statistics: RefCell::default(), mode, hooks: &NoHooks }, x.clone())
         })
     }
 
@@ -148,5 +167,38 @@ impl<'a> Pass<'a> {
         let [x_, weight, bias] = [x, weight, bias].map(|v| ops::gather_columns(v, living));
         let y = ops::layernorm(&x_?, &weight?, &bias?, eps)?;
         ops::scatter_columns(&y, living, x.shape().rows_cols().1)
+    }
+
+    /// Convolution `name.weight`, with `name.bias` if the model has one.
+    pub fn conv(&self, name: &str, x: &Var, conv: Conv2d) -> Result<Var> {
+        let bias = self.vars.get(format!("{name}.bias").as_str()).map(|bias| &bias.operand);
+        ops::conv2d(x, self.operand(&format!("{name}.weight"))?, bias, conv)
+    }
+
+    /// Convolution `conv`, then BatchNorm `norm` if it is not folded into the convolution, then `function`.
+    pub fn conv_norm(&self, [conv, norm]: [&str; 2], x: &Var, at: Conv2d, function: Activation) -> Result<Var> {
+        let y = ops::conv2d(x, self.operand(&format!("{conv}.weight"))?, None, at)?;
+        match self.vars.get(format!("{conv}.bias").as_str()) {
+            Some(bias) => ops::activation(y, Some(&bias.master), function),
+            None => self.batchnorm(norm, y, function),
+        }
+    }
+
+    /// BatchNorm `name` as the mode says, and `function` of it. The batch's statistics are kept for [`Pass::batch_statistics`].
+    pub fn batchnorm(&self, name: &str, x: Var, function: Activation) -> Result<Var> {
+        let (weight, bias) = self.affine(name)?;
+        if self.mode.batch_norm == BatchNorm::Running {
+            let [mean, var] = ["running_mean", "running_var"].map(|part| self.var(&format!("{name}.{part}")));
+            let running = Statistics { mean: mean?.tensor().clone(), var: var?.tensor().clone() };
+            return ops::batchnorm_running(x, [weight, bias], running, BATCHNORM_EPS, function);
+        }
+        let (y, statistics) = ops::batchnorm(x, [weight, bias], BATCHNORM_EPS, function)?;
+        self.batch_statistics.borrow_mut().push((name.into(), statistics));
+        Ok(y)
+    }
+
+    /// Takes the statistics of the batches that went through each BatchNorm, by its name, in their order.
+    pub fn batch_statistics(&self) -> Vec<(String, Statistics)> {
+        self.batch_statistics.take()
     }
 }

@@ -8,6 +8,7 @@ use super::activation::{Function, function_dispatch};
 use super::add::times;
 use super::prelude::*;
 use super::{Activation, activation};
+use crate::gpu::StepState;
 
 const OP: &str = "batchnorm";
 
@@ -62,16 +63,21 @@ fn check(x: &Var, gamma: &Var, beta: &Var, eps: f64) -> Result<()> {
     Error::ensure(eps > 0.0, "BatchNorm eps", "above 0", eps)
 }
 
-/// `running += momentum (batch - running)` for both statistics, and 1 more batch counted in `counter`.
-pub fn batchnorm_update([mean, var, counter]: [&mut Tensor; 3], batch: &Statistics, momentum: f64) -> Result<()> {
+/// `running += momentum (batch - running)` for both statistics, and 1 more batch counted in `counter`; on a GPU nothing where
+/// the step that stands in `state` is refused.
+pub fn batchnorm_update(
+    [mean, var, counter]: [&mut Tensor; 3], batch: &Statistics, momentum: f64, state: Option<&StepState>,
+) -> Result<()> {
     mean.check_same(OP, &batch.mean)?;
     var.check_same(OP, &batch.var)?;
     Error::ensure_shape(counter.numel() == 1, OP, "a counter of one element", counter.shape())?;
     if let Some(gpu) = mean.gpu() {
         let (dtype, [count]) = (mean.dtype(), gpu::sizes([mean.numel()])?);
         let (batch_mean, batch_var) = (batch.mean.address()?, batch.var.address()?);
+        let state = state.map_or(0, StepState::address);
         let (mean, var, counter) = (mean.address_mut()?, var.address_mut()?, counter.address_mut()?);
-        let args = params::BatchnormUpdate { mean, var, counter, batch_mean, batch_var, momentum, count, unused: 0 };
+        let args =
+            params::BatchnormUpdate { mean, var, counter, batch_mean, batch_var, state, momentum, count, unused: 0 };
         return gpu.launch(dtype, Grid::elements((count as usize).max(1)), &args);
     }
     float_dispatch!(OP, mean.dtype(), T => {
@@ -313,12 +319,17 @@ pub fn cases() -> Vec<Case> {
     const EPS: f64 = 0.1;
     vec![
         Case::new("batchnorm/batch", |d| {
-            let run = |v: &[Var]| {
-                let (y, batch) = batchnorm(v[0].clone(), [&v[1], &v[2]], EPS, Activation::Identity)?;
-                Ok([y, Var::constant(batch.mean), Var::constant(batch.var)])
-            };
+            let run = |v: &[Var]| Ok(batchnorm(v[0].clone(), [&v[1], &v[2]], EPS, Activation::Identity)?.0);
             Instance::new(inputs(d), run).wide([1, 2]).cost_each(1, 8)
         }),
+        Case::new("batchnorm/statistics", |d| {
+            let run = |v: &[Var]| {
+                let (_, Statistics { mean, var }) = batchnorm(v[0].clone(), [&v[1], &v[2]], EPS, Activation::Identity)?;
+                Ok([mean, var].map(Var::constant))
+            };
+            Instance::new(inputs(d), run).wide([1, 2]).cost_each(1, 8)
+        })
+        .without_gradient("constants for the running statistics"),
         Case::new("batchnorm/batch_gelu", |d| {
             let run = |v: &[Var]| Ok(batchnorm(v[0].clone(), [&v[1], &v[2]], EPS, Activation::Gelu)?.0);
             let plain = |v: &[Var]| {
@@ -345,7 +356,7 @@ pub fn cases() -> Vec<Case> {
             let run = |v: &[Var]| {
                 let [mut mean, mut var, mut counter] = [0, 1, 4].map(|k| v[k].tensor().clone());
                 let batch = Statistics { mean: v[2].tensor().clone(), var: v[3].tensor().clone() };
-                batchnorm_update([&mut mean, &mut var, &mut counter], &batch, 0.1)?;
+                batchnorm_update([&mut mean, &mut var, &mut counter], &batch, 0.1, None)?;
                 Ok([mean, var, counter].map(Var::constant))
             };
             let counter = d.uniform([1], 0.0, 9.0);

@@ -282,13 +282,16 @@ fn unpack(packed: &Tensor, at: Windows, dw: &mut Tensor, accumulate: bool) -> Re
 fn case(d: &mut Draw, images: bool, groups: usize, bench: [usize; 4], conv: [usize; 3]) -> Instance {
     let [kernel, stride, padding] = conv;
     let [batch, side, wide, out] = bench;
-    let (batch, height, width) = (d.size(batch), kernel + d.size(side) % 64, kernel + d.size(side) % 64);
+    let (batch, height, width) = (d.size(batch), kernel + d.size(side).min(side), kernel + d.size(side).min(side));
     let (channels, outputs) = (groups * d.positive(wide), groups * d.positive(out));
     let conv = Conv2d { size: [height, width], stride, padding, groups };
     let [down, across] = conv.out(kernel);
     let x =
         if images { d.normal([batch, channels, height, width]) } else { d.normal([batch, height * width, channels]) };
-    let inputs = [x, d.normal([outputs, channels / groups, kernel, kernel]), d.normal([outputs])];
+    // Weights as a model's: results are about as large as the maps.
+    let bound = (3.0 / (channels / groups * kernel * kernel) as f64).sqrt();
+    let weight = d.uniform([outputs, channels / groups, kernel, kernel], -bound, bound);
+    let inputs = [x, weight, d.normal([outputs])];
     let written = batch * down * across * outputs;
     let run = move |v: &[Var]| conv2d(&v[0], &v[1], Some(&v[2]), conv);
     let instance = Instance::new(inputs, run).weights([1, 2]);
@@ -299,10 +302,10 @@ fn case(d: &mut Draw, images: bool, groups: usize, bench: [usize; 4], conv: [usi
 /// Test and benchmark cases.
 pub fn cases() -> Vec<Case> {
     vec![
-        Case::new("conv2d/images", |d| case(d, true, 1, [64, 40, 3, 64], [3, 2, 1])),
-        Case::new("conv2d/patches", |d| case(d, true, 1, [64, 40, 3, 384], [2, 2, 0])),
-        Case::new("conv2d/tokens", |d| case(d, false, 1, [64, 40, 64, 64], [3, 1, 1])),
-        Case::new("conv2d/strided", |d| case(d, false, 1, [64, 40, 224, 448], [1, 2, 0])),
-        Case::new("conv2d/groups", |d| case(d, false, 2, [64, 26, 112, 112], [3, 2, 1])),
+        Case::new("conv2d/images", |d| case(d, true, 1, [256, 11, 3, 64], [3, 2, 1])),
+        Case::new("conv2d/patches", |d| case(d, true, 1, [256, 11, 3, 384], [2, 2, 0])),
+        Case::new("conv2d/tokens", |d| case(d, false, 1, [256, 11, 64, 64], [3, 1, 1])),
+        Case::new("conv2d/strided", |d| case(d, false, 1, [256, 11, 224, 448], [1, 2, 0])),
+        Case::new("conv2d/groups", |d| case(d, false, 2, [256, 11, 112, 112], [3, 2, 1])),
     ]
 }

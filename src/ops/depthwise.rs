@@ -111,12 +111,13 @@ fn weight_gradient(dy: &Tensor, x: &Tensor, at: Windows, dw: &mut Tensor, accumu
 
 /// A case of `each` outputs a channel and windows `stride` apart.
 fn case(d: &mut Draw, each: usize, stride: usize) -> Instance {
-    let (batch, height, width, channels) = (d.size(64), d.positive(27), d.positive(27), d.positive(144));
+    let (batch, height, width, channels) =
+        (d.size(256), d.positive(14).min(14), d.positive(14).min(14), d.positive(144));
     let conv = Conv2d { size: [height, width], stride, padding: 1, groups: channels };
     let [down, across] = conv.out(3);
     let inputs = [
         d.normal([batch, height * width, channels]),
-        d.normal([each * channels, 1, 3, 3]),
+        d.uniform([each * channels, 1, 3, 3], -0.6, 0.6),
         d.normal([each * channels]),
     ];
     let written = batch * down * across * each * channels;

@@ -22,7 +22,9 @@ pub mod gelu;
 pub mod kd;
 pub mod layernorm;
 pub mod linear;
+pub mod max_tokens;
 pub mod mean_tokens;
+pub mod mix_tokens;
 pub mod mse;
 pub mod patch_embed;
 pub mod patch_merge;
@@ -72,7 +74,9 @@ ops! {
     window_attention: Windows, window_attention;
     patch_merge: patch_merge;
     mean_tokens: mean_tokens;
-    select: gather_columns, scatter_columns, select_token;
+    max_tokens: max_tokens;
+    mix_tokens: TokenBox, mix_tokens;
+    select: gather_columns, scatter_columns, select_token, slice_tokens;
     conv2d: Conv2d, conv2d;
     depthwise: ; // conv2d's
     patch_embed: embed_tokens, patch_embed;

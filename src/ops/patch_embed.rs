@@ -4,9 +4,8 @@
 //! `x [B, C, H, W]`, `y [B, g², D]`: see [`conv2d`](super::conv2d()). Then `z = [cls; dist; y] + pos`, `pos [1, N, D]`.
 
 use super::prelude::*;
-use super::select::slice_tokens;
+use super::select::tokens_of;
 use super::{Conv2d, conv2d};
-use crate::Shape;
 
 const OP: &str = "patch_embed";
 
@@ -41,7 +40,7 @@ pub fn embed_tokens(patches: &Var, first: &[&Var], pos: &Var) -> Result<Var> {
             back.add(2 + k, dpos.rows(k, k + 1)?.reshape([1, 1, width])?)?;
         }
         back.add(1, dpos.reshape([1, tokens, width])?)?;
-        back.add_wanted(0, || patches_gradient(&dy, shape, extra))
+        back.add_wanted(0, || tokens_of(&dy, extra, &shape, n))
     }))
 }
 
@@ -67,18 +66,6 @@ fn put_together(patches: &Tensor, first: &[&Tensor], pos: &Tensor) -> Result<Ten
             let values = first.iter().chain(own.row(image));
             out.iter_mut().zip(values).zip(pos).for_each(|((o, x), p)| *o = *x + *p);
         })
-    })
-}
-
-/// The gradient of the patches `[B, n, D]`, which stand behind `extra` first tokens.
-fn patches_gradient(dy: &Tensor, shape: Shape, extra: usize) -> Result<Tensor> {
-    let (batch, n, width) = (shape[0], shape[1], shape[2]);
-    if let Some(gpu) = dy.gpu() {
-        return slice_tokens(gpu, dy, extra, &shape, n);
-    }
-    float_dispatch!(OP, dy.dtype(), T => {
-        let g = Mat::<T>::new(dy.slice()?, batch, (extra + n) * width);
-        cpu::new_rows::<T>(shape, n * width, |image, dx| dx.copy_from_slice(&g.row(image)[extra * width..]))
     })
 }
 

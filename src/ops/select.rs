@@ -10,49 +10,66 @@ const OP: &str = "select";
 
 /// Token `index` of every image: `x [B, N, D] -> [B, D]`.
 pub fn select_token(x: &Var, index: usize) -> Result<Var> {
-    let shape = *x.shape();
-    Error::ensure_shape(
-        shape.len() == 3 && index < shape[1],
-        OP,
-        format_args!("[batch, more than {index} tokens, width]"),
-        shape,
-    )?;
-    let y = token(x.tensor(), index)?;
-    Ok(record_one("select_token", &[x.handle()], y, move |back, dy| back.add(0, token_gradient(&dy, shape, index)?)))
+    let (batch, width) = (x.tensor().dim(0), x.tensor().dim(2));
+    take_tokens(x, index, 1, &[batch, width])
 }
 
-fn token(x: &Tensor, index: usize) -> Result<Tensor> {
-    let [batch, tokens, width] = [0, 1, 2].map(|axis| x.dim(axis));
+/// Tokens `first .. first + taken` of every image: `x [B, N, D] -> [B, taken, D]`.
+pub fn slice_tokens(x: &Var, first: usize, taken: usize) -> Result<Var> {
+    let (batch, width) = (x.tensor().dim(0), x.tensor().dim(2));
+    take_tokens(x, first, taken, &[batch, taken, width])
+}
+
+fn take_tokens(x: &Var, first: usize, taken: usize, shape: &[usize]) -> Result<Var> {
+    let from = *x.shape();
+    let fits = from.len() == 3 && first.checked_add(taken).is_some_and(|end| end <= from[1]);
+    Error::ensure_shape(
+        fits,
+        OP,
+        format_args!("[batch, {} tokens or more, width]", first.saturating_add(taken)),
+        from,
+    )?;
+    let y = tokens_of(x.tensor(), first, shape, taken)?;
+    let put = move |dy: &Tensor| put_tokens(dy, from, first, taken);
+    Ok(record_one("select_token", &[x.handle()], y, move |back, dy| back.add(0, put(&dy)?)))
+}
+
+/// Tokens `first .. first + taken` of every image of `x [B, N, D]`, as `shape`.
+pub(super) fn tokens_of(x: &Tensor, first: usize, shape: &[usize], taken: usize) -> Result<Tensor> {
+    let [tokens, width] = [1, 2].map(|axis| x.dim(axis));
     if let Some(gpu) = x.gpu() {
-        return slice_tokens(gpu, x, index, &[batch, width], 1);
+        return tokens_on(gpu, x, first, shape, taken);
     }
     float_dispatch!(OP, x.dtype(), T => {
-        let xs = Mat::<T>::of(x)?;
-        cpu::new_rows::<T>([batch, width], width, |i, y| y.copy_from_slice(xs.row(i * tokens + index)))
+        let xs = x.slice::<T>()?;
+        cpu::new_rows::<T>(shape, taken * width, |i, y| {
+            y.copy_from_slice(&xs[(i * tokens + first) * width..][..taken * width]);
+        })
     })
 }
 
-fn token_gradient(dy: &Tensor, shape: Shape, index: usize) -> Result<Tensor> {
+/// The reverse: `dy` in its place among zeros of `shape`.
+fn put_tokens(dy: &Tensor, shape: Shape, first: usize, taken: usize) -> Result<Tensor> {
     let (tokens, width) = (shape[1], shape[2]);
     if let Some(gpu) = dy.gpu() {
         let mut dx = dy.new_empty(shape)?;
         let (y, x, count) = (dx.address_mut()?, dy.address()?, dx.stored_numel());
-        let [tokens, first, stride] = gpu::sizes([tokens, index, dy.stored_width()])?;
-        let args = params::PlaceTokens { y, x, count: count as i64, tokens, first, taken: 1, stride };
+        let [tokens, first, taken, stride] = gpu::sizes([tokens, first, taken, dy.stored_width()])?;
+        let args = params::PlaceTokens { y, x, count: count as i64, tokens, first, taken, stride };
         return gpu.launch(dy.dtype(), Grid::vecs(count, dy.dtype()), &args).map(|()| dx);
     }
     let mut dx = Tensor::zeros(shape, dy.dtype());
     float_dispatch!(OP, dy.dtype(), T => {
-        let dy = Mat::<T>::of(dy)?;
+        let dy = dy.slice::<T>()?;
         cpu::each_row::<T>(&mut dx, tokens * width, |i, dx| {
-            dx[index * width..][..width].copy_from_slice(dy.row(i));
+            dx[first * width..][..taken * width].copy_from_slice(&dy[i * taken * width..][..taken * width]);
         })
     })?;
     Ok(dx)
 }
 
 /// Tokens `first .. first + taken` of every image of `x [B, N, D]` on a GPU, as `shape`.
-pub(super) fn slice_tokens(gpu: &Gpu, x: &Tensor, first: usize, shape: &[usize], taken: usize) -> Result<Tensor> {
+fn tokens_on(gpu: &Gpu, x: &Tensor, first: usize, shape: &[usize], taken: usize) -> Result<Tensor> {
     let mut y = x.new_empty(shape)?;
     let (address, count) = (y.address_mut()?, y.stored_numel());
     let [tokens, first, taken, stride] = gpu::sizes([x.dim(1), first, taken, x.stored_width()])?;
@@ -140,6 +157,11 @@ pub fn cases() -> Vec<Case> {
             let [batch, tokens, width] = [d.size(512), d.positive(197), d.size(384)];
             let inputs = [d.normal([batch, tokens, width])];
             Instance::new(inputs, move |v| select_token(&v[0], tokens / 2)).cost(batch * width, 0)
+        }),
+        Case::new("select/tokens", |d| {
+            let [batch, tokens, width] = d.sizes([512, 196, 384]);
+            let inputs = [d.normal([batch, tokens + 1, width])];
+            Instance::new(inputs, move |v| slice_tokens(&v[0], 1, tokens)).cost(batch * tokens * width, 0)
         }),
         Case::new("select/columns", |d| {
             let (rows, cols, picked) = (d.size(512 * 197), d.positive(384), d.size(200));

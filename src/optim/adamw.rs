@@ -68,7 +68,7 @@ impl AdamW {
             match grads.find(name).filter(|_| lr_scale != 0.0) {
                 Some(grad) => list.push(AdamwTensor { param, m, v, grad, weight_decay, lr_scale, average }),
                 // Of no gradient, and so of no launch that knows whether the step is refused: it moves towards where it is.
-                None => average.map_or(Ok(()), |(average, decay)| ops::ema(average, param, decay))?,
+                None => average.map_or(Ok(()), |(average, decay)| ops::ema(average, param, decay_of(name, decay)))?,
             }
         }
         ops::adamw(list, self.betas, self.eps, numbers)
@@ -115,5 +115,10 @@ pub fn clip_factor(norm: f64, max_norm: f64) -> f64 {
 /// `average ← decay · average + (1 - decay) · parameter`, of each parameter by its place; begins as a clone of them.
 pub fn ema(average: &mut Params, params: &Params, decay: f64) -> Result<()> {
     let mut pairs = average.iter_mut().zip(params.iter());
-    pairs.try_for_each(|((_, average), (_, param))| ops::ema(average, param, decay))
+    pairs.try_for_each(|((_, average), (name, param))| ops::ema(average, param, decay_of(name, decay)))
+}
+
+/// 0 for a count of batches: that is copied.
+fn decay_of(name: &str, decay: f64) -> f64 {
+    if name.ends_with(".num_batches_tracked") { 0.0 } else { decay }
 }

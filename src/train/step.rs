@@ -9,8 +9,9 @@ use super::Trainer;
 use crate::gpu::{Gpu, Graph, StepState, params::StepNumbers};
 use crate::nn::{NoHooks, Params, Pass};
 use crate::noise::{Noise, OnDevice, Philox, Shifted};
+use crate::ops::{self, Numbers, Statistics};
 use crate::optim::clip_factor;
-use crate::{Device, Error, Result, Tape, Tensor, Var, ops, ops::Numbers};
+use crate::{Device, Error, Result, Tape, Tensor, Var};
 
 /// What a step is given, on the model's device: images `[B, 3, H, W]`, targets `[B, K]`, and the teacher's logits `[B, K]`.
 pub(super) struct Inputs {
@@ -52,6 +53,9 @@ impl Inputs {
     }
 }
 
+/// Loss, gradients, and the statistics of every BatchNorm.
+type Found = (Tensor, Params, Vec<(String, Statistics)>);
+
 fn on(device: Device, inputs: &[Inputs]) -> Result<Vec<Inputs>> {
     inputs.iter().map(|inputs| inputs.to_device(device)).collect()
 }
@@ -82,11 +86,12 @@ impl Trainer<'_> {
 
     fn advance_on_cpu(&mut self, inputs: &[Inputs], lr: f64) -> Result<(f64, f64)> {
         let noise = Philox { seed: self.config.seed, step: self.optimizer.steps as u64 };
-        let (loss, grads) = self.gradients(inputs, &noise, None)?;
+        let (loss, grads, statistics) = self.gradients(inputs, &noise, None)?;
         let (loss, norm) = (loss.item()?, ops::global_norm(grads.iter().map(|(_, grad)| grad))?);
         if loss.is_finite() && norm.is_finite() {
             let scale = self.config.clip_norm.map_or(1.0, |limit| clip_factor(norm, limit));
             self.optimizer.steps += 1;
+            self.model.params_mut().update_statistics(&statistics, None)?;
             let numbers = StepNumbers { grad_scale: scale, ..self.optimizer.numbers(lr) };
             self.update(&grads, Numbers::Host(numbers))?;
         }
@@ -147,9 +152,11 @@ impl Trainer<'_> {
 
     /// Puts a whole step on the device's stream: the loss, when it is done.
     fn launch(&mut self, inputs: &[Inputs], state: &StepState) -> Result<Tensor> {
-        let (loss, grads) = self.gradients(inputs, &OnDevice { seed: self.config.seed, state }, Some(state))?;
+        let noise = OnDevice { seed: self.config.seed, state };
+        let (loss, grads, statistics) = self.gradients(inputs, &noise, Some(state))?;
         let list: Vec<&Tensor> = grads.iter().map(|(_, grad)| grad).collect();
         ops::clip_scale(&list, &loss, self.config.clip_norm, state)?;
+        self.model.params_mut().update_statistics(&statistics, Some(state))?;
         self.update(&grads, Numbers::Device(state)).map(|()| loss)
     }
 
@@ -159,22 +166,21 @@ impl Trainer<'_> {
         self.optimizer.update(self.model.params_mut(), grads, average, numbers)
     }
 
-    /// The loss, and the gradients of the parameters that it depends on: the mean of those of all images.
-    /// With a `state` the gradients are multiplied by its loss scale.
-    pub(super) fn gradients(
-        &self, inputs: &[Inputs], noise: &dyn Noise, state: Option<&StepState>,
-    ) -> Result<(Tensor, Params)> {
+    /// The loss, the gradients of the parameters that it depends on (the mean of those of all images), and the statistics of each
+    /// batch at every BatchNorm. With a `state` the gradients are multiplied by its loss scale.
+    pub(super) fn gradients(&self, inputs: &[Inputs], noise: &dyn Noise, state: Option<&StepState>) -> Result<Found> {
         let total: usize = inputs.iter().map(|part| part.images.dim(0)).sum();
-        let (mut first, mut sum) = (0, None);
+        let (mut first, mut sum) = (0, None::<Found>);
         for part in inputs {
             let (count, noise) = (part.images.dim(0), Shifted { noise, first: first as u64 });
-            let (loss, grads) = self.part(part, &noise, state, count as f64 / total.max(1) as f64)?;
+            let found = self.part(part, &noise, state, count as f64 / total.max(1) as f64)?;
             match &mut sum {
-                None => sum = Some((loss, grads)),
-                Some((all, sums)) => {
-                    all.accumulate(&loss)?;
-                    let mut pairs = sums.iter_mut().zip(grads.iter());
+                None => sum = Some(found),
+                Some((loss, grads, statistics)) => {
+                    loss.accumulate(&found.0)?;
+                    let mut pairs = grads.iter_mut().zip(found.1.iter());
                     pairs.try_for_each(|((_, sum), (_, grad))| sum.accumulate(grad))?;
+                    statistics.extend(found.2);
                 }
             }
             first += count;
@@ -182,10 +188,8 @@ impl Trainer<'_> {
         sum.ok_or_else(|| Error::shape("step", "at least one batch", 0))
     }
 
-    /// Loss and gradients of one batch, times its `share` of the step's images.
-    fn part(
-        &self, inputs: &Inputs, noise: &dyn Noise, state: Option<&StepState>, share: f64,
-    ) -> Result<(Tensor, Params)> {
+    /// The same of one batch, loss and gradients times its `share` of the step's images.
+    fn part(&self, inputs: &Inputs, noise: &dyn Noise, state: Option<&StepState>, share: f64) -> Result<Found> {
         let tape = Tape::new();
         let pass = Pass::new(self.model.params(), Some(&tape), self.mode(noise), &NoHooks)?;
         let logits = self.model.forward(&pass, &Var::constant(inputs.images.clone()))?;
@@ -200,6 +204,6 @@ impl Trainer<'_> {
         let mut named = |name: &str| Ok(grads.take(pass.var(name)?).map(|grad| (name.to_string(), grad)));
         let grads =
             self.model.params().iter().filter_map(|(name, _)| named(name).transpose()).collect::<Result<_>>()?;
-        Ok((loss.into_tensor(), grads))
+        Ok((loss.into_tensor(), grads, pass.batch_statistics()))
     }
 }

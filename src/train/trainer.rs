@@ -4,7 +4,7 @@ use super::step::{Inputs, OnGpu};
 use super::{Accuracy, LossScale, Teacher, TrainConfig, evaluate, first_nonfinite, images, nonfinite};
 use crate::data::loader::{Batch, Loader};
 use crate::data::mixup::{mix_images, mix_targets};
-use crate::nn::{Mode, Params};
+use crate::nn::{BatchNorm, Mode, Params};
 use crate::noise::{Noise, Philox};
 use crate::optim::AdamW;
 use crate::report::{Progress, RunFolder, Show};
@@ -187,7 +187,7 @@ impl<'a> Trainer<'a> {
 
     pub(super) fn mode<'n>(&self, noise: &'n dyn Noise) -> Mode<'n> {
         let &TrainConfig { drop_path, precision, recompute, .. } = &self.config;
-        Mode { drop_path, noise, precision, recompute, ..Mode::eval() }
+        Mode { drop_path, noise, precision, recompute, batch_norm: BatchNorm::Batch }
     }
 
     /// What is not finite in a step, by name: a gradient when the loss is, else a layer.

@@ -24,6 +24,8 @@ pub fn describe(arch: &Architecture) -> String {
     let kind = match arch.family {
         Family::Deit => format!("{distilled}DeiT"),
         Family::Swin => "Swin".into(),
+        Family::Lvvit => "LV-ViT".into(),
+        Family::Regnet => "RegNetY".into(),
     };
     let each = |mut values: Vec<usize>| {
         let all = format!("{values:?}");

@@ -30,6 +30,14 @@ pub fn pos_interp(case: &Case) -> Outcome<Produced> {
     Ok(produced)
 }
 
+/// A position table with a class row at another grid.
+pub fn pos_resize(case: &Case) -> Outcome<Produced> {
+    let mut produced = Produced::new();
+    let resized = interpolate::pos_embed(&tensor(case, "in/pos_embed")?, 1, case.config_usize("new_grid")?)?;
+    put(&mut produced, "out/pos_embed", &resized);
+    Ok(produced)
+}
+
 /// `mean` or `std`.
 pub fn channels(case: &Case, key: &str) -> Outcome<[f32; 3]> {
     let values: Vec<f32> = case.f64s_at(key)?.into_iter().map(|value| value as f32).collect();

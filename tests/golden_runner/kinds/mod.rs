@@ -7,7 +7,9 @@ mod base_reader;
 mod base_swin;
 mod base_train;
 mod formula;
+mod lvvit;
 mod parts;
+mod regnet;
 mod savit;
 mod savit_run;
 mod savit_scores;
@@ -52,6 +54,13 @@ pub fn kinds() -> &'static [(&'static str, KindFn)] {
         ("sit/pos_resize", |case| told(base_augment::pos_resize(case))),
         ("base/real_weights", |case| told(base_data::real_weights(case))),
         ("base/checkpoint_reader", |case| told(base_reader::checkpoint_reader(case))),
+        ("base/regnety", |case| told(regnet::regnety(case))),
+        ("savit/regnety", |case| told(regnet::regnety(case))),
+        ("sit/stem", |case| told(lvvit::stem(case))),
+        ("sit/lvvit", |case| told(lvvit::backbone(case))),
+        ("sit/full_lvvit", |case| told(lvvit::full(case))),
+        ("sit/token_label_lvvit", |case| told(lvvit::token_label(case))),
+        ("sit/pos_resize", |case| told(base_data::pos_resize(case))),
         ("savit/finetune_step", |case| told(base_train::finetune_step(case))),
     ]
 }

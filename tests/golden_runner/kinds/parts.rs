@@ -24,9 +24,12 @@ pub fn device() -> Result<Device, String> {
     Device::from_str(&name, false).map_err(|_| format!("ESPALIER_GOLDEN_DEVICE: no device {name} in this build"))
 }
 
-/// A float32 tensor of the case.
+/// A float32 tensor of the case, or a BatchNorm's count of batches.
 pub fn tensor(case: &Case, name: &str) -> Outcome<Tensor> {
-    let (shape, values) = case.f32(name)?;
+    let (shape, values) = match name.ends_with(".num_batches_tracked") {
+        true => case.i64s(name).map(|(shape, counts)| (shape, counts.into_iter().map(|n| n as f32).collect()))?,
+        false => case.f32(name)?,
+    };
     Ok(Tensor::from_slice(shape.as_slice(), &values)?.to_device(device()?)?)
 }
 
