@@ -346,7 +346,7 @@ fn table_gradient_on(
     let [heads, stride, window] = gpu::sizes([size.heads, out.stored_width(), size.windows.window])?;
     let (count, to, sums) = (out.numel(), out.address_mut()?, sums.address()?);
     let args = params::WindowAttentionTable { out: to, sums, heads, stride, window, accumulate: accumulate.into() };
-    gpu.launch(out.dtype(), Grid::elements(count).threads(BLOCK), &args)
+    gpu.launch(out.dtype(), Grid::blocks([count.div_ceil(BLOCK as usize), 1, 1]).threads(BLOCK), &args)
 }
 
 /// The same by plain ops, one window and head at a time, for tests.
