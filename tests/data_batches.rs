@@ -68,7 +68,7 @@ fn records(count: usize, labels: usize, classes: usize) -> Vec<u8> {
     let record = |image: usize| {
         let label = [200, (image % classes) as u8];
         let pixels = (0..3072).map(move |at| (at / 1024 * 80 + at % 1024 * 7 + image * 31) as u8);
-        label[2 - labels..].to_vec().into_iter().chain(pixels)
+        label.into_iter().skip(2 - labels).chain(pixels)
     };
     (0..count).flat_map(record).collect()
 }

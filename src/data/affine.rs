@@ -10,6 +10,7 @@
 //! The cubic is the one with a = −1, unlike the resize's; results are cut off to [0, 255] and truncated.
 
 use super::{image::RgbImage, resize::Filter};
+use crate::cpu::simd;
 
 /// The rows (a, b, c) and (d, e, f).
 pub type Matrix = [[f64; 3]; 2];
@@ -29,16 +30,22 @@ pub fn rotation(degrees: f64, width: usize, height: usize) -> Matrix {
 
 /// The image under `matrix`, at the same size.
 pub fn transform(image: &RgbImage, matrix: Matrix, filter: Filter, fill: [u8; 3]) -> RgbImage {
-    let mut pixels = vec![fill; image.width * image.height];
-    pulp::Arch::new().dispatch(|| {
-        let source: Vec<Lanes> =
-            image.pixels.as_chunks::<3>().0.iter().map(|&[r, g, b]| [r, g, b, 0].map(f64::from)).collect();
-        let source = Source { pixels: &source, width: image.width, height: image.height };
-        match filter {
-            Filter::Bicubic => source.fill(matrix, &mut pixels, -1, cubic),
-            Filter::Bilinear => source.fill(matrix, &mut pixels, 0, linear),
-        }
-    });
+    let lanes = |&[r, g, b]: &[u8; 3]| [r, g, b, 0].map(f64::from);
+    let source: Vec<Lanes> = image.pixels.as_chunks::<3>().0.iter().map(lanes).collect();
+    let source = Source { pixels: &source, width: image.width, height: image.height };
+    let mut pixels = Vec::with_capacity(source.pixels.len());
+    let mut row = vec![[0.0; 4]; image.width];
+    for y in 0..image.height {
+        row.fill(lanes(&fill));
+        simd(
+            #[inline(always)]
+            || match filter {
+                Filter::Bicubic => source.row(matrix, y, &mut row, -1, cubic),
+                Filter::Bilinear => source.row(matrix, y, &mut row, 0, linear),
+            },
+        );
+        pixels.extend(row.iter().map(|[r, g, b, _]| [*r as u8, *g as u8, *b as u8])); // cuts off and truncates
+    }
     RgbImage { width: image.width, height: image.height, pixels: pixels.into_flattened() }
 }
 
@@ -49,22 +56,18 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Every pixel whose place lies in the image: `N` taps along each axis from `first` on.
+    /// Row `y` of the result where its places lie in the image: `N` taps along each axis from `first` on.
     #[inline(always)]
-    fn fill<const N: usize>(
-        &self, [[a, b, c], [d, e, f]]: Matrix, out: &mut [[u8; 3]], first: isize,
+    fn row<const N: usize>(
+        &self, [[a, b, c], [d, e, f]]: Matrix, y: usize, out: &mut [Lanes], first: isize,
         line: impl Fn(&[Lanes; N], f64) -> Lanes,
     ) {
-        let (width, height) = (self.width as f64, self.height as f64);
-        for (y, row) in out.chunks_exact_mut(self.width).enumerate() {
-            let y = y as f64 + 0.5;
-            for (x, pixel) in row.iter_mut().enumerate() {
-                let x = x as f64 + 0.5;
-                let (xs, ys) = (a * x + b * y + c, d * x + e * y + f);
-                if (0.0..width).contains(&xs) && (0.0..height).contains(&ys) {
-                    let [r, g, b, _] = self.at(xs - 0.5, ys - 0.5, first, &line);
-                    *pixel = [r as u8, g as u8, b as u8]; // truncates and cuts off
-                }
+        let (width, height, y) = (self.width as f64, self.height as f64, y as f64 + 0.5);
+        for (x, pixel) in out.iter_mut().enumerate() {
+            let x = x as f64 + 0.5;
+            let (xs, ys) = (a * x + b * y + c, d * x + e * y + f);
+            if (0.0..width).contains(&xs) && (0.0..height).contains(&ys) {
+                *pixel = self.at(xs - 0.5, ys - 0.5, first, &line);
             }
         }
     }

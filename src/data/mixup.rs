@@ -112,7 +112,7 @@ impl Mixup {
             return Mix::NONE;
         }
         match beta(alpha, stream) {
-            lambda if lambda == 1.0 => Mix::NONE,
+            1.0 => Mix::NONE,
             lambda if cut => Mix::cut(height, width, lambda, (stream.below(height), stream.below(width))),
             lambda => Mix { lambda, cut: None },
         }

@@ -4,6 +4,7 @@
 
 use super::affine::{rotation, transform};
 use super::{image::RgbImage, resize::Filter};
+use crate::cpu::simd;
 
 /// An operation with its argument.
 #[derive(Debug, Clone, Copy, PartialEq, strum::IntoStaticStr)]
@@ -63,10 +64,7 @@ impl PixelOp {
                 let colour = |pixel: &mut [u8; 3]| *pixel = pixel.map(|v| blend(grey(*pixel), v, f as f32));
                 return image.pixels.as_chunks_mut::<3>().0.iter_mut().for_each(colour);
             }
-            Self::Sharpness(f) => {
-                let smooth = smooth(image);
-                return image.pixels.iter_mut().zip(smooth).for_each(|(v, s)| *v = blend(s, *v, f as f32));
-            }
+            Self::Sharpness(f) => return sharpen(image, f as f32),
             Self::Rotate(degrees) if degrees % 360.0 == 0.0 => return,
             Self::Rotate(degrees) => rotation(degrees, width, height),
             Self::ShearX(factor) => [[1.0, factor, 0.0], [0.0, 1.0, 0.0]],
@@ -143,25 +141,34 @@ fn mean_grey(image: &RgbImage) -> u8 {
     (sum as f64 / pixels.len() as f64 + 0.5) as u8
 }
 
+fn sharpen(image: &mut RgbImage, f: f32) {
+    simd(
+        #[inline(always)]
+        || {
+            let smooth = smooth(image);
+            image.pixels.iter_mut().zip(&smooth).for_each(|(v, s)| *v = blend(*s, *v, f));
+        },
+    );
+}
+
 /// The kernel [1 1 1; 1 5 1; 1 1 1]/13 in `f32`, rows from the lowest to the uppermost; the border stays.
+#[inline(always)]
 fn smooth(image: &RgbImage) -> Vec<u8> {
-    const SIDE: f32 = 1.0 / 13.0;
-    const CENTRE: f32 = 5.0 / 13.0;
-    let (mut out, stride) = (image.pixels.clone(), image.width * 3);
-    if image.width < 3 {
-        return out;
-    }
-    pulp::Arch::new().dispatch(|| {
-        for y in 1..image.height - 1 {
-            let [above, here, below] = [y - 1, y, y + 1].map(|y| image.row(y));
-            let line = |row: &[u8], i: usize, centre: f32| {
-                f32::from(row[i]) * SIDE + f32::from(row[i + 3]) * centre + f32::from(row[i + 6]) * SIDE
-            };
-            for (i, value) in out[y * stride + 3..(y + 1) * stride - 3].iter_mut().enumerate() {
-                let sum = 0.5 + line(below, i, SIDE) + line(here, i, CENTRE) + line(above, i, SIDE);
-                *value = sum as u8;
-            }
+    let mut out = image.pixels.clone();
+    let rows = out.chunks_exact_mut(image.width * 3).enumerate();
+    for (y, out) in rows.take(image.height - 1).skip(1).filter(|_| image.width > 2) {
+        let n = out.len() - 6;
+        let [below, here, above] = [y + 1, y, y - 1].map(|y| image.row(y));
+        let [below, here, above] = [below, here, above].map(|row| [&row[..n], &row[3..n + 3], &row[6..n + 6]]);
+        for (i, value) in out[3..n + 3].iter_mut().enumerate() {
+            *value = (0.5 + weighted(below, i, 1.0) + weighted(here, i, 5.0) + weighted(above, i, 1.0)) as u8;
         }
-    });
+    }
     out
+}
+
+/// A row's share in the value at `i`, from the row itself and shifted by one and two pixels.
+#[inline(always)]
+fn weighted([left, centre, right]: [&[u8]; 3], i: usize, weight: f32) -> f32 {
+    f32::from(left[i]) * (1.0 / 13.0) + f32::from(centre[i]) * (weight / 13.0) + f32::from(right[i]) * (1.0 / 13.0)
 }
