@@ -1,6 +1,6 @@
 //! Data: [`image`] files, Pillow-exact preprocessing ([`resize`]), the evaluation and training transforms ([`augment`]) with
 //! [`randaugment`] (its [`pixel_ops`] and [`affine`] maps) and [`erasing`]; classes on disk ([`folder`]), [`cifar`], the
-//! [`generated`] set; what a loader loads ([`dataset`]), in which order ([`sampler`]), in batches ([`loader`]); [`mixup`].
+//! [`generated`] set; what a loader loads ([`dataset`]), in which order ([`sampler`]), in batches ([`loader`]); [`mixup`]; all the images of a run ([`source`]).
 
 pub mod affine;
 pub mod augment;
@@ -16,3 +16,4 @@ pub mod pixel_ops;
 pub mod randaugment;
 pub mod resize;
 pub mod sampler;
+pub mod source;

@@ -90,9 +90,20 @@ pub struct GroupRule {
 
 /// DeiT's groups (its training code with timm): no decay for tensors of one dimension, biases, tokens and positions.
 pub fn default_rules() -> Vec<GroupRule> {
-    let patterns = [("*.bias", None), ("pos_embed", None), ("cls_token", None), ("dist_token", None), ("*", Some(1))];
-    let (weight_decay, lr_scale) = (Some(0.0), 1.0);
-    patterns.map(|(name, max_rank)| GroupRule { pattern: name.into(), max_rank, weight_decay, lr_scale }).into()
+    no_decay_rules(&["pos_embed", "cls_token", "dist_token"])
+}
+
+/// No decay for tensors of at most one dimension, biases, and what `patterns` fit.
+pub fn no_decay_rules(patterns: &[impl AsRef<str>]) -> Vec<GroupRule> {
+    let named = patterns.iter().map(|pattern| (pattern.as_ref(), None));
+    let all = [("*.bias", None)].into_iter().chain(named).chain([("*", Some(1))]);
+    let rule = |(name, max_rank): (&str, _)| GroupRule {
+        pattern: name.into(),
+        max_rank,
+        weight_decay: Some(0.0),
+        lr_scale: 1.0,
+    };
+    all.map(rule).collect()
 }
 
 /// `(weight decay, learning-rate factor)` of a parameter; `decay` where no rule says otherwise.

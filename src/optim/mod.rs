@@ -3,5 +3,5 @@
 mod adamw;
 mod schedule;
 
-pub use adamw::{AdamW, GroupRule, clip_factor, default_rules, ema, group_of};
+pub use adamw::{AdamW, GroupRule, clip_factor, default_rules, ema, group_of, no_decay_rules};
 pub use schedule::Cosine;

@@ -13,6 +13,8 @@ struct Header {
     #[serde(default)]
     within: Within,
     #[serde(default)]
+    best: Option<f64>,
+    #[serde(default)]
     scale: Option<LossScale>, // files of earlier versions have none
     config: TrainConfig,
 }
@@ -30,8 +32,8 @@ impl Trainer<'_> {
 
     /// Writes parameters, moments, average and settings, atomically.
     pub(super) fn save(&mut self, path: &Path) -> Result<()> {
-        let (epoch, steps, within) = (self.epoch, self.optimizer.steps, self.within);
-        let header = Header { epoch, steps, within, scale: Some(self.scale), config: self.config.clone() };
+        let (epoch, steps, within, best) = (self.epoch, self.optimizer.steps, self.within, self.best);
+        let header = Header { epoch, steps, within, best, scale: Some(self.scale), config: self.config.clone() };
         let header = serde_json::to_string(&header).map_err(|e| Error::invalid("training settings", "JSON", e))?;
         let tensors = self.tensors().map(|(name, tensor)| Ok((name, to_blob(tensor)?))).collect::<Result<Vec<_>>>()?;
         io::safetensors::write(path, &tensors, &[(HEADER.into(), header)])
@@ -56,7 +58,7 @@ impl Trainer<'_> {
             *tensor = to_tensor(&file, &key, blob)?.to_device(tensor.device())?;
         }
         (self.epoch, self.optimizer.steps) = (header.epoch, header.steps);
-        (self.within, self.scale) = (header.within, header.scale.unwrap_or(self.scale));
+        (self.within, self.best, self.scale) = (header.within, header.best, header.scale.unwrap_or(self.scale));
         Ok(())
     }
 }

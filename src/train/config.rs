@@ -20,6 +20,9 @@ pub struct TrainConfig {
     pub schedule_in_steps: bool,
     /// AdamW weight decay of the group that decays.
     pub weight_decay: f64,
+    /// Names of parameters that do not decay beside biases and tensors of one axis; `None`: DeiT's ([`crate::optim::default_rules`]).
+    #[serde(default)]
+    pub no_decay: Option<Vec<String>>,
     /// Largest global gradient norm; `None` never clips.
     pub clip_norm: Option<f64>,
     /// Label smoothing.

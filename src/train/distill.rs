@@ -38,7 +38,7 @@ impl DistillKind {
 
 /// How a teacher enters the loss.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Distillation {
     /// What is learned.
     pub kind: DistillKind,

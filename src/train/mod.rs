@@ -1,11 +1,13 @@
-//! The training loop, evaluation, distillation, checkpoints.
+//! The training loop, evaluation, distillation, checkpoints; recipes, and the job that follows one.
 
 mod checkpoint;
 mod config;
 pub mod distill;
 mod evaluate;
+pub mod job;
 mod loss_scale;
 mod nonfinite;
+pub mod recipe;
 mod step;
 mod trainer;
 

@@ -6,7 +6,7 @@ use crate::data::loader::{Batch, Loader};
 use crate::data::mixup::{mix_images, mix_targets};
 use crate::nn::{BatchNorm, Mode, Params};
 use crate::noise::{Noise, Philox};
-use crate::optim::AdamW;
+use crate::optim::{AdamW, no_decay_rules};
 use crate::report::{Progress, RunFolder, Show};
 use crate::{DType, Error, Result, models::Model, ops};
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,9 @@ pub struct Trainer<'a> {
     pub graphs: bool,
     pub(super) on_gpu: OnGpu,
     pub(super) scale: LossScale,
+    /// Where the model goes after every evaluation that is the best so far.
+    pub keep_best: Option<PathBuf>,
+    pub(super) best: Option<f64>,
     folder: Option<&'a RunFolder>,
     checkpoint: Option<PathBuf>,
     show: Show,
@@ -54,11 +57,28 @@ impl<'a> Trainer<'a> {
     /// A fresh run. With a folder it logs there.
     pub fn new(model: &'a mut Model, config: TrainConfig, folder: Option<&'a RunFolder>, show: Show) -> Result<Self> {
         config.validate()?;
-        let optimizer = AdamW { weight_decay: config.weight_decay, ..AdamW::new(model.params())? };
+        let mut optimizer = AdamW { weight_decay: config.weight_decay, ..AdamW::new(model.params())? };
+        if let Some(patterns) = &config.no_decay {
+            optimizer.rules = no_decay_rules(patterns);
+        }
         let ema = config.ema_decay.map(|_| model.params().clone());
         let (on_gpu, scale, within) = (OnGpu::default(), LossScale::new(config.precision), Within::default());
-        let (epoch, graphs, checkpoint) = (0, true, None);
-        Ok(Self { model, config, optimizer, ema, epoch, within, graphs, on_gpu, scale, folder, checkpoint, show })
+        Ok(Self {
+            model,
+            config,
+            optimizer,
+            ema,
+            epoch: 0,
+            within,
+            graphs: true,
+            on_gpu,
+            scale,
+            keep_best: None,
+            best: None,
+            folder,
+            checkpoint: None,
+            show,
+        })
     }
 
     /// Goes on from the checkpoint at `path` when there is one, and writes there as often as the settings say. What the
@@ -138,6 +158,12 @@ impl<'a> Trainer<'a> {
         let quiet = Progress::with(0, "evaluate", Show::Quiet);
         let test = test.filter(|_| due(config.eval_every));
         let accuracy = test.map(|test| evaluate(self.model, test, &quiet)).transpose()?.map(|found| found.accuracy);
+        if let (Some(accuracy), Some(path)) = (accuracy, &self.keep_best)
+            && self.best.is_none_or(|best| accuracy.top1 > best)
+        {
+            self.model.save(path, &config.stage)?;
+            self.best = Some(accuracy.top1);
+        }
         let every = config.checkpoint_every;
         if let Some(path) = self.checkpoint.clone().filter(|_| every > 0 && due(every)) {
             self.save(&path)?;

@@ -8,6 +8,7 @@ mod inspect;
 mod prune;
 mod show;
 mod source;
+mod train;
 mod zoo;
 
 use clap::Parser;
@@ -24,6 +25,7 @@ enum Command {
     Classify(classify::Args),
     #[command(subcommand)]
     Prune(prune::Method),
+    Train(Box<train::Args>),
     Bench(bench::Args),
 }
 
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Classify(args) => classify::run(&args),
         Command::Prune(method) => prune::run(method),
+        Command::Train(args) => train::run(*args),
         Command::Bench(args) => bench::run(&args),
     };
     match result {

@@ -3,16 +3,16 @@
 //! method's plan goes one drawn at random at the same multiply-accumulates, fine-tuned the same way: the baseline
 //! without which no table means anything. On request, the method's plan with aligned widths goes there, too.
 
-mod data;
 mod options;
 mod report;
 
-pub use data::JobData;
 pub use options::JobOptions;
 
 use super::savit::{Calibration, calibrate, official, search};
 use super::{apply, plan::Plan, plan::every_unit};
+use crate::data::augment::Transform;
 use crate::data::loader::{Batch, Loader, LoaderOptions};
+use crate::data::source::{Images, Source};
 use crate::models::{Architecture, LoadOptions, Model};
 use crate::report::{Progress, RunFolder, Show, tell};
 use crate::train::{DistillKind, Distillation, Evaluation, Teacher, TrainConfig, Trainer, evaluate, images};
@@ -31,7 +31,7 @@ pub struct Candidate {
 /// A job in its run folder.
 pub struct Job {
     options: JobOptions,
-    data: JobData,
+    data: Images,
     arch: Architecture,   // of the dense model
     given: Option<Model>, // by `--weights`
     /// The run folder.
@@ -49,7 +49,9 @@ impl Job {
         let given = options.weights.as_ref().map(|path| Model::load(path, &loading)).transpose()?;
         let arch = given.as_ref().map_or_else(|| options.architecture(), |model| Ok(model.arch().clone()))?;
         let own_classes = given.is_some().then_some(arch.num_classes);
-        let data = JobData::open(&options, arch.img_size, own_classes)?;
+        let (side, generated) = (arch.img_size, [options.train_images, options.test_images]);
+        let source = Source { root: options.data.as_deref(), generated, seed: options.seed, classes: own_classes };
+        let data = Images::open(source, &Transform::train(side), &Transform::eval(side))?;
         let classes = data.test.num_classes();
         let own = own_classes.unwrap_or(classes);
         Error::ensure(classes == own, "classes of the data", format!("the model's {own}"), classes)?;
