@@ -276,8 +276,9 @@ typedef struct {
   double scale;
   int tokens, heads, head_dim, stride, y_stride, table_stride, height, width, window, shift, rows, unused;
 } WindowAttentionFwd;
+// delta = sum over the keys of p (dy vT) of every query and head, written
 typedef struct {
-  Ptr dqkv, delta, dy, y, qkv, table, stats;
+  Ptr dqkv, delta, dy, qkv, table, stats;
   double scale;
   int tokens, heads, head_dim, stride, y_stride, table_stride, height, width, window, shift;
 } WindowAttentionBwdQ;

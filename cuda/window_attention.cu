@@ -65,9 +65,38 @@ KERNEL(window_attention_fwd, WindowAttentionFwd) {
   attend<T, A, 1>(heads, p);
 }
 
+// delta = sum over the keys of p dp for the queries that this block takes, written: <dy, y> in the accumulator's precision, since the
+// table's gradient adds up many ds, and a rounded y would be seen there.
+template <class T, class A, class Heads, class Args> __device__ __forceinline__ void sum_delta(const Heads& heads, const Args& p) {
+  constexpr int R = GRADIENT_ROWS<A>;
+  const int first = blockIdx.y * 8 * R, y0 = first + threadIdx.x / SIDE * R;
+  const auto q = heads.template panel<const T>(p.qkv, p.stride, 0), k = heads.template panel<const T>(p.qkv, p.stride, 1),
+             v = heads.template panel<const T>(p.qkv, p.stride, 2), dy = heads.template panel<const T>(p.dy, p.y_stride, 0);
+  const decltype(q) row[2] = {q, dy}, col[2] = {k, v};
+  SHARED_DYN(A, memory);
+  const GradientTiles<A> tiles(memory);
+  A* delta = (A*)p.delta + (size_t)heads.task * p.tokens;
+  A sums[R] = {};
+  for (int i = 0; i < R; i++) {
+    if (threadIdx.x % SIDE == 0 && y0 + i < p.tokens) delta[y0 + i] = A(0);
+  }
+  __syncthreads();
+  for (int other = 0; other < p.tokens; other += TILE) {
+    A e[R][4], ds[R][4];
+    probabilities<T, A, false>(heads, p, tiles, row, col, first, other, other == 0, e, ds);
+    for (int i = 0; i < R; i++) sums[i] += (ds[i][0] + ds[i][1]) + (ds[i][2] + ds[i][3]);
+  }
+  __syncthreads();
+  for (int i = 0; i < R; i++) {
+    for (int lane = SIDE / 2; lane; lane /= 2) sums[i] += __shfl_xor_sync(ALL_LANES, sums[i], lane);
+    if (threadIdx.x % SIDE == 0 && y0 + i < p.tokens) delta[y0 + i] = sums[i];
+  }
+  __syncthreads();
+}
+
 KERNEL(window_attention_bwd_q, WindowAttentionBwdQ) {
   const WindowHeads<A, WindowAttentionBwdQ> heads(p, blockIdx.x);
-  write_delta<T, A>(heads, p);
+  sum_delta<T, A>(heads, p);
   gradient<T, A, false>(heads, p);
 }
 

@@ -1,7 +1,7 @@
 //! Swin in files: official names and timm's, buffers, other windows, image sizes and class counts; and what cannot be.
 
 use espalier::io::{self, Blob, keys, pth, safetensors};
-use espalier::models::{Architecture, Family, LoadOptions, Model, interpolate};
+use espalier::models::{Architecture, Family, LoadOptions, Model, interpolate, layout::Slot, swin};
 use espalier::ops::{Windows, window_attention};
 use espalier::{DType, Result, Tensor, Var};
 use std::collections::BTreeMap;
@@ -63,6 +63,18 @@ fn official_files_hold_the_buffers() -> Result<()> {
     // The first window of the last row has two parts of eight tokens.
     assert_eq!(values[12 * 256..13 * 256].iter().filter(|v| **v == -100.0).count(), 128);
     assert!(!all.contains_key("layers.0.blocks.0.attn_mask"));
+    Ok(())
+}
+
+/// 190 and 364 keys, buffers included: base models 2.3.
+#[test]
+fn official_files_have_as_many_keys_as_published_ones() -> Result<()> {
+    for (depths, keys) in [([2, 2, 6, 2], 190), ([2, 2, 18, 2], 364)] {
+        let arch = Architecture::swin(224, 4, 96, &depths, &[3, 6, 12, 24], 7);
+        let empty = |slot: Slot| Ok((slot.name, Blob::from_f32([0], &[])?));
+        let tensors = Model::layout(&arch).slots.into_iter().map(empty).collect::<Result<_>>()?;
+        assert_eq!(swin::with_buffers(&arch, tensors)?.len(), keys);
+    }
     Ok(())
 }
 
@@ -132,8 +144,8 @@ fn mixers_belong_to_their_family() {
     let mut deit = Architecture::deit(32, 2, 12, 1, 2);
     deit.blocks[0].mixer = arch().blocks[0].mixer.clone();
     assert!(deit.validate().unwrap_err().to_string().contains("blocks[0]"));
-    let swin = Architecture { family: Family::Swin, ..Architecture::deit(32, 2, 12, 1, 2) };
-    assert!(swin.validate().is_err());
+    let global = Architecture { family: Family::Swin, ..Architecture::deit(32, 2, 12, 1, 2) };
+    assert!(global.validate().is_err());
     assert!(Architecture { distilled: true, ..arch() }.validate().unwrap_err().to_string().contains("distilled"));
 }
 

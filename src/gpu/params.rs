@@ -1898,13 +1898,13 @@ const _: () = {
     ["Offset of field: WindowAttentionFwd::rows"][::std::mem::offset_of!(WindowAttentionFwd, rows) - 88usize];
     ["Offset of field: WindowAttentionFwd::unused"][::std::mem::offset_of!(WindowAttentionFwd, unused) - 92usize];
 };
+#[doc = " delta = sum over the keys of p (dy vT) of every query and head, written"]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]
 pub struct WindowAttentionBwdQ {
     pub dqkv: Ptr,
     pub delta: Ptr,
     pub dy: Ptr,
-    pub y: Ptr,
     pub qkv: Ptr,
     pub table: Ptr,
     pub stats: Ptr,
@@ -1922,27 +1922,26 @@ pub struct WindowAttentionBwdQ {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of WindowAttentionBwdQ"][::std::mem::size_of::<WindowAttentionBwdQ>() - 104usize];
+    ["Size of WindowAttentionBwdQ"][::std::mem::size_of::<WindowAttentionBwdQ>() - 96usize];
     ["Alignment of WindowAttentionBwdQ"][::std::mem::align_of::<WindowAttentionBwdQ>() - 8usize];
     ["Offset of field: WindowAttentionBwdQ::dqkv"][::std::mem::offset_of!(WindowAttentionBwdQ, dqkv) - 0usize];
     ["Offset of field: WindowAttentionBwdQ::delta"][::std::mem::offset_of!(WindowAttentionBwdQ, delta) - 8usize];
     ["Offset of field: WindowAttentionBwdQ::dy"][::std::mem::offset_of!(WindowAttentionBwdQ, dy) - 16usize];
-    ["Offset of field: WindowAttentionBwdQ::y"][::std::mem::offset_of!(WindowAttentionBwdQ, y) - 24usize];
-    ["Offset of field: WindowAttentionBwdQ::qkv"][::std::mem::offset_of!(WindowAttentionBwdQ, qkv) - 32usize];
-    ["Offset of field: WindowAttentionBwdQ::table"][::std::mem::offset_of!(WindowAttentionBwdQ, table) - 40usize];
-    ["Offset of field: WindowAttentionBwdQ::stats"][::std::mem::offset_of!(WindowAttentionBwdQ, stats) - 48usize];
-    ["Offset of field: WindowAttentionBwdQ::scale"][::std::mem::offset_of!(WindowAttentionBwdQ, scale) - 56usize];
-    ["Offset of field: WindowAttentionBwdQ::tokens"][::std::mem::offset_of!(WindowAttentionBwdQ, tokens) - 64usize];
-    ["Offset of field: WindowAttentionBwdQ::heads"][::std::mem::offset_of!(WindowAttentionBwdQ, heads) - 68usize];
-    ["Offset of field: WindowAttentionBwdQ::head_dim"][::std::mem::offset_of!(WindowAttentionBwdQ, head_dim) - 72usize];
-    ["Offset of field: WindowAttentionBwdQ::stride"][::std::mem::offset_of!(WindowAttentionBwdQ, stride) - 76usize];
-    ["Offset of field: WindowAttentionBwdQ::y_stride"][::std::mem::offset_of!(WindowAttentionBwdQ, y_stride) - 80usize];
+    ["Offset of field: WindowAttentionBwdQ::qkv"][::std::mem::offset_of!(WindowAttentionBwdQ, qkv) - 24usize];
+    ["Offset of field: WindowAttentionBwdQ::table"][::std::mem::offset_of!(WindowAttentionBwdQ, table) - 32usize];
+    ["Offset of field: WindowAttentionBwdQ::stats"][::std::mem::offset_of!(WindowAttentionBwdQ, stats) - 40usize];
+    ["Offset of field: WindowAttentionBwdQ::scale"][::std::mem::offset_of!(WindowAttentionBwdQ, scale) - 48usize];
+    ["Offset of field: WindowAttentionBwdQ::tokens"][::std::mem::offset_of!(WindowAttentionBwdQ, tokens) - 56usize];
+    ["Offset of field: WindowAttentionBwdQ::heads"][::std::mem::offset_of!(WindowAttentionBwdQ, heads) - 60usize];
+    ["Offset of field: WindowAttentionBwdQ::head_dim"][::std::mem::offset_of!(WindowAttentionBwdQ, head_dim) - 64usize];
+    ["Offset of field: WindowAttentionBwdQ::stride"][::std::mem::offset_of!(WindowAttentionBwdQ, stride) - 68usize];
+    ["Offset of field: WindowAttentionBwdQ::y_stride"][::std::mem::offset_of!(WindowAttentionBwdQ, y_stride) - 72usize];
     ["Offset of field: WindowAttentionBwdQ::table_stride"]
-        [::std::mem::offset_of!(WindowAttentionBwdQ, table_stride) - 84usize];
-    ["Offset of field: WindowAttentionBwdQ::height"][::std::mem::offset_of!(WindowAttentionBwdQ, height) - 88usize];
-    ["Offset of field: WindowAttentionBwdQ::width"][::std::mem::offset_of!(WindowAttentionBwdQ, width) - 92usize];
-    ["Offset of field: WindowAttentionBwdQ::window"][::std::mem::offset_of!(WindowAttentionBwdQ, window) - 96usize];
-    ["Offset of field: WindowAttentionBwdQ::shift"][::std::mem::offset_of!(WindowAttentionBwdQ, shift) - 100usize];
+        [::std::mem::offset_of!(WindowAttentionBwdQ, table_stride) - 76usize];
+    ["Offset of field: WindowAttentionBwdQ::height"][::std::mem::offset_of!(WindowAttentionBwdQ, height) - 80usize];
+    ["Offset of field: WindowAttentionBwdQ::width"][::std::mem::offset_of!(WindowAttentionBwdQ, width) - 84usize];
+    ["Offset of field: WindowAttentionBwdQ::window"][::std::mem::offset_of!(WindowAttentionBwdQ, window) - 88usize];
+    ["Offset of field: WindowAttentionBwdQ::shift"][::std::mem::offset_of!(WindowAttentionBwdQ, shift) - 92usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable, cust_core::DeviceCopy)]

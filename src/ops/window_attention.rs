@@ -171,10 +171,9 @@ pub fn window_attention(qkv: &Var, table: &Var, windows: Windows, heads: usize, 
     let mut stats = tracked.then(|| saved.new_wide([size.all()[1], windows.len(), 2, 1])).transpose()?;
     let into = [o.address_mut()?, stats.as_mut().map_or(Ok(0), Tensor::address_mut)?];
     forward_on(gpu, size, [&saved, &table_], into)?;
-    let of_backward = stats.map(|stats| (o.clone(), stats));
     Ok(record_one(OP, &handles, o, move |back, dy| {
-        let Some((y, stats)) = of_backward else { return Ok(()) };
-        let (dqkv, delta) = backward_on(gpu, size, [&saved, &table_, &y, &stats], &dy)?;
+        let Some(stats) = stats else { return Ok(()) };
+        let (dqkv, delta) = backward_on(gpu, size, [&saved, &table_, &stats], &dy)?;
         back.add(0, dqkv)?;
         back.slot(1, |out, accumulate| {
             table_gradient_on(gpu, size, [&saved, &table_, &stats, &delta], &dy, out, accumulate)
@@ -310,16 +309,14 @@ fn forward_on(gpu: &Gpu, size: Size, [qkv, table]: [&Tensor; 2], [y, stats]: [u6
     gpu.launch(qkv.dtype(), cut.grid, &args)
 }
 
-/// `dqkv` on a GPU, and `<dy, y>` of every query.
-fn backward_on(gpu: &Gpu, size: Size, [qkv, table, y, stats]: [&Tensor; 4], dy: &Tensor) -> Result<(Tensor, Tensor)> {
+/// `dqkv` on a GPU, and `sum of p (dy vᵀ)` of every query.
+fn backward_on(gpu: &Gpu, size: Size, [qkv, table, stats]: [&Tensor; 3], dy: &Tensor) -> Result<(Tensor, Tensor)> {
     let ([_, tasks], dtype) = (size.all(), qkv.dtype());
     let grid = |tiles: usize| gradient_grid(dtype.wide(), tasks, size.windows.len(), tiles);
     let mut dqkv = qkv.new_empty(qkv.shape())?;
     let mut delta = qkv.new_wide([tasks, size.windows.len(), 1, 1])?;
-    let (to, delta_, dy, y, stats) =
-        (dqkv.address_mut()?, delta.address_mut()?, dy.address()?, y.address()?, stats.address()?);
-    let of_queries =
-        args!(WindowAttentionBwdQ, size, qkv, table, { dqkv: to, delta: delta_, dy: dy, y: y, stats: stats });
+    let (to, delta_, dy, stats) = (dqkv.address_mut()?, delta.address_mut()?, dy.address()?, stats.address()?);
+    let of_queries = args!(WindowAttentionBwdQ, size, qkv, table, { dqkv: to, delta: delta_, dy: dy, stats: stats });
     gpu.launch(dtype, grid(2), &of_queries)?;
     let of_keys = args!(WindowAttentionBwdKv, size, qkv, table, { dqkv: to, delta: delta_, dy: dy, stats: stats });
     gpu.launch(dtype, grid(3), &of_keys)?;
