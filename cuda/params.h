@@ -61,7 +61,7 @@ typedef struct { Ptr out, state; } LossSeed;
 // ---- drop_path.cu
 
 // out[i] = floor(keep + u_i) / keep, u_i the first uniform of (seed, step, site, i); the step is that at `state`, if given
-typedef struct { Ptr out, state; unsigned long long seed, step, site; double keep, scale; int count, unused; } DropPath;
+typedef struct { Ptr out, state; unsigned long long seed, step, site, first; double keep, scale; int count, unused; } DropPath;
 
 // ---- softmax.cu
 

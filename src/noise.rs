@@ -69,6 +69,40 @@ pub struct Computed {
     pub seed: u64,
     /// The step.
     pub step: Step,
+    /// The number of the first sample.
+    pub first: u64,
+}
+
+impl Noise for Computed {
+    /// An error for a step whose number the host does not know.
+    fn uniform(&self, site: &str, sample: u64, out: &mut [f32]) -> Result<()> {
+        match self.step {
+            Step::Number(step) => Philox { seed: self.seed, step }.uniform(site, self.first + sample, out),
+            Step::At(_) => Err(Error::invalid(format!("draws {site:?}"), "a kernel that makes them", "the host")),
+        }
+    }
+
+    fn computed(&self) -> Option<Computed> {
+        Some(*self)
+    }
+}
+
+/// The draws of another source for samples that begin at `first` there: for a part of a batch.
+#[derive(Clone, Copy)]
+#[expect(missing_docs, reason = "the line above says it")]
+pub struct Shifted<'a> {
+    pub noise: &'a dyn Noise,
+    pub first: u64,
+}
+
+impl Noise for Shifted<'_> {
+    fn uniform(&self, site: &str, sample: u64, out: &mut [f32]) -> Result<()> {
+        self.noise.uniform(site, self.first + sample, out)
+    }
+
+    fn computed(&self) -> Option<Computed> {
+        self.noise.computed().map(|source| Computed { first: source.first + self.first, ..source })
+    }
 }
 
 /// The step of [`Computed`] draws.
@@ -90,14 +124,20 @@ pub struct OnDevice<'a> {
     pub state: &'a StepState,
 }
 
+impl OnDevice<'_> {
+    fn source(&self) -> Computed {
+        Computed { seed: self.seed, step: Step::At(self.state.address()), first: 0 }
+    }
+}
+
 impl Noise for OnDevice<'_> {
     /// Always an error: the host does not know the step.
-    fn uniform(&self, site: &str, _: u64, _: &mut [f32]) -> Result<()> {
-        Err(Error::invalid(format!("draws {site:?}"), "a kernel that makes them", "the host"))
+    fn uniform(&self, site: &str, sample: u64, out: &mut [f32]) -> Result<()> {
+        self.source().uniform(site, sample, out)
     }
 
     fn computed(&self) -> Option<Computed> {
-        Some(Computed { seed: self.seed, step: Step::At(self.state.address()) })
+        Some(self.source())
     }
 }
 
@@ -136,7 +176,7 @@ impl Noise for Philox {
     }
 
     fn computed(&self) -> Option<Computed> {
-        Some(Computed { seed: self.seed, step: Step::Number(self.step) })
+        Some(Computed { seed: self.seed, step: Step::Number(self.step), first: 0 })
     }
 }
 

@@ -4,7 +4,7 @@
 use espalier::models::{Architecture, Mixer, Model, cost};
 use espalier::{DType, Tensor};
 
-/// DeiTs of odd widths, uneven heads, a bare block, one head, two heads.
+/// DeiTs of odd widths, uneven heads, a bare block, one head, two heads; a Swin.
 fn architectures() -> Vec<Architecture> {
     let plain = Architecture::deit(32, 8, 36, 3, 3).with_classes(7);
     let mut pruned = Architecture::deit(24, 8, 35, 3, 5).with_classes(10);
@@ -14,7 +14,8 @@ fn architectures() -> Vec<Architecture> {
     let mut bare = Architecture::deit(16, 4, 12, 2, 3);
     bare.blocks[0].mixer = Mixer::Attention { heads: 0, head_dim: 4 };
     bare.blocks[1].hidden = 0;
-    vec![plain.clone(), Architecture { distilled: true, ..plain }, pruned, bare]
+    let swin = Architecture::swin(32, 2, 12, &[2, 2, 1], &[2, 3, 4], 4).with_classes(6);
+    vec![plain.clone(), Architecture { distilled: true, ..plain }, pruned, bare, swin]
 }
 
 #[test]

@@ -122,7 +122,7 @@ mod simulated {
     const ROUNDINGS: f64 = 4.0;
 
     /// Cases that round something before they find a wide result, and what.
-    const ROUNDED_INSIDE: [(&str, &str); 11] = [
+    const ROUNDED_INSIDE: [(&str, &str); 13] = [
         ("gelu/bias", "dx, which is summed to the gradient of the bias"),
         ("gelu/bias_gate", "the same"),
         ("gate/shared_twice", "the first product"),
@@ -134,16 +134,23 @@ mod simulated {
         ("activation/silu", "dx, which is summed to the gradient of the bias"),
         ("activation/sigmoid", "the same"),
         ("cast/narrow", "the values"),
+        ("window_attention/plain", "the result, which delta is found from"),
+        ("window_attention/shifted", "the same"),
     ];
 
     /// Cases whose results can be smaller than the rounded values they are differences or sums of, and these, which are about
     /// 1: one rounding of 1 is allowed besides.
-    const CANCELLED: [(&str, &str); 5] = [
+    const CANCELLED: [(&str, &str); 7] = [
         ("softmax/plain", "p and the sum of p dy"),
         ("softmax/masked", "the same"),
         ("cross_entropy/soft", "e^l from the saved l, less the target"),
         ("linear/shared_weight", "the first layer's result and the gradient at it"),
         ("gelu/bias_gate", "dx of many rows"),
+        (
+            "window_attention/plain",
+            "dp and delta from the rounded result, whose difference the table's gradient adds up",
+        ),
+        ("window_attention/shifted", "the same"),
     ];
 
     /// Cases whose work a graph cannot record, and why.

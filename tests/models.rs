@@ -36,6 +36,44 @@ fn deit_counts_equal_the_published_integers() {
     assert_eq!(savit_surrogate(&b, SAVIT_TOKENS), 17_447_454_720);
 }
 
+/// (depths, parameters, fvcore's convolutions + linear layers + products + norms, Swin's own method): base models 2.1, 9.
+#[test]
+fn swin_counts_equal_the_published_integers() {
+    let swin = |depths: [usize; 4]| Architecture::swin(224, 4, 96, &depths, &[3, 6, 12, 24], 7);
+    let published = [
+        ([2, 2, 6, 2], 28_288_354, [14_450_688, 4_335_974_400, 140_141_568, 18_627_840], 4_494_405_120),
+        ([2, 2, 18, 2], 49_606_258, [14_450_688, 8_497_772_544, 228_652_032, 27_659_520], 8_746_520_064),
+    ];
+    for (depths, parameters, [conv, linear, products, norms], own) in published {
+        let model = swin(depths);
+        model.validate().unwrap();
+        assert_eq!(params(&model), parameters);
+        assert_eq!(macs(&model), conv + linear + products);
+        assert_eq!(Counting::Fvcore.count(&model, &model), conv + linear + products + norms);
+        assert_eq!(Counting::Swin.count(&model, &model), own);
+    }
+    assert_eq!(params(&Architecture::swin(224, 4, 128, &[2, 2, 18, 2], &[4, 8, 16, 32], 7)), 87_768_224);
+}
+
+/// Windows of 7 on grids of 56, 28, 14 and 7; at 448 pixels the last grid has room for four of them.
+#[test]
+fn swin_windows_follow_the_image() {
+    let windows = |arch: &Architecture| -> Vec<[usize; 2]> {
+        let of =
+            |mixer: &Mixer| if let Mixer::Window { window, shift, .. } = *mixer { [window, shift] } else { [0, 0] };
+        arch.blocks.iter().map(|block| of(&block.mixer)).collect()
+    };
+    let small = Architecture::swin(224, 4, 96, &[1, 2, 2, 2], &[3, 6, 12, 24], 7);
+    assert_eq!(windows(&small), [[7, 0], [7, 0], [7, 3], [7, 0], [7, 3], [7, 0], [7, 0]]);
+    let large = small.clone().with_img_size(448);
+    assert_eq!(windows(&large), [[7, 0], [7, 0], [7, 3], [7, 0], [7, 3], [7, 0], [7, 3]]);
+    assert_eq!(small, large.with_img_size(224));
+    let message = small.with_img_size(256).validate().unwrap_err().to_string();
+    assert!(message.contains("blocks[0]") && message.contains("64 by 64"), "{message}");
+    let odd = Architecture::swin(28, 4, 8, &[1, 1], &[1, 1], 7).validate().unwrap_err().to_string();
+    assert!(odd.contains("img_size") && odd.contains("2^1"), "{odd}");
+}
+
 /// Base models, section 3 and counting (a).
 #[test]
 fn regnety_160_has_the_published_widths_keys_and_counts() {

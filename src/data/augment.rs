@@ -1,12 +1,15 @@
-//! From an 8-bit image to a normalised CHW tensor: the evaluation transform and the random crops of training. Draws
-//! come from [`Philox`] at (seed, epoch, site, sample) with the sites `data/crop` and `data/flip`, so that a sample's
-//! augmentation does not depend on who loads it, or when.
+//! From an 8-bit image to a normalised CHW tensor: the evaluation transform and the augmentation of training. Draws come
+//! from [`Philox`] at (seed, draw, site, sample) with the sites `data/crop`, `data/flip`, `data/colour`, `data/erase` and
+//! `data/erase_noise`, so that a sample's augmentation does not depend on who loads it, or when.
 
-use super::{image::RgbImage, resize::*};
+use super::randaugment::{RandAugment, color_jitter};
+use super::{erasing::Erasing, image::RgbImage, resize::*};
 use crate::{Error, Result, noise::Philox, noise::Stream};
+use serde::{Deserialize, Serialize};
 
 /// Which part of the image is used.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[expect(missing_docs, reason = "a variant's line names its fields")]
 pub enum Crop {
     /// The shorter side resized to `resize` (256 for 224 models; if absent, not at all), then the centre.
@@ -18,8 +21,31 @@ pub enum Crop {
     RandomResized { scale: [f64; 2], ratio: [f64; 2] },
 }
 
-/// Everything between decoding and the model.
-#[derive(Debug, Clone, PartialEq)]
+/// The kernel of the resize, and of RandAugment's affine maps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Interpolation {
+    Bicubic,
+    Bilinear,
+    /// Either, each time anew.
+    Random,
+}
+
+impl Interpolation {
+    /// The kernel; `Random` draws it.
+    pub fn filter(self, stream: &mut Stream) -> Filter {
+        match self {
+            Interpolation::Bicubic => Filter::Bicubic,
+            Interpolation::Bilinear => Filter::Bilinear,
+            Interpolation::Random => [Filter::Bilinear, Filter::Bicubic][stream.below(2)],
+        }
+    }
+}
+
+/// Everything between decoding and the model, in this order: crop, flip, colours, normalisation, erasing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Transform {
     /// The side of the square output.
     pub img_size: usize,
@@ -28,7 +54,16 @@ pub struct Transform {
     /// The probability of a horizontal flip.
     pub flip: f32,
     /// The kernel of the resize.
-    pub interpolation: Filter,
+    pub interpolation: Interpolation,
+    /// RandAugment's policy.
+    #[serde(default)]
+    pub rand_augment: Option<RandAugment>,
+    /// How far brightness, contrast and saturation are changed; nothing while there is a policy.
+    #[serde(default)]
+    pub color_jitter: f64,
+    /// Random erasing.
+    #[serde(default)]
+    pub erasing: Option<Erasing>,
     /// Channel means, of values in [0, 1].
     pub mean: [f32; 3],
     /// Channel deviations.
@@ -40,7 +75,9 @@ impl Transform {
     pub fn eval(img_size: usize) -> Self {
         let crop = Crop::Centre { resize: (img_size > 32).then_some(img_size * 8 / 7) };
         let (mean, std) = (IMAGENET_MEAN, IMAGENET_STD);
-        Self { img_size, crop, flip: 0.0, interpolation: Filter::Bicubic, mean, std }
+        let interpolation = Interpolation::Bicubic;
+        let (rand_augment, color_jitter, erasing) = (None, 0.0, None);
+        Self { img_size, crop, flip: 0.0, interpolation, rand_augment, color_jitter, erasing, mean, std }
     }
 
     /// The crop and flip of their training: RandomResizedCrop(0.08–1, 3/4–4/3); up to 32 pixels a crop with border 4.
@@ -52,6 +89,12 @@ impl Transform {
         Self { crop, flip: 0.5, ..Self::eval(img_size) }
     }
 
+    /// The whole augmentation of their recipes: besides [`Self::train`], RandAugment and random erasing.
+    pub fn published(img_size: usize) -> Self {
+        let (rand_augment, erasing) = (Some(RandAugment::PUBLISHED), Some(Erasing::default()));
+        Self { rand_augment, erasing, ..Self::train(img_size) }
+    }
+
     /// Checks what a configuration file can get wrong.
     pub fn validate(&self) -> Result<()> {
         let (size, most, colours) = (self.img_size, 1 << 14, (self.mean, self.std));
@@ -60,6 +103,9 @@ impl Transform {
         Error::ensure((1..=most).contains(&size), "img_size", format_args!("1 to {most}"), size)?;
         Error::ensure((0.0..=1.0).contains(&self.flip), "flip", "a probability", self.flip)?;
         Error::ensure(usable, "mean, std", "finite, std positive", format_args!("{colours:?}"))?;
+        Error::ensure((0.0..=100.0).contains(&self.color_jitter), "color_jitter", "0 to 100", self.color_jitter)?;
+        self.rand_augment.map_or(Ok(()), |policy| policy.validate())?;
+        self.erasing.map_or(Ok(()), |erasing| erasing.validate())?;
         match self.crop {
             Crop::Centre { resize } => {
                 let side = resize.unwrap_or(size);
@@ -75,32 +121,54 @@ impl Transform {
         }
     }
 
-    /// The transformed image before normalisation, `img_size` × `img_size`. `noise.step` is the epoch, `sample` the
+    /// The part of the image, `img_size` × `img_size`, flipped or not. `noise.step` is the draw (the epoch), `sample` the
     /// image's index. Errors: an image smaller than a crop without resize.
     pub fn crop_and_flip(&self, image: &RgbImage, noise: &Philox, sample: u64) -> Result<RgbImage> {
         let size = self.img_size;
-        let mut stream = noise.stream("data/crop", sample);
+        let (mut stream, filter) =
+            (noise.stream("data/crop", sample), |stream: &mut Stream| self.interpolation.filter(stream));
         let mut out = match self.crop {
             Crop::Centre { resize } => {
                 let side = resize.unwrap_or(image.width.min(image.height));
                 let (width, height) = short_side_size(image.width, image.height, side);
-                resize_region(image, width, height, self.interpolation, centre_rect(width, height, size)?)?
+                resize_region(image, width, height, filter(&mut stream), centre_rect(width, height, size)?)?
             }
             Crop::Padded { padding } => padded_crop(image, padding, size, &mut stream)?,
             Crop::RandomResized { scale, ratio } => {
                 let rect = random_box(image.width, image.height, scale, ratio, &mut stream);
-                resize(&crop(image, rect)?, size, size, self.interpolation)?
+                resize(&crop(image, rect)?, size, size, filter(&mut stream))?
             }
         };
         if self.flip > 0.0 && noise.stream("data/flip", sample).next_f32() < self.flip {
-            out.pixels.chunks_exact_mut(size * 3).for_each(|row| row.as_chunks_mut::<3>().0.reverse());
+            out.mirror();
         }
         Ok(out)
     }
 
-    /// The model's input, CHW `[3, img_size, img_size]`: [`Self::crop_and_flip`], then (v/255 − mean)/std.
+    /// Changes the colours, and with a policy the shapes, of a cropped image.
+    pub fn colour(&self, image: &mut RgbImage, noise: &Philox, sample: u64) {
+        let mut stream = noise.stream("data/colour", sample);
+        match self.rand_augment {
+            Some(policy) => policy.apply(image, self.interpolation, self.fill(), &mut stream),
+            None if self.color_jitter > 0.0 => color_jitter(image, self.color_jitter, &mut stream),
+            None => {}
+        }
+    }
+
+    /// The colour of places from outside the image: round(255 · mean).
+    pub fn fill(&self) -> [u8; 3] {
+        self.mean.map(|mean| (255.0 * f64::from(mean)).round_ties_even() as u8)
+    }
+
+    /// The model's input, CHW `[3, img_size, img_size]`: [`Self::crop_and_flip`], [`Self::colour`], (v/255 − mean)/std,
+    /// erasing.
     pub fn apply(&self, image: &RgbImage, noise: &Philox, sample: u64) -> Result<Vec<f32>> {
-        Ok(normalize(&self.crop_and_flip(image, noise, sample)?, self.mean, self.std))
+        let mut image = self.crop_and_flip(image, noise, sample)?;
+        self.colour(&mut image, noise, sample);
+        let mut values = normalize(&image, self.mean, self.std);
+        let (width, height) = image.size();
+        self.erasing.map_or(Ok(()), |erasing| erasing.apply(&mut values, height, width, noise, sample))?;
+        Ok(values)
     }
 }
 

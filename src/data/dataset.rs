@@ -24,9 +24,10 @@ pub trait Dataset: Send + Sync {
     /// The side of the square images.
     fn img_size(&self) -> usize;
 
-    /// Example `index` as augmented in `epoch`: a function of these two alone, so that every order of calls gives the
-    /// same bits. Errors: `index` not below `len`, a broken image ([`Error::Image`], [`Error::Io`]).
-    fn sample(&self, index: usize, epoch: u64) -> Result<Sample>;
+    /// Example `index` in its augmentation `draw` (the epoch, unless an epoch has an example several times): a function of
+    /// these two alone, so that every order of calls gives the same bits. Errors: `index` not below `len`, a broken image
+    /// ([`Error::Image`], [`Error::Io`]).
+    fn sample(&self, index: usize, draw: u64) -> Result<Sample>;
 
     /// The number of classes.
     fn num_classes(&self) -> usize {
@@ -82,7 +83,7 @@ pub struct FolderDataset {
 }
 
 impl FolderDataset {
-    /// The folder's images with augmentation drawn from (seed, epoch, index). Errors: an invalid transform.
+    /// The folder's images with augmentation drawn from (seed, draw, index). Errors: an invalid transform.
     pub fn new(folder: ImageFolder, transform: Transform, seed: u64) -> Result<Self> {
         transform.validate()?;
         let cache = ImageCache::new(folder.files.len(), CACHE_BYTES);
@@ -117,11 +118,11 @@ impl Dataset for FolderDataset {
     fn img_size(&self) -> usize {
         self.transform.img_size
     }
-    fn sample(&self, index: usize, epoch: u64) -> Result<Sample> {
+    fn sample(&self, index: usize, draw: u64) -> Result<Sample> {
         check_index(index, self.len())?;
         let (file, label) = &self.folder.files[index];
         let image = self.cache.get(index, || decode(file))?;
-        let noise = Philox { seed: self.seed, step: epoch };
+        let noise = Philox { seed: self.seed, step: draw };
         // An image that does not fit the transform is as unusable as a damaged one, and must be named.
         let pixels = self.transform.apply(&image, &noise, index as u64);
         let pixels = pixels.map_err(|error| Error::Image { file: file.clone(), detail: error.to_string() })?;

@@ -148,8 +148,8 @@ impl Dataset for GeneratedDataset {
         self.img_size
     }
 
-    /// The image normalised by ImageNet's mean and deviation; the same in every epoch.
-    fn sample(&self, index: usize, _epoch: u64) -> Result<Sample> {
+    /// The image normalised by ImageNet's mean and deviation; the same in every draw.
+    fn sample(&self, index: usize, _draw: u64) -> Result<Sample> {
         check_index(index, self.len)?;
         let image = self.cache.get(index, || Ok(self.image(index)))?;
         Ok(Sample { pixels: normalize(&image, IMAGENET_MEAN, IMAGENET_STD), label: self.label(index) })

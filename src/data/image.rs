@@ -49,6 +49,11 @@ impl RgbImage {
     pub fn row(&self, y: usize) -> &[u8] {
         &self.pixels[y * self.width * 3..(y + 1) * self.width * 3]
     }
+
+    /// Swaps left and right.
+    pub fn mirror(&mut self) {
+        self.pixels.chunks_exact_mut(self.width * 3).for_each(|row| row.as_chunks_mut::<3>().0.reverse());
+    }
 }
 
 /// Reads and decodes an image file. Errors: [`Error::Io`] when it cannot be read, [`Error::Image`] when it is empty, of

@@ -4,7 +4,7 @@
 //! 22-bit fixed point. Rows first (horizontal pass), then columns, the middle image rounded to 8 bit.
 
 use super::image::{MAX_PIXELS, RgbImage};
-use crate::{Error, Result};
+use crate::{Error, Result, cpu::simd};
 
 /// ImageNet's channel means (RGB, of values in [0, 1]).
 pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
@@ -121,15 +121,18 @@ pub fn resize_region(image: &RgbImage, width: usize, height: usize, filter: Filt
     let mut middle = vec![0u8; stride * (last.first + last.weights.len() - first)];
     let mut pixels = vec![0u8; stride * region.height];
     let (mut padded, mut sums) = (vec![0u8; image.width * 3 + 1], vec![0i32; stride]);
-    pulp::Arch::new().dispatch(|| {
-        for (y, out) in middle.chunks_exact_mut(stride).enumerate() {
-            padded[..image.width * 3].copy_from_slice(image.row(first + y));
-            horizontal_row(&padded, &columns, out);
-        }
-        for (tap, out) in rows.iter().zip(pixels.chunks_exact_mut(stride)) {
-            vertical_row(&middle[(tap.first - first) * stride..], &tap.weights, &mut sums, out);
-        }
-    });
+    simd(
+        #[inline(always)]
+        || {
+            for (y, out) in middle.chunks_exact_mut(stride).enumerate() {
+                padded[..image.width * 3].copy_from_slice(image.row(first + y));
+                horizontal_row(&padded, &columns, out);
+            }
+            for (tap, out) in rows.iter().zip(pixels.chunks_exact_mut(stride)) {
+                vertical_row(&middle[(tap.first - first) * stride..], &tap.weights, &mut sums, out);
+            }
+        },
+    );
     RgbImage::new(region.width, region.height, pixels)
 }
 

@@ -382,6 +382,7 @@ pub struct DropPath {
     pub seed: u64,
     pub step: u64,
     pub site: u64,
+    pub first: u64,
     pub keep: f64,
     pub scale: f64,
     pub count: i32,
@@ -389,17 +390,18 @@ pub struct DropPath {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of DropPath"][::std::mem::size_of::<DropPath>() - 64usize];
+    ["Size of DropPath"][::std::mem::size_of::<DropPath>() - 72usize];
     ["Alignment of DropPath"][::std::mem::align_of::<DropPath>() - 8usize];
     ["Offset of field: DropPath::out"][::std::mem::offset_of!(DropPath, out) - 0usize];
     ["Offset of field: DropPath::state"][::std::mem::offset_of!(DropPath, state) - 8usize];
     ["Offset of field: DropPath::seed"][::std::mem::offset_of!(DropPath, seed) - 16usize];
     ["Offset of field: DropPath::step"][::std::mem::offset_of!(DropPath, step) - 24usize];
     ["Offset of field: DropPath::site"][::std::mem::offset_of!(DropPath, site) - 32usize];
-    ["Offset of field: DropPath::keep"][::std::mem::offset_of!(DropPath, keep) - 40usize];
-    ["Offset of field: DropPath::scale"][::std::mem::offset_of!(DropPath, scale) - 48usize];
-    ["Offset of field: DropPath::count"][::std::mem::offset_of!(DropPath, count) - 56usize];
-    ["Offset of field: DropPath::unused"][::std::mem::offset_of!(DropPath, unused) - 60usize];
+    ["Offset of field: DropPath::first"][::std::mem::offset_of!(DropPath, first) - 40usize];
+    ["Offset of field: DropPath::keep"][::std::mem::offset_of!(DropPath, keep) - 48usize];
+    ["Offset of field: DropPath::scale"][::std::mem::offset_of!(DropPath, scale) - 56usize];
+    ["Offset of field: DropPath::count"][::std::mem::offset_of!(DropPath, count) - 64usize];
+    ["Offset of field: DropPath::unused"][::std::mem::offset_of!(DropPath, unused) - 68usize];
 };
 #[doc = " y = softmax(x) over the keys whose mask is not 0; mask_stride 0: one mask for all rows; its rows are of whole Vecs"]
 #[repr(C)]

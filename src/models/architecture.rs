@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 pub enum Family {
     /// DeiT and plain ViT: patch embedding, class token, pre-norm blocks.
     Deit,
+    /// Swin: blocks with windows, stages with patch merging between them, the mean over the tokens.
+    Swin,
     /// LV-ViT: as DeiT, behind a stem of convolutions, without qkv bias, with a second, dense head.
     Lvvit,
     /// RegNetY: stages of bottleneck blocks with squeeze-excite.
@@ -22,7 +24,7 @@ impl Family {
     /// Whether the layers that make queries, keys and values have a bias.
     pub fn qkv_bias(self) -> bool {
         match self {
-            Self::Deit => true,
+            Self::Deit | Self::Swin => true,
             Self::Lvvit | Self::Regnet => false,
         }
     }
@@ -69,6 +71,8 @@ pub enum Mixer {
     /// Multi-head self-attention: `heads` kept heads of width `head_dim`, softmax scale `head_dim^-0.5`; with 0 heads
     /// only the projection's bias is left.
     Attention { heads: usize, head_dim: usize },
+    /// The same inside windows of side `window` of the grid rolled by `shift`, with a table of relative positions.
+    Window { heads: usize, head_dim: usize, window: usize, shift: usize },
     /// RegNetY's whole block: convolutions 1 × 1, 3 × 3 in groups of `group_width` channels and 1 × 1, a gate of `squeeze` hidden
     /// units on each channel before the last; no MLP. The first block of a stage has stride 2.
     Bottleneck { group_width: usize, squeeze: usize },
@@ -98,7 +102,7 @@ impl Block {
     /// Attention heads of the block; 0 without attention.
     pub fn heads(&self) -> usize {
         match self.mixer {
-            Mixer::Attention { heads, .. } => heads,
+            Mixer::Attention { heads, .. } | Mixer::Window { heads, .. } => heads,
             Mixer::Bottleneck { .. } => 0,
         }
     }
@@ -106,7 +110,7 @@ impl Block {
     /// Width of one head; 0 without attention.
     pub fn head_dim(&self) -> usize {
         match self.mixer {
-            Mixer::Attention { head_dim, .. } => head_dim,
+            Mixer::Attention { head_dim, .. } | Mixer::Window { head_dim, .. } => head_dim,
             Mixer::Bottleneck { .. } => 0,
         }
     }
@@ -180,6 +184,46 @@ impl Architecture {
         Self { embed_dim, blocks, ..Self::empty(Family::Deit, img_size, patch_size) }
     }
 
+    /// Swin: stages of `depths` blocks with `heads` heads each, the width doubled and the grid halved from one to the next,
+    /// epsilon 1e-5; the window of a block is [`Architecture::with_img_size`]'s rule.
+    pub fn swin(
+        img_size: usize, patch_size: usize, embed_dim: usize, depths: &[usize], heads: &[usize], window: usize,
+    ) -> Self {
+        let mut arch = Self { embed_dim, ln_eps: 1e-5, ..Self::empty(Family::Swin, img_size, patch_size) };
+        let mut width = embed_dim;
+        for (&depth, &heads) in depths.iter().zip(heads) {
+            let head_dim = width.checked_div(heads).unwrap_or(0);
+            let mixer = Mixer::Window { heads, head_dim, window, shift: 0 };
+            arch.stages.push(Stage { depth, embed_dim: width });
+            arch.blocks.extend(vec![Block { mixer, hidden: width.saturating_mul(4), reduce: Reduce::None }; depth]);
+            width = width.saturating_mul(2);
+        }
+        arch.with_img_size(img_size)
+    }
+
+    /// The same for images of another size. Windows keep the largest side that one has; where the grid is no larger it is one
+    /// window, elsewhere every second block of a stage rolls the grid by half of it.
+    pub fn with_img_size(mut self, img_size: usize) -> Self {
+        self.img_size = img_size;
+        let side = |block: &Block| if let Mixer::Window { window, .. } = block.mixer { window } else { 0 };
+        let largest = self.blocks.iter().map(side).max().unwrap_or(0);
+        let places = self.places();
+        for ((stage, at), block) in places.zip(&mut self.blocks) {
+            let grid = stage_grid(img_size / self.patch_size.max(1), stage);
+            if let Mixer::Window { window, shift, .. } = &mut block.mixer {
+                *window = grid.min(largest);
+                *shift = if grid > largest && at % 2 == 1 { largest / 2 } else { 0 };
+            }
+        }
+        self
+    }
+
+    /// The stage of every block, and its number there.
+    pub fn places(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let stages = self.all_stages().into_iter().enumerate();
+        stages.flat_map(|(stage, Stage { depth, .. })| (0..depth).map(move |at| (stage, at)))
+    }
+
     /// A uniform LV-ViT: `heads` heads on the width, hidden width 3 times the width, LayerNorm epsilon 1e-5.
     pub fn lvvit(img_size: usize, stem: Stem, embed_dim: usize, depth: usize, heads: usize, divisor: f64) -> Self {
         let head_dim = embed_dim.checked_div(heads).unwrap_or(0);
@@ -246,7 +290,7 @@ impl Architecture {
     pub fn extra_tokens(&self) -> usize {
         match self.family {
             Family::Deit | Family::Lvvit => 1 + usize::from(self.distilled),
-            Family::Regnet => 0,
+            Family::Swin | Family::Regnet => 0,
         }
     }
 
@@ -271,15 +315,17 @@ impl Architecture {
         let sane = residual_divisor.is_finite() && residual_divisor > 0.0;
         Error::ensure(sane, "residual_divisor", "above 0", residual_divisor)?;
         self.check_stages()?;
+        self.check_mixers()?;
         for (index, block) in blocks.iter().enumerate() {
             let width = |width: usize| (1..=1 << 16).contains(&width);
             let sane = match block.mixer {
-                Mixer::Attention { heads, head_dim } => width(head_dim) && heads <= 1 << 16 && block.hidden <= 1 << 20,
+                Mixer::Attention { heads, head_dim } | Mixer::Window { heads, head_dim, .. } => {
+                    width(head_dim) && heads <= 1 << 16 && block.hidden <= 1 << 20
+                }
                 Mixer::Bottleneck { group_width, squeeze } => width(group_width) && width(squeeze) && block.hidden == 0,
             };
-            let sane = sane && matches!(block.mixer, Mixer::Bottleneck { .. }) == (self.family == Family::Regnet);
             let (what, found) = (format_args!("blocks[{index}]"), format_args!("{block:?}"));
-            Error::ensure(sane, what, "the family's mixer, head_dim > 0 and sane widths", found)?;
+            Error::ensure(sane, what, "head_dim > 0 and sane widths", found)?;
         }
         Ok(())
     }
@@ -313,8 +359,37 @@ impl Architecture {
         Error::ensure(fits, "stages", expected, format_args!("{:?}", self.stages))
     }
 
+    /// Refuses mixers of another family, and windows that do not cut the grids of the stages evenly.
+    fn check_mixers(&self) -> Result<()> {
+        let (stages, grid) = (self.all_stages().len(), self.grid());
+        if self.family == Family::Swin {
+            Error::ensure(!self.distilled, "distilled", "false for a model of family swin", self.distilled)?;
+            let halved = stages <= 16 && grid.is_multiple_of(1 << (stages - 1));
+            let expected = format_args!("a multiple of patch_size {} and of 2^{}", self.patch_size, stages - 1);
+            Error::ensure(halved, "img_size", expected, self.img_size)?;
+        }
+        for (index, ((stage, _), block)) in self.places().zip(&self.blocks).enumerate() {
+            let grid = stage_grid(grid, stage);
+            let fits = match block.mixer {
+                Mixer::Attention { .. } => matches!(self.family, Family::Deit | Family::Lvvit),
+                Mixer::Bottleneck { .. } => self.family == Family::Regnet,
+                Mixer::Window { window, shift, .. } => {
+                    self.family == Family::Swin && window > 0 && shift < window && grid.is_multiple_of(window)
+                }
+            };
+            let expected = format_args!("a mixer of family {} that cuts {grid} by {grid} tokens evenly", self.family);
+            Error::ensure(fits, format_args!("blocks[{index}]"), expected, format_args!("{:?}", block.mixer))?;
+        }
+        Ok(())
+    }
+
     /// Refuses a model of another family than `what` works on.
     pub fn ensure_family(&self, what: &str, family: Family) -> Result<()> {
         Error::ensure(self.family == family, what, format_args!("a model of family {family}"), self.family)
     }
+}
+
+/// Tokens along one side in stage `stage`, of `grid` in the first.
+pub(super) fn stage_grid(grid: usize, stage: usize) -> usize {
+    grid.checked_shr(stage as u32).unwrap_or(0)
 }

@@ -2,10 +2,10 @@
 //! values: one packed linear layer (which, head, column), softmax scale `head_dim^-0.5`, a projection. MLP: exact GELU.
 //! `f` is drop path's factor of the sample over `residual_divisor`; the rate of block `i` is `i / (depth - 1)` of the mode's.
 
-use super::layout::Layout;
+use super::layout::{Init, Layout, Work};
 use super::{Architecture, Block, Mixer};
 use crate::nn::{Pass, Site, Stream, Tokens};
-use crate::{Error, Result, Var, ops};
+use crate::{Error, Result, Var, ops, ops::Windows};
 
 /// The tensors of block `key` of width `dim` on `tokens` tokens.
 pub fn declare(layout: &mut Layout, arch: &Architecture, key: &str, block: &Block, dim: usize, tokens: usize) {
@@ -13,6 +13,11 @@ pub fn declare(layout: &mut Layout, arch: &Architecture, key: &str, block: &Bloc
     layout.layernorm(&format!("{key}.norm1"), dim, tokens);
     match block.mixer {
         Mixer::Attention { .. } => layout.product(format!("{key}.attn"), [2, inner, tokens, tokens]),
+        Mixer::Window { heads, window, .. } => {
+            layout.product(format!("{key}.attn"), [2, inner, tokens, window, window]);
+            let entries = window.saturating_mul(2).saturating_sub(1).saturating_pow(2);
+            layout.tensor(bias_table(key), &[entries, heads], Init::Normal(0.02), Work::None);
+        }
         Mixer::Bottleneck { .. } => {} // RegNetY declares its own
     }
     layout.linear(&format!("{key}.attn.qkv"), [inner.saturating_mul(3), dim], arch.family.qkv_bias(), tokens);
@@ -22,11 +27,32 @@ pub fn declare(layout: &mut Layout, arch: &Architecture, key: &str, block: &Bloc
     layout.linear(&format!("{key}.mlp.fc2"), [dim, block.hidden], true, tokens);
 }
 
-/// Block `i` of the model, called `key`, on the `tokens` of the residual stream.
+/// The table of relative positions of block `key`.
+pub(super) fn bias_table(key: &str) -> String {
+    format!("{key}.attn.relative_position_bias_table")
+}
+
+/// Block `i` of the model, called `key`, on the `tokens` of the residual stream; recomputed for the gradient if the mode
+/// says so.
 pub fn forward(
-    arch: &Architecture, pass: &Pass, i: usize, key: &str, stream: &mut Stream, tokens: &Tokens,
-) -> Result<()> {
+    arch: &Architecture, pass: &Pass, i: usize, key: &str, mut stream: Stream, tokens: &Tokens,
+) -> Result<Stream> {
     let Tokens::All = tokens;
+    if !pass.recomputes() {
+        branches(arch, pass, i, key, &mut stream)?;
+        return Ok(stream);
+    }
+    let (arch, name) = (arch.clone(), key.to_string());
+    let y = pass.recompute(key, stream.into_value()?, move |pass, x| {
+        let mut stream = Stream::resume(x, i);
+        branches(&arch, pass, i, &name, &mut stream)?;
+        stream.into_value()
+    })?;
+    Ok(Stream::resume(y, i + 1))
+}
+
+/// The two residual branches of a block.
+fn branches(arch: &Architecture, pass: &Pass, i: usize, key: &str, stream: &mut Stream) -> Result<()> {
     let depth = arch.blocks.len();
     let rate = if depth > 1 { pass.mode.drop_path * i as f64 / (depth - 1) as f64 } else { 0.0 };
     for (branch, norm) in [("attn", "norm1"), ("mlp", "norm2")] {
@@ -48,6 +74,11 @@ fn attention(arch: &Architecture, pass: &Pass, i: usize, key: &str, x: &Var) -> 
     let qkv = pass.tap(Site::Qkv(i), pass.linear(&format!("{key}.attn.qkv"), x)?)?;
     let mixed = match block.mixer {
         Mixer::Attention { heads, head_dim } => ops::attention(&qkv, heads, head_dim, None)?,
+        Mixer::Window { heads, head_dim, window, shift } => {
+            let side = qkv.shape()[1].isqrt(); // the tokens are a square grid
+            let windows = Windows { height: side, width: side, window, shift };
+            ops::window_attention(&qkv, pass.var(&bias_table(key))?, windows, heads, head_dim)?
+        }
         Mixer::Bottleneck { .. } => return Err(Error::invalid(key, "a mixer of tokens", "a bottleneck")),
     };
     drop(qkv);

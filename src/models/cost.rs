@@ -27,6 +27,8 @@ pub enum Counting {
     Macs,
     /// DeiT and most tables since: [`Counting::Macs`] + 5 per element that enters a LayerNorm, 2 a BatchNorm.
     Fvcore,
+    /// Swin's repository: [`Counting::Macs`] + 1 per element that enters a LayerNorm, the last one as if on `n / 2^stages` tokens.
+    Swin,
     /// SAViT's counter of the masked model ([`savit_masked`]): norms and classifier stay dense.
     SavitMasked,
     /// SAViT's counter of the deployed model ([`savit_deployed`]): biases count too.
@@ -40,7 +42,8 @@ pub const SAVIT_TOKENS: usize = 197;
 
 impl Counting {
     /// Every counting, in the order of tables.
-    pub const ALL: [Self; 5] = [Self::Macs, Self::Fvcore, Self::SavitMasked, Self::SavitDeployed, Self::SavitSurrogate];
+    pub const ALL: [Self; 6] =
+        [Self::Macs, Self::Fvcore, Self::Swin, Self::SavitMasked, Self::SavitDeployed, Self::SavitSurrogate];
 
     /// Its name on the command line and in the zoo.
     pub fn name(self) -> &'static str {
@@ -52,6 +55,7 @@ impl Counting {
         match self {
             Self::Macs => macs(model),
             Self::Fvcore => total(layers(model).into_iter().flat_map(|layer| [layer.macs, layer.norm])),
+            Self::Swin => swin_repository(model),
             Self::SavitMasked => savit_masked(model, dense).total,
             Self::SavitDeployed => savit_deployed(model),
             Self::SavitSurrogate => savit_surrogate(model, SAVIT_TOKENS),
@@ -85,6 +89,15 @@ pub fn params(model: &Architecture) -> u64 {
 /// [`Counting::Macs`] of one image.
 pub fn macs(model: &Architecture) -> u64 {
     total(layers(model).iter().map(|layer| layer.macs))
+}
+
+/// The count of Swin's repository: base models, counting (c).
+pub fn swin_repository(model: &Architecture) -> u64 {
+    let stages = model.all_stages();
+    let (width, patches) = (stages.last().map_or(0, |stage| stage.embed_dim), model.num_patches());
+    let last = product([width, patches >> stages.len().min(63)]);
+    let norm = |layer: &LayerCost| if layer.name == "norm.weight" { last } else { layer.norm / 5 };
+    total(layers(model).iter().flat_map(|layer| [layer.macs, norm(layer)]))
 }
 
 /// SAViT's masked count with its two parts; both parts include the classifier, the total counts it once.

@@ -37,7 +37,7 @@ pub fn forward(arch: &Architecture, pass: &Pass, images: &Var) -> Result<Vec<Var
     let first = first.map(|name| pass.operand(name)).collect::<Result<Vec<_>>>()?;
     let mut stream = Stream::new(pass, ops::embed_tokens(&patches, &first, pass.var("pos_embed")?)?)?;
     for i in 0..arch.blocks.len() {
-        block::forward(arch, pass, i, &key(i), &mut stream, &Tokens::All)?;
+        stream = block::forward(arch, pass, i, &key(i), stream, &Tokens::All)?;
     }
     token_heads(arch, pass, &mut stream)
 }

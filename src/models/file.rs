@@ -6,8 +6,8 @@
 //! ask for memory: what is listed or made is bounded by the tensors that are there.
 
 use super::interpolate::{self, side_of};
-use super::layout::COUNTER;
-use super::{Architecture, Block, Mixer, Model, Reduce};
+use super::layout::{COUNTER, Slot};
+use super::{Architecture, Block, Family, Mixer, Model, Reduce, Stage, block::bias_table, swin};
 use crate::io::{self, Blob, BlobType, Checkpoint, keys, pth, safetensors};
 use crate::{DType, Error, Result, Tensor, nn::Params};
 use std::{fmt::Display, path::Path};
@@ -61,16 +61,21 @@ impl Model {
     pub fn from_checkpoint(checkpoint: Checkpoint, options: &LoadOptions) -> Result<Model> {
         let file = checkpoint.file.display().to_string();
         let own = architecture(&checkpoint)?;
-        let tensors = keys::unwrap(checkpoint, options.wrapper.as_deref())?;
+        let tensors = keys::swin(keys::unwrap(checkpoint, options.wrapper.as_deref())?);
         let tensor = |(name, blob): (String, Blob)| to_tensor(&file, &name, &blob).map(|tensor| (name, tensor));
         let params = tensors.into_iter().map(tensor).collect::<Result<_>>()?;
         let mut weights = Weights { file, params };
         let mut arch = match options.arch.clone().or(own) {
             Some(arch) => arch,
+            None if weights.params.find(&bias_table(&swin::key(0, 0))).is_some() => {
+                weights.infer_swin(options.head_dim)?
+            }
             None => weights.infer(options.head_dim)?,
         };
         arch.distilled &= options.arch.is_some() || !options.drop_distillation;
-        arch.img_size = options.img_size.unwrap_or(arch.img_size);
+        if let Some(img_size) = options.img_size {
+            arch = arch.with_img_size(img_size);
+        }
         arch.validate()?;
         // A header may claim a million blocks; the tensors that are there bound what is worth listing.
         let (blocks, there) = (arch.blocks.len(), weights.params.len());
@@ -79,6 +84,7 @@ impl Model {
         weights.distillation(&arch, options.drop_distillation)?;
         if options.arch.is_some() || options.img_size.is_some() {
             weights.positions(&arch);
+            weights.bias_tables(&arch);
         }
         weights.heads(&arch, options.new_head.then_some(options.seed))?;
         Model::new(arch, weights.params, &weights.file)
@@ -96,7 +102,11 @@ impl Model {
     /// reader needs the width of the heads when it is not 64. Errors: [`Error::Invalid`] for more than 4 GiB,
     /// [`Error::Io`].
     pub fn save_pth(&self, path: impl AsRef<Path>) -> Result<()> {
-        pth::write(path, &self.blobs()?, Some("model"))
+        let blobs = match self.arch().family {
+            Family::Swin => swin::with_buffers(self.arch(), self.blobs()?)?,
+            Family::Deit | Family::Lvvit | Family::Regnet => self.blobs()?,
+        };
+        pth::write(path, &blobs, Some("model"))
     }
 
     fn blobs(&self) -> Result<Vec<(String, Blob)>> {
@@ -199,6 +209,35 @@ impl Weights {
         Ok(Architecture { num_classes, distilled, blocks, ..plain })
     }
 
+    /// The Swin whose shapes these are. The images are taken to be those whose last grid is one window.
+    fn infer_swin(&self, head_dim: usize) -> Result<Architecture> {
+        let [embed_dim, _, patch_size, _] = self.shape("patch_embed.proj.weight")?;
+        let [num_classes, _] = self.shape("head.weight")?;
+        let mut arch = Architecture { num_classes, ..Architecture::swin(0, patch_size, embed_dim, &[], &[], 0) };
+        let qkv = |s, b| format!("{}.attn.qkv.weight", swin::key(s, b));
+        let (mut last, there) = (0, |name: &str| self.params.find(name).is_some());
+        for s in (0..).take_while(|&s| there(&qkv(s, 0))) {
+            let first = arch.blocks.len();
+            for b in (0..).take_while(|&b| there(&qkv(s, b))) {
+                let (key, table) = (qkv(s, b), bias_table(&swin::key(s, b)));
+                let ([rows, _], [entries, heads]) = (self.shape(&key)?, self.shape(&table)?);
+                let [hidden, _] = self.shape(&format!("{}.mlp.fc1.weight", swin::key(s, b)))?;
+                let head_dim = rows.checked_div(3 * heads).unwrap_or(head_dim);
+                let whole = 3 * heads * head_dim == rows;
+                self.ensure(whole, &key, format_args!("a multiple of 3 x {heads} rows"), format_args!("{rows} rows"))?;
+                let side = side_of(entries).filter(|side| side % 2 == 1);
+                let misfit = || self.error(&table, "the square of an odd number of rows", entries.to_string());
+                last = side.ok_or_else(misfit)?.div_ceil(2);
+                let mixer = Mixer::Window { heads, head_dim, window: last, shift: 0 };
+                arch.blocks.push(Block { mixer, hidden, reduce: Reduce::None });
+            }
+            let [_, embed_dim] = self.shape(&qkv(s, 0))?;
+            arch.stages.push(Stage { depth: arch.blocks.len() - first, embed_dim });
+        }
+        let scale = 1usize.checked_shl(arch.stages.len().saturating_sub(1) as u32).unwrap_or(0);
+        Ok(arch.with_img_size(patch_size.saturating_mul(last).saturating_mul(scale)))
+    }
+
     /// Drops what only a distilled model has, when asked; otherwise a distilled file does not fit a plain model.
     fn distillation(&mut self, arch: &Architecture, drop: bool) -> Result<()> {
         let ours = |name: &str| name == "dist_token" || name.starts_with("head_dist.");
@@ -232,6 +271,17 @@ impl Weights {
         }
     }
 
+    /// Resizes the tables of relative positions to the windows of `arch`; what is no square is left for the shape check.
+    fn bias_tables(&mut self, arch: &Architecture) {
+        for ((s, b), block) in arch.places().zip(&arch.blocks) {
+            let (Mixer::Window { window, .. }, key) = (&block.mixer, bias_table(&swin::key(s, b))) else { continue };
+            let resize = |table: &Tensor| interpolate::bias_table(table, 2 * window - 1).ok();
+            if let Some(resized) = self.params.find(&key).and_then(resize) {
+                self.params.insert(key, resized);
+            }
+        }
+    }
+
     /// Fresh heads in place of missing ones and of those for another number of classes, when a seed is given.
     fn heads(&mut self, arch: &Architecture, seed: Option<u64>) -> Result<()> {
         let (classes, layout) = (arch.num_classes, Model::layout(arch));
@@ -244,11 +294,15 @@ impl Weights {
                 continue;
             }
             if let Some(seed) = seed {
-                let ours = layout
-                    .slots
-                    .iter()
-                    .filter(|slot| slot.name.strip_prefix(head).is_some_and(|rest| rest.starts_with('.')));
-                ours.map(|slot| Ok(self.params.insert(&*slot.name, slot.fresh(seed)?))).collect::<Result<()>>()?;
+                let ours = |slot: &&Slot| slot.name.strip_prefix(head).is_some_and(|rest| rest.starts_with('.'));
+                // A new head of Swin begins with zeros.
+                let fresh = |slot: &Slot| match arch.family {
+                    Family::Swin => Ok(Tensor::zeros(&*slot.shape, DType::F32)),
+                    Family::Deit | Family::Lvvit | Family::Regnet => slot.fresh(seed),
+                };
+                for slot in layout.slots.iter().filter(ours) {
+                    self.params.insert(&*slot.name, fresh(slot)?);
+                }
             } else if let Some(rows) = rows.filter(|_| shape.is_some_and(|shape| shape.ends_with(&[dim]))) {
                 // A head of another width belongs to another model; the shape check names the first misfit then.
                 let expected = format!("{classes} classes (a new head can be asked for)");

@@ -100,7 +100,7 @@ fn blocks(arch: &Architecture, pass: &Pass, patches: &Var) -> Result<Stream> {
     let embedded = ops::embed_tokens(patches, &[pass.operand("cls_token")?], pass.var("pos_embed")?)?;
     let mut stream = Stream::new(pass, embedded)?;
     for i in 0..arch.blocks.len() {
-        block::forward(arch, pass, i, &key(i), &mut stream, &Tokens::All)?;
+        stream = block::forward(arch, pass, i, &key(i), stream, &Tokens::All)?;
     }
     Ok(stream)
 }

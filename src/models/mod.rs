@@ -11,6 +11,7 @@ pub mod lvvit;
 mod model;
 mod predictor;
 pub mod regnet;
+pub mod swin;
 pub mod zoo;
 
 pub use architecture::{Architecture, Block, Family, Mixer, Reduce, Stage, Stem};

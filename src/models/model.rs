@@ -1,7 +1,7 @@
 //! A model: an architecture and its parameters.
 
 use super::layout::{Layout, Slot};
-use super::{Architecture, Family, Predictor, deit, lvvit, regnet};
+use super::{Architecture, Family, Predictor, deit, lvvit, regnet, swin};
 use crate::gpu::Tf32;
 use crate::nn::{BATCHNORM_EPS, Params, Pass, Precision};
 use crate::ops::{self, Statistics};
@@ -55,6 +55,7 @@ impl Model {
     pub fn layout(arch: &Architecture) -> Layout {
         match arch.family {
             Family::Deit => deit::layout(arch),
+            Family::Swin => swin::layout(arch),
             Family::Lvvit => lvvit::layout(arch),
             Family::Regnet => regnet::layout(arch),
         }
@@ -128,6 +129,7 @@ impl Model {
         Error::ensure_shape(fits, "model", expected, found)?;
         match arch.family {
             Family::Deit => deit::forward(arch, pass, images),
+            Family::Swin => swin::forward(arch, pass, images),
             Family::Lvvit => lvvit::forward(arch, pass, images),
             Family::Regnet => regnet::forward(arch, pass, images),
         }

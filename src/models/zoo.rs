@@ -68,6 +68,7 @@ struct Row {
     embed_dim: usize,
     #[serde(default)]
     heads: Vec<usize>,
+    depths: Option<Vec<usize>>,
     depth: Option<usize>,
     stem: Option<Stem>,
     residual_divisor: Option<f64>,
@@ -87,11 +88,15 @@ impl Row {
         Ok(ZooEntry { name, file, dense, architecture, published })
     }
 
-    /// RegNetY by its rule, LV-ViT by its stem, else DeiT.
+    /// RegNetY by its rule, LV-ViT by its stem, Swin by its depths (patch 4, windows of 7 at 224 pixels and of 12 at 384), else
+    /// DeiT.
     fn architecture(&self) -> Result<Architecture> {
         let img_size = self.img_size.unwrap_or(224);
         if let Some(rule) = self.regnet {
             return Ok(rule.architecture(img_size));
+        }
+        if let Some(depths) = &self.depths {
+            return Ok(Architecture::swin(img_size, 4, self.embed_dim, depths, &self.heads, img_size / 32));
         }
         let Some(stem) = self.stem.clone() else { return self.deit(img_size) };
         let (heads, divisor) = (self.heads.first().copied().unwrap_or(0), self.residual_divisor.unwrap_or(1.0));

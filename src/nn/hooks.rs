@@ -26,6 +26,8 @@ pub enum Site {
     Residual(usize),
     /// Output of a block.
     Block(usize),
+    /// Output of the patch merging after a stage.
+    Merge(usize),
     /// A bottleneck block behind its second convolution and ReLU.
     Windows(usize),
     /// The same behind squeeze-excite.
@@ -61,6 +63,11 @@ pub trait Hooks {
         None
     }
 
+    /// Whether there is none of these.
+    fn none(&self) -> bool {
+        false
+    }
+
     /// Whether [`Hooks::tap`] wants to be called; fused ops are taken apart then.
     fn taps(&self) -> bool {
         false
@@ -76,4 +83,8 @@ pub trait Hooks {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoHooks;
 
-impl Hooks for NoHooks {}
+impl Hooks for NoHooks {
+    fn none(&self) -> bool {
+        true
+    }
+}

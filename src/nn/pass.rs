@@ -27,6 +27,8 @@ pub struct Mode<'a> {
     pub noise: &'a dyn Noise,
     /// In what it computes.
     pub precision: Precision,
+    /// Whether [`Pass::recompute`] does.
+    pub recompute: bool,
     /// How BatchNorm normalises.
     pub batch_norm: BatchNorm,
 }
@@ -35,11 +37,13 @@ impl Mode<'static> {
     /// Evaluation: nothing is random, nothing is rounded.
     pub fn eval() -> Self {
         const UNUSED: Philox = Philox { seed: 0, step: 0 };
-        Self { drop_path: 0.0, noise: &UNUSED, precision: Precision::F32, batch_norm: BatchNorm::Running }
+        let (precision, batch_norm) = (Precision::F32, BatchNorm::Running);
+        Self { drop_path: 0.0, noise: &UNUSED, precision, recompute: false, batch_norm }
     }
 }
 
 /// A parameter: as it is kept, and as products take it. The same where nothing is rounded.
+#[derive(Clone)]
 struct Parameter {
     master: Var,
     operand: Var,
@@ -116,6 +120,34 @@ impl<'a> Pass<'a> {
     pub fn head(&self, name: &str, x: &Var) -> Result<Var> {
         let logits = self.linear(name, x)?;
         ops::cast(&logits, logits.dtype().wide())
+    }
+
+    /// Whether [`Pass::recompute`] is of use: the mode asks for it, nothing is hooked in, the draws can be made again.
+    pub fn recomputes(&self) -> bool {
+        self.mode.recompute && self.hooks.none() && self.mode.noise.computed().is_some()
+    }
+
+    /// `part(pass, x)`, which reads parameters below `prefix` only. What it keeps for the gradient is `x`: the rest is computed
+    /// again then (activation checkpointing; Chen et al., Training Deep Nets with Sublinear Memory Cost, 2016). The draws
+    /// come out equal, and so do the bits.
+    pub fn recompute(&self, prefix: &str, x: Var, part: impl Fn(&Pass, Var) -> Result<Var> + 'static) -> Result<Var> {
+        let Mode { drop_path, precision, batch_norm, .. } = self.mode;
+        let Some(noise) = self.mode.noise.computed().filter(|_| self.recomputes()) else { return part(self, x) };
+        let inside = |name: &&str| name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.'));
+        let mut names: Vec<String> = self.vars.keys().copied().filter(inside).map(str::to_string).collect();
+        names.sort();
+        let mut inputs = vec![&x];
+        for name in &names {
+            let Parameter { master, operand } = self.parameter(name)?;
+            inputs.extend([master, operand]);
+        }
+        crate::tape::checkpoint(&inputs, move |values| {
+            let Some((x, params)) = values.split_first() else { return Err(super::params::missing("x")) };
+            let pair = |pair: &[Var]| Parameter { master: pair[0].clone(), operand: pair[1].clone() };
+            let vars = names.iter().map(String::as_str).zip(params.chunks_exact(2).map(pair)).collect();
+            let mode = Mode { drop_path, noise: &noise, precision, recompute: false, batch_norm };
+            part(&Pass { vars, batch_statistics: RefCell::default(), mode, hooks: &NoHooks }, x.clone())
+        })
     }
 
     /// `value` as the hooks want it.

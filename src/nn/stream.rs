@@ -23,6 +23,12 @@ impl Stream {
         Self { x, pending: None, gates: 2 * block + 1 }
     }
 
+    /// The stream with everything added, given away; [`Stream::resume`] goes on with what becomes of it.
+    pub fn into_value(mut self) -> Result<Var> {
+        self.settle()?;
+        Ok(self.x)
+    }
+
     /// Adds a branch: at once when a gate or a tap needs the sum, otherwise with the next [`Stream::norm`].
     pub fn push(&mut self, pass: &Pass, branch: Var, factors: Option<Tensor>) -> Result<()> {
         self.settle()?;

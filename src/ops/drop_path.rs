@@ -13,13 +13,14 @@ pub fn drop_path(noise: &dyn Noise, site: &str, rate: f64, scale: f64, like: &Te
         return Ok(None);
     }
     let (keep, samples) = (1.0 - rate, like.dim(0));
-    if let (Some(gpu), Some(Computed { seed, step })) = (like.gpu(), noise.computed()) {
+    if let (Some(gpu), Some(Computed { seed, step, first })) = (like.gpu(), noise.computed()) {
         let (mut out, [count], site) = (like.new_wide([samples])?, gpu::sizes([samples])?, fnv1a64(site));
         let (state, step) = match step {
             Step::Number(step) => (0, step),
             Step::At(state) => (state, 0),
         };
-        let args = params::DropPath { out: out.address_mut()?, state, seed, step, site, keep, scale, count, unused: 0 };
+        let args =
+            params::DropPath { out: out.address_mut()?, state, seed, step, site, first, keep, scale, count, unused: 0 };
         return gpu.launch(like.dtype(), Grid::elements(samples), &args).map(|()| Some(out));
     }
     let factor = |sample: usize| {

@@ -80,6 +80,13 @@ impl Windows {
         let part = |at: usize| behind(at / m, last[0]) + 2 * behind(at % m, last[1]);
         (self.shift > 0 && last.contains(&true)).then(|| (0..self.len()).map(part).collect())
     }
+
+    /// What is added to the scores of window `window`, `[M², M²]`.
+    pub fn mask(self, window: usize) -> Vec<f32> {
+        let (n, parts) = (self.len(), self.parts(window));
+        let mask = |at: usize| parts.as_ref().is_some_and(|parts| parts[at / n] != parts[at % n]);
+        (0..n * n).map(|at| if mask(at) { MASK as f32 } else { 0.0 }).collect()
+    }
 }
 
 /// Sizes of one call.
@@ -339,7 +346,7 @@ fn table_gradient_on(
     let [heads, stride, window] = gpu::sizes([size.heads, out.stored_width(), size.windows.window])?;
     let (count, to, sums) = (out.numel(), out.address_mut()?, sums.address()?);
     let args = params::WindowAttentionTable { out: to, sums, heads, stride, window, accumulate: accumulate.into() };
-    gpu.launch(out.dtype(), Grid::elements(count).threads(BLOCK), &args)
+    gpu.launch(out.dtype(), Grid::blocks([count.div_ceil(BLOCK as usize), 1, 1]).threads(BLOCK), &args)
 }
 
 /// The same by plain ops, one window and head at a time, for tests.
@@ -362,9 +369,7 @@ fn reference(qkv: &Var, table: &Var, windows: Windows, heads: usize, head_dim: u
         let bias = super::gather_columns(&entries, &places)?.reshape([n * n])?;
         let scores = super::scale(&super::bmm(&part(0)?, &part(1)?, true)?, (head_dim as f64).powf(-0.5))?;
         let scores = super::add_bias(&scores.reshape([batch, n * n])?, &bias)?;
-        let parts = windows.parts(window).unwrap_or_else(|| vec![0; n]);
-        let mask = (0..n * n).map(|at| if parts[at / n] == parts[at % n] { 0.0 } else { MASK });
-        let mask = Tensor::from_slice([n * n], &mask.collect::<Vec<f64>>())?.to_dtype(table.dtype())?;
+        let mask = Tensor::from_slice([n * n], &windows.mask(window))?.to_dtype(table.dtype())?;
         let mask = Var::constant(mask.to_device(qkv.tensor().device())?);
         let p = super::softmax(&super::add_bias(&scores, &mask)?.reshape([batch, n, n])?)?;
         let o = super::bmm(&p, &part(2)?, false)?.reshape([batch, n * head_dim])?;

@@ -4,6 +4,7 @@ use super::svg::{Lines, document};
 use crate::{Error, Result, io::write_atomic};
 use serde::Serialize;
 use serde_json::Value;
+use std::sync::{Mutex, PoisonError};
 use std::{fs, fs::File, io::ErrorKind, io::Write, path::Component, path::Path, path::PathBuf};
 
 /// The folder's log, one JSON object a line.
@@ -13,7 +14,7 @@ pub const LOG: &str = "log.jsonl";
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
-    log: File,
+    log: Mutex<File>,
 }
 
 impl RunFolder {
@@ -36,9 +37,23 @@ impl RunFolder {
                 Ok(()) => break,
             }
         }
-        let log = path.join(LOG);
-        let log = File::options().create(true).append(true).open(&log).map_err(Error::io("create", &log))?;
+        Self::open(path)
+    }
+
+    /// The folder at `path`, to go on in it.
+    pub fn open(path: impl Into<PathBuf>) -> Result<RunFolder> {
+        let path = path.into();
+        let log = Mutex::new(open_log(&path)?);
         Ok(RunFolder { path, log })
+    }
+
+    /// Strikes out the records of the log that are not to be kept.
+    pub fn keep(&self, keep: impl Fn(&Value) -> bool) -> Result<()> {
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = read_log(self.path.join(LOG))?.into_iter().filter(keep).map(|record| format!("{record}\n"));
+        self.write_text(LOG, &kept.collect::<String>())?;
+        *log = open_log(&self.path)?;
+        Ok(())
     }
 
     /// Where the folder is: not always where it was asked for.
@@ -68,13 +83,19 @@ impl RunFolder {
     pub fn log(&self, record: &(impl Serialize + ?Sized)) -> Result<()> {
         let line = serde_json::to_string(record).map_err(|error| not_json(LOG, error))? + "\n";
         // One write a line, so that a killed process can only cut the last one.
-        (&self.log).write_all(line.as_bytes()).map_err(Error::io("write", self.path.join(LOG)))
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.write_all(line.as_bytes()).map_err(Error::io("write", self.path.join(LOG)))
     }
 
     /// Draws the log so far as `curves.svg`.
     pub fn curves(&self) -> Result<()> {
         self.write_text("curves.svg", &curves_svg(&read_log(self.path.join(LOG))?))
     }
+}
+
+fn open_log(folder: &Path) -> Result<File> {
+    let log = folder.join(LOG);
+    File::options().create(true).append(true).open(&log).map_err(Error::io("create", &log))
 }
 
 fn not_json(name: &str, error: serde_json::Error) -> Error {

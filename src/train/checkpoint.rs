@@ -1,5 +1,6 @@
 //! What a training run needs to go on after it was stopped.
 
+use super::trainer::Within;
 use super::{LossScale, TrainConfig, Trainer};
 use crate::{Error, Result, Tensor, io, models::file::to_blob, models::file::to_tensor};
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,8 @@ use std::path::Path;
 struct Header {
     epoch: usize,
     steps: usize,
+    #[serde(default)]
+    within: Within,
     #[serde(default)]
     scale: Option<LossScale>, // files of earlier versions have none
     config: TrainConfig,
@@ -27,8 +30,8 @@ impl Trainer<'_> {
 
     /// Writes parameters, moments, average and settings, atomically.
     pub(super) fn save(&mut self, path: &Path) -> Result<()> {
-        let (epoch, steps, scale, config) = (self.epoch, self.optimizer.steps, Some(self.scale), self.config.clone());
-        let header = Header { epoch, steps, scale, config };
+        let (epoch, steps, within) = (self.epoch, self.optimizer.steps, self.within);
+        let header = Header { epoch, steps, within, scale: Some(self.scale), config: self.config.clone() };
         let header = serde_json::to_string(&header).map_err(|e| Error::invalid("training settings", "JSON", e))?;
         let tensors = self.tensors().map(|(name, tensor)| Ok((name, to_blob(tensor)?))).collect::<Result<Vec<_>>>()?;
         io::safetensors::write(path, &tensors, &[(HEADER.into(), header)])
@@ -53,7 +56,7 @@ impl Trainer<'_> {
             *tensor = to_tensor(&file, &key, blob)?.to_device(tensor.device())?;
         }
         (self.epoch, self.optimizer.steps) = (header.epoch, header.steps);
-        self.scale = header.scale.unwrap_or(self.scale);
+        (self.within, self.scale) = (header.within, header.scale.unwrap_or(self.scale));
         Ok(())
     }
 }

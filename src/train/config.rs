@@ -1,7 +1,7 @@
 //! The settings of a training run.
 
 use super::Distillation;
-use crate::{Error, Result, nn::Precision, optim::Cosine};
+use crate::{Error, Result, data::mixup::Mixup, nn::Precision, optim::Cosine};
 use serde::{Deserialize, Serialize};
 
 /// Everything that decides a run besides model and data, kept in every checkpoint. The default trains nothing.
@@ -24,6 +24,9 @@ pub struct TrainConfig {
     pub clip_norm: Option<f64>,
     /// Label smoothing.
     pub smoothing: f64,
+    /// How the images of a batch are mixed with each other.
+    #[serde(default)]
+    pub mixup: Mixup,
     /// Stochastic depth of the last block.
     pub drop_path: f64,
     /// Decay of the moving average; `None` keeps none.
@@ -39,6 +42,15 @@ pub struct TrainConfig {
     pub eval_every: usize,
     /// Epochs between checkpoints; 0 writes none.
     pub checkpoint_every: usize,
+    /// Steps between checkpoints within an epoch; 0 writes none.
+    #[serde(default)]
+    pub checkpoint_every_steps: usize,
+    /// Batches whose gradients make one step; 0 is 1.
+    #[serde(default)]
+    pub accumulate: usize,
+    /// Whether the blocks keep no intermediate values for the gradients, but compute them again: less memory, more time.
+    #[serde(default)]
+    pub recompute: bool,
 }
 
 impl TrainConfig {
@@ -55,6 +67,7 @@ impl TrainConfig {
     /// Refuses values that no run can have.
     pub fn validate(&self) -> Result<()> {
         self.schedule.validate()?;
+        self.mixup.validate()?;
         let ema_decay = self.ema_decay.unwrap_or(0.0);
         for (what, value) in [("smoothing", self.smoothing), ("drop_path", self.drop_path), ("ema_decay", ema_decay)] {
             Error::ensure((0.0..1.0).contains(&value), what, "0 to below 1", value)?;

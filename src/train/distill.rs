@@ -3,6 +3,7 @@
 //! class. From DeiT, section 5 and its code, which divides the soft term by samples and classes
 //! ([`Reduction::PerElement`]).
 
+use crate::data::{loader::Batch, sampler::View};
 use crate::models::{Model, Predictor};
 use crate::{Error, Result, Tensor, Var, ops, ops::Reduction};
 use serde::{Deserialize, Serialize};
@@ -78,32 +79,38 @@ impl Distillation {
 /// Logits that are remembered at the most (256 MiB); beyond that it starts anew.
 const REMEMBERED: usize = 64 << 20;
 
-/// A frozen model that remembers its logits by (epoch, image), for several students that see the same images.
+/// A frozen model that remembers its logits by (image, augmentation), for several students that see the same images.
 pub struct Teacher<'a> {
     classes: usize,
     predictor: Predictor<'a>,
-    known: HashMap<(u64, usize), Vec<f32>>,
+    known: HashMap<View, Vec<f32>>,
 }
 
 impl<'a> Teacher<'a> {
-    /// Right when an image looks the same whenever it comes in the same epoch.
+    /// Right when an image looks the same whenever it comes in the same augmentation.
     pub fn remembering(model: &'a Model) -> Self {
         Self { classes: model.arch().num_classes, predictor: Predictor::new(model), known: HashMap::new() }
     }
 
-    /// Logits `[B, K]` of the images `indices` as they look in `epoch`.
-    pub fn logits(&mut self, images: &Tensor, epoch: u64, indices: &[usize]) -> Result<Tensor> {
+    /// Logits `[B, K]` of images that will not come again.
+    pub fn ask(&mut self, images: &Tensor) -> Result<Tensor> {
+        self.predictor.logits(images)
+    }
+
+    /// Logits `[B, K]` of the `images` of a batch as it was loaded.
+    pub fn logits(&mut self, images: &Tensor, batch: &Batch) -> Result<Tensor> {
         let classes = self.classes;
-        let known = indices.iter().map(|&index| self.known.get(&(epoch, index)).map(Vec::as_slice));
+        let views = || batch.indices.iter().zip(&batch.draws).map(|(&index, &draw)| View { index, draw });
+        let known = views().map(|view| self.known.get(&view).map(Vec::as_slice));
         if let Some(rows) = known.collect::<Option<Vec<_>>>() {
-            return Tensor::from_slice([indices.len(), classes], &rows.concat());
+            return Tensor::from_slice([batch.indices.len(), classes], &rows.concat());
         }
-        let logits = self.predictor.logits(images)?;
+        let logits = self.ask(images)?;
         if self.known.len() * classes > REMEMBERED {
             self.known.clear();
         }
         let rows = logits.slice::<f32>()?.chunks(classes).map(<[f32]>::to_vec);
-        self.known.extend(indices.iter().map(|&index| (epoch, index)).zip(rows));
+        self.known.extend(views().zip(rows));
         Ok(logits)
     }
 }

@@ -3,6 +3,9 @@
 use crate::{Result, Tensor, Var, models::Model, nn::Hooks, nn::Mode, nn::Params, nn::Pass, nn::Site};
 use std::cell::Cell;
 
+/// Where a value is not finite when no layer's is.
+pub(super) const NOTHING: &str = "logits or loss";
+
 /// Remembers the first value that is not finite.
 #[derive(Default)]
 struct Finder(Cell<Option<Site>>);
@@ -39,5 +42,5 @@ pub fn first_nonfinite(model: &Model, images: &Tensor, mode: Mode) -> Result<Str
     }
     let finder = Finder::default();
     model.forward(&Pass::new(model.params(), None, mode, &finder)?, &Var::constant(images.clone()))?;
-    Ok(finder.0.get().map_or_else(|| "logits or loss".into(), |site| format!("{site:?}")))
+    Ok(finder.0.get().map_or_else(|| NOTHING.into(), |site| format!("{site:?}")))
 }

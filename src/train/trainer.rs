@@ -3,12 +3,14 @@
 use super::step::{Inputs, OnGpu};
 use super::{Accuracy, LossScale, Teacher, TrainConfig, evaluate, first_nonfinite, images, nonfinite};
 use crate::data::loader::{Batch, Loader};
+use crate::data::mixup::{mix_images, mix_targets};
 use crate::nn::{BatchNorm, Mode, Params};
-use crate::noise::Noise;
+use crate::noise::{Noise, Philox};
 use crate::optim::AdamW;
 use crate::report::{Progress, RunFolder, Show};
 use crate::{DType, Error, Result, models::Model, ops};
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::{collections::BTreeSet, path::PathBuf};
 
 /// What a run ends with: accuracy of the last evaluation (when there was test data), mean loss of the last epoch, the
@@ -22,6 +24,14 @@ pub struct Outcome {
     pub broken: BTreeSet<String>,
 }
 
+/// How far an epoch has come: the place of the next example in its order, and loss times images, and images, so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Within {
+    pub place: usize,
+    total: f64,
+    images: usize,
+}
+
 /// One training run of `model`.
 pub struct Trainer<'a> {
     pub(super) model: &'a mut Model,
@@ -30,6 +40,7 @@ pub struct Trainer<'a> {
     pub(super) ema: Option<Params>,
     /// Epochs done so far.
     pub epoch: usize,
+    pub(super) within: Within,
     /// Whether steps on a GPU are captured and replayed; the results have the same bits.
     pub graphs: bool,
     pub(super) on_gpu: OnGpu,
@@ -45,39 +56,40 @@ impl<'a> Trainer<'a> {
         config.validate()?;
         let optimizer = AdamW { weight_decay: config.weight_decay, ..AdamW::new(model.params())? };
         let ema = config.ema_decay.map(|_| model.params().clone());
-        let (on_gpu, scale, checkpoint) = (OnGpu::default(), LossScale::new(config.precision), None);
-        Ok(Self { model, config, optimizer, ema, epoch: 0, graphs: true, on_gpu, scale, folder, checkpoint, show })
+        let (on_gpu, scale, within) = (OnGpu::default(), LossScale::new(config.precision), Within::default());
+        let (epoch, graphs, checkpoint) = (0, true, None);
+        Ok(Self { model, config, optimizer, ema, epoch, within, graphs, on_gpu, scale, folder, checkpoint, show })
     }
 
-    /// Goes on from the checkpoint at `path` when there is one, and writes there after every `checkpoint_every` epochs.
+    /// Goes on from the checkpoint at `path` when there is one, and writes there as often as the settings say. What the
+    /// folder's log has of later steps is struck out: they will come again.
     pub fn resuming(mut self, path: PathBuf) -> Result<Self> {
         if path.exists() {
             self.load(&path)?;
+            let (stage, step, epoch) = (self.config.stage.as_str(), self.optimizer.steps as u64, self.epoch as u64);
+            let done = |record: &Value| match record["epoch"].as_u64() {
+                Some(after) => after <= epoch,
+                None => record["step"].as_u64().is_none_or(|before| before < step),
+            };
+            self.folder.map_or(Ok(()), |folder| folder.keep(|record| record["stage"] != stage || done(record)))?;
         }
         self.checkpoint = Some(path);
         Ok(self)
     }
 
-    /// Trains to the end; evaluates on `test` as the settings say.
+    /// Trains to the end; evaluates on `test` as the settings say. Errors: more batches to a step than an epoch has.
     pub fn run(mut self, train: &Loader, test: Option<&Loader>, mut teacher: Option<&mut Teacher>) -> Result<Outcome> {
-        let batch = train.dataset().len().checked_div(train.batches()).unwrap_or(0);
-        let steps = self.config.epochs.saturating_sub(self.epoch) * train.batches();
-        let progress = Progress::with((steps.min(self.steps_left()) * batch) as u64, &self.config.stage, self.show);
+        let (batches, parts) = (train.batches(), self.config.accumulate.max(1));
+        Error::ensure(parts <= batches, "accumulate", format_args!("at most {batches} batches, an epoch's"), parts)?;
+        let batch = parts * train.dataset().len().checked_div(batches).unwrap_or(0);
+        let whole = self.config.epochs.saturating_sub(self.epoch) * (batches / parts);
+        let progress = Progress::with((whole.min(self.steps_left()) * batch) as u64, &self.config.stage, self.show);
+        progress.inc(self.within.images as u64);
         let mut outcome = Outcome { accuracy: None, loss: f64::NAN, ema: None, broken: BTreeSet::new() };
         while self.epoch < self.config.epochs {
-            let epoch = self.epoch as u64;
-            let mut batches = train.epoch(epoch)?;
-            let (mut total, mut count) = (0.0, 0);
-            while self.steps_left() > 0 {
-                let Some(batch) = batches.next().transpose()? else { break };
-                let loss = self.step(&batch, epoch, teacher.as_deref_mut())?;
-                total += loss * batch.labels.len() as f64;
-                count += batch.labels.len();
-                progress.message(format!("loss {loss:.4}"));
-                progress.inc(batch.labels.len() as u64);
-            }
-            outcome.broken.extend(batches.broken().iter().map(|(_, error)| error.to_string()));
-            outcome.loss = total / count.max(1) as f64;
+            outcome.broken.extend(self.one_epoch(train, teacher.as_deref_mut(), &progress)?);
+            let Within { total, images, .. } = std::mem::take(&mut self.within);
+            outcome.loss = total / images.max(1) as f64;
             self.epoch = if self.steps_left() == 0 { self.config.epochs } else { self.epoch + 1 };
             outcome.accuracy = self.end_of_epoch(test, outcome.loss)?.or(outcome.accuracy);
         }
@@ -86,6 +98,32 @@ impl<'a> Trainer<'a> {
         }
         outcome.ema = self.ema;
         Ok(outcome)
+    }
+
+    /// The rest of the present epoch; what is wrong with each broken image.
+    fn one_epoch(
+        &mut self, train: &Loader, mut teacher: Option<&mut Teacher>, progress: &Progress,
+    ) -> Result<Vec<String>> {
+        let mut batches = train.epoch_from(self.epoch as u64, self.within.place)?;
+        while self.steps_left() > 0 {
+            let parts: Vec<Batch> = batches.by_ref().take(self.config.accumulate.max(1)).collect::<Result<_>>()?;
+            // As a larger batch would be, an incomplete one is left out.
+            if parts.len() < self.config.accumulate.max(1) {
+                break;
+            }
+            let loss = self.step(&parts, teacher.as_deref_mut())?;
+            let images: usize = parts.iter().map(|batch| batch.labels.len()).sum();
+            let Within { total, images: before, .. } = self.within;
+            self.within =
+                Within { place: batches.place(), total: total + loss * images as f64, images: before + images };
+            progress.message(format!("loss {loss:.4}"));
+            progress.inc(images as u64);
+            let every = self.config.checkpoint_every_steps;
+            if let Some(path) = self.checkpoint.clone().filter(|_| every > 0 && self.optimizer.steps % every == 0) {
+                self.save(&path)?;
+            }
+        }
+        Ok(batches.broken().iter().map(|(_, error)| error.to_string()).collect())
     }
 
     /// Steps until the limit, if there is one.
@@ -113,14 +151,33 @@ impl<'a> Trainer<'a> {
         self.folder.map_or(Ok(()), |folder| folder.log(&record)).map(|()| accuracy)
     }
 
-    /// One step on a batch; the loss before it.
-    fn step(&mut self, batch: &Batch, epoch: u64, teacher: Option<&mut Teacher>) -> Result<f64> {
+    /// What a step needs of its batch number `part`.
+    fn inputs(&self, batch: &Batch, part: usize, teacher: Option<&mut Teacher>) -> Result<Inputs> {
         let (config, arch, step) = (&self.config, self.model.arch(), self.optimizer.steps);
-        let images = images(batch, arch.img_size)?;
-        let target = ops::one_hot(&batch.labels, arch.num_classes, config.smoothing, DType::F32)?;
-        let taught = teacher.map(|teacher| teacher.logits(&images, epoch, &batch.indices)).transpose()?;
+        let (mut images, side) = (images(batch, arch.img_size)?, arch.img_size);
+        let mut target = ops::one_hot(&batch.labels, arch.num_classes, config.smoothing, DType::F32)?;
+        let mixed = config.mixup.is_on();
+        if mixed {
+            let noise = Philox { seed: config.seed, step: (step * config.accumulate.max(1) + part) as u64 };
+            let mixes = config.mixup.draw(batch.labels.len(), side, side, &noise)?;
+            mix_images(images.slice_mut()?, side, side, &mixes);
+            mix_targets(target.slice_mut()?, &mixes);
+        }
+        // What a teacher says of a mixed image is of no use for another batch.
+        let ask = |teacher: &mut Teacher| if mixed { teacher.ask(&images) } else { teacher.logits(&images, batch) };
+        let taught = teacher.map(ask).transpose()?;
+        Ok(Inputs { images, target, taught })
+    }
+
+    /// One step on its batches; the loss before it.
+    fn step(&mut self, batches: &[Batch], mut teacher: Option<&mut Teacher>) -> Result<f64> {
+        let (config, step) = (&self.config, self.optimizer.steps);
+        let mut inputs = Vec::with_capacity(batches.len());
+        for (part, batch) in batches.iter().enumerate() {
+            inputs.push(self.inputs(batch, part, teacher.as_deref_mut())?);
+        }
         let lr = config.schedule.used_at(if config.schedule_in_steps { step } else { self.epoch });
-        let (loss, norm) = self.advance(&Inputs { images, target, taught }, lr)?;
+        let (loss, norm) = self.advance(&inputs, lr)?;
         let mut record = json!({"stage": self.config.stage, "step": step, "loss": loss, "lr": lr, "grad_norm": norm});
         if self.scale.is_dynamic() {
             record["loss_scale"] = self.scale.factor.into();
@@ -129,14 +186,23 @@ impl<'a> Trainer<'a> {
     }
 
     pub(super) fn mode<'n>(&self, noise: &'n dyn Noise) -> Mode<'n> {
-        let Self { config: TrainConfig { drop_path, precision, .. }, .. } = *self;
-        Mode { drop_path, noise, precision, batch_norm: BatchNorm::Batch }
+        let &TrainConfig { drop_path, precision, recompute, .. } = &self.config;
+        Mode { drop_path, noise, precision, recompute, batch_norm: BatchNorm::Batch }
     }
 
     /// What is not finite in a step, by name: a gradient when the loss is, else a layer.
-    pub(super) fn broken(&self, inputs: &Inputs, noise: &dyn Noise, finite_loss: bool) -> Result<String> {
+    pub(super) fn broken(&self, inputs: &[Inputs], noise: &dyn Noise, finite_loss: bool) -> Result<String> {
         let grads = if finite_loss { self.gradients(inputs, noise, None)?.1 } else { Params::default() };
-        let mode = self.mode(noise);
-        nonfinite::named("gradient of", &grads)?.map_or_else(|| first_nonfinite(self.model, &inputs.images, mode), Ok)
+        if let Some(gradient) = nonfinite::named("gradient of", &grads)? {
+            return Ok(gradient);
+        }
+        let mut layer = String::new();
+        for part in inputs {
+            layer = first_nonfinite(self.model, &part.images, self.mode(noise))?;
+            if layer != nonfinite::NOTHING {
+                break;
+            }
+        }
+        Ok(layer)
     }
 }

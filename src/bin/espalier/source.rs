@@ -19,10 +19,11 @@ pub fn load(name: Option<&str>, weights: &Path, img_size: Option<usize>) -> Resu
 
 /// `DeiT, 12 blocks of width 192, heads 3, hidden 768, 224 px, patch 16, 1000 classes`.
 pub fn describe(arch: &Architecture) -> String {
-    let Architecture { img_size, patch_size, num_classes, embed_dim, blocks, .. } = arch;
+    let Architecture { img_size, patch_size, num_classes, blocks, .. } = arch;
     let distilled = if arch.distilled { "distilled " } else { "" };
     let kind = match arch.family {
         Family::Deit => format!("{distilled}DeiT"),
+        Family::Swin => "Swin".into(),
         Family::Lvvit => "LV-ViT".into(),
         Family::Regnet => "RegNetY".into(),
     };
@@ -31,10 +32,11 @@ pub fn describe(arch: &Architecture) -> String {
         values.dedup();
         if values.len() > 1 { all } else { values.first().map_or(String::new(), usize::to_string) }
     };
+    let width = each(arch.all_stages().iter().map(|stage| stage.embed_dim).collect());
     let heads = each(blocks.iter().map(|block| block.heads()).collect());
     let hidden = each(blocks.iter().map(|block| block.hidden).collect());
     format!(
-        "{kind}, {} blocks of width {embed_dim}, heads {heads}, hidden {hidden}, {img_size} px, patch {patch_size}, \
+        "{kind}, {} blocks of width {width}, heads {heads}, hidden {hidden}, {img_size} px, patch {patch_size}, \
          {num_classes} classes",
         blocks.len()
     )

@@ -1,6 +1,7 @@
 //! The images of a job.
 
 use super::JobOptions;
+use crate::data::cifar::CifarDataset;
 use crate::data::dataset::{Dataset, FolderDataset};
 use crate::data::folder::{ImageFolder, imagenet_classes};
 use crate::data::generated::{GENERATOR_VERSION, GeneratedDataset, Split};
@@ -17,7 +18,7 @@ pub struct JobData {
 }
 
 impl JobData {
-    /// Opens the folder of the options, or the generated set, at `side` pixels, for a model of `classes` classes.
+    /// Opens the folder of the options (images, or CIFAR's binary form), or the generated set, at `side` pixels, for a model of `classes` classes.
     /// Errors: an incomplete split, class folders that differ between training and test, and what the folders report.
     pub fn open(options: &JobOptions, side: usize, classes: Option<usize>) -> Result<Self> {
         let Some(root) = &options.data else {
@@ -27,6 +28,13 @@ impl JobData {
             let name = format!("generated v{GENERATOR_VERSION}, {side} px");
             return Ok(Self { name, scoring: Arc::clone(&train), train, test });
         };
+        if CifarDataset::is_at(root) {
+            let open = |split, transform| CifarDataset::open(root, split, transform, options.seed);
+            let train = Arc::new(open(Split::Train, Transform::train(side))?);
+            let scoring = Arc::new(open(Split::Train, Transform::eval(side))?);
+            let test = Arc::new(open(Split::Test, Transform::eval(side))?);
+            return Ok(Self { name: root.display().to_string(), train, scoring, test });
+        }
         let [train, test] = folders(root)?;
         let same = if train == test { " (tested on the training images)" } else { "" };
         let open = |root: &Path, transform| folder(root, transform, options.seed, classes);

@@ -36,7 +36,7 @@ pub fn deit(case: &Case) -> Outcome<Produced> {
 }
 
 /// Logits, loss and gradients of the pass that training uses, with its fused ops.
-fn training(case: &Case, model: &Model, mode: Mode, images: &Tensor, produced: &mut Produced) -> Outcome<()> {
+pub fn training(case: &Case, model: &Model, mode: Mode, images: &Tensor, produced: &mut Produced) -> Outcome<()> {
     let tape = Tape::new();
     let pass = Pass::new(model.params(), Some(&tape), mode, &NoHooks)?;
     let images = tape.leaf(images.clone());

@@ -4,7 +4,7 @@ use super::super::case::Case;
 use super::super::produced::Produced;
 use super::formula::formula;
 use super::parts::{Outcome, Taps, put, tensor};
-use espalier::data::augment::{Crop, Transform};
+use espalier::data::augment::{Crop, Interpolation, Transform};
 use espalier::data::image::RgbImage;
 use espalier::data::resize::{Filter, centre_rect, normalize, resize, short_side_size};
 use espalier::models::{LoadOptions, Model, interpolate};
@@ -39,7 +39,7 @@ pub fn pos_resize(case: &Case) -> Outcome<Produced> {
 }
 
 /// `mean` or `std`.
-fn channels(case: &Case, key: &str) -> Outcome<[f32; 3]> {
+pub fn channels(case: &Case, key: &str) -> Outcome<[f32; 3]> {
     let values: Vec<f32> = case.f64s_at(key)?.into_iter().map(|value| value as f32).collect();
     Ok(values.try_into().map_err(|_| format!("{key} has not three values"))?)
 }
@@ -69,18 +69,18 @@ pub fn resize_crop_normalize(case: &Case) -> Outcome<Produced> {
     for index in 0..case.list_at("/items")?.len() {
         let at = |key: &str| format!("/items/{index}/{key}");
         let (side, size) = (case.usize_at(&at("resize_short_side"))?, case.usize_at(&at("crop"))?);
-        let interpolation = match case.at(&at("interpolation"))?.as_str() {
-            Some("bicubic") => Filter::Bicubic,
-            Some("bilinear") => Filter::Bilinear,
+        let (filter, interpolation) = match case.at(&at("interpolation"))?.as_str() {
+            Some("bicubic") => (Filter::Bicubic, Interpolation::Bicubic),
+            Some("bilinear") => (Filter::Bilinear, Interpolation::Bilinear),
             other => return Err(format!("interpolation {other:?}").into()),
         };
         let image = input(case, index)?;
         let (width, height) = short_side_size(image.size().0, image.size().1, side);
-        let resized = resize(&image, width, height, interpolation)?;
+        let resized = resize(&image, width, height, filter)?;
         let (width, height) = resized.size();
         let rect = centre_rect(width, height, size)?;
         let crop = Crop::Centre { resize: Some(side) };
-        let transform = Transform { img_size: size, crop, flip: 0.0, interpolation, mean, std };
+        let transform = Transform { crop, interpolation, mean, std, ..Transform::eval(size) };
         let noise = Philox { seed: 0, step: 0 };
         let cropped = transform.crop_and_flip(&image, &noise, 0)?;
         produced.put_f32(format!("out/{index}/normalized"), &[3, size, size], &transform.apply(&image, &noise, 0)?);

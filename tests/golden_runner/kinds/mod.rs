@@ -1,8 +1,10 @@
 //! What each kind of case computes with the library.
 
 mod base;
+mod base_augment;
 mod base_data;
 mod base_reader;
+mod base_swin;
 mod base_train;
 mod formula;
 mod lvvit;
@@ -34,6 +36,7 @@ pub fn kinds() -> &'static [(&'static str, KindFn)] {
         ("savit/prune_run", savit_run::prune_run),
         // The base models and their training.
         ("base/deit", |case| told(base::deit(case))),
+        ("base/swin", |case| told(base_swin::swin(case))),
         ("base/losses", |case| told(base::losses(case))),
         ("base/adamw", |case| told(base_train::adamw(case))),
         ("base/train_steps", |case| told(base_train::train_steps(case))),
@@ -41,6 +44,14 @@ pub fn kinds() -> &'static [(&'static str, KindFn)] {
         ("base/deit_lr_used_per_epoch", |case| told(base_train::deit_lr_used_per_epoch(case))),
         ("base/pos_interp", |case| told(base_data::pos_interp(case))),
         ("base/resize_crop_normalize", |case| told(base_data::resize_crop_normalize(case))),
+        ("base/random_resized_crop", |case| told(base_augment::random_resized_crop(case))),
+        ("base/randaugment_ops", |case| told(base_augment::randaugment_ops(case))),
+        ("base/random_erasing", |case| told(base_augment::random_erasing(case))),
+        ("base/train_pipeline", |case| told(base_augment::train_pipeline(case))),
+        ("base/mixup", |case| told(base_augment::mixup(case))),
+        ("base/repeated_augmentation_sampler", |case| told(base_augment::repeated_augmentation_sampler(case))),
+        ("sit/mixup", |case| told(base_augment::sit_mixup(case))),
+        ("sit/pos_resize", |case| told(base_augment::pos_resize(case))),
         ("base/real_weights", |case| told(base_data::real_weights(case))),
         ("base/checkpoint_reader", |case| told(base_reader::checkpoint_reader(case))),
         ("base/regnety", |case| told(regnet::regnety(case))),

@@ -116,9 +116,7 @@ fn block(case: &Case, arch: &Architecture, plain: &Params, gates: &Gates) -> Res
         (Err(why), _) | (_, Err(why)) => return Ok(Err(why)),
     };
     let run = |pass: &Pass, x: &Var| {
-        let mut stream = Stream::resume(x.clone(), 0);
-        block::forward(arch, pass, 0, "blocks.0", &mut stream, &Tokens::All)?;
-        Ok::<_, espalier::Error>(stream.value()?.clone())
+        block::forward(arch, pass, 0, "blocks.0", Stream::resume(x.clone(), 0), &Tokens::All)?.into_value()
     };
     let (mut out, tape) = (Produced::new(), Tape::new());
     let gated = Gated::new(arch, gates, plain.place(), Some(&tape))?;
