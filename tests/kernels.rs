@@ -122,13 +122,17 @@ mod simulated {
     const ROUNDINGS: f64 = 4.0;
 
     /// Cases that round something before they find a wide result, and what.
-    const ROUNDED_INSIDE: [(&str, &str); 7] = [
+    const ROUNDED_INSIDE: [(&str, &str); 11] = [
         ("gelu/bias", "dx, which is summed to the gradient of the bias"),
         ("gelu/bias_gate", "the same"),
         ("gate/shared_twice", "the first product"),
         ("layernorm/residual", "the sum"),
         ("linear/shared_weight", "the first layer's result"),
         ("patch_embed/conv", "the pixels, and the gradients of the patches"),
+        ("conv2d/images", "the same"),
+        ("conv2d/patches", "the same"),
+        ("activation/silu", "dx, which is summed to the gradient of the bias"),
+        ("activation/sigmoid", "the same"),
         ("cast/narrow", "the values"),
     ];
 

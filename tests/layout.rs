@@ -21,8 +21,8 @@ const NO_CUDA: [(&str, &str); 3] = [
     ("linear", "matrix products are cuBLASLt's, the bias its epilogue"),
     ("bmm", "batched matrix products are cuBLASLt's"),
 ];
-/// Structs of `cuda/params.h` that kernels read from memory: no kernel's arguments.
-const NO_ARGUMENTS: [&str; 4] = ["StepNumbers", "AdamwTensor", "NarrowTensor", "NormTensor"];
+/// Structs of `cuda/params.h` that kernels read from memory, or that are part of other structs: no kernel's arguments.
+const NO_ARGUMENTS: [&str; 5] = ["StepNumbers", "AdamwTensor", "NarrowTensor", "NormTensor", "Windows"];
 
 /// What the design allows for each part of the tree, the parts by the start of their paths.
 const BUDGET: [(&str, &[&str], usize); 17] = [

@@ -210,7 +210,7 @@ pub fn full(case: &Case) -> Outcome<Produced> {
     let checked = case.at("/config/check_values")?.as_object().ok_or("no check values")?;
     let first = |name: &str| -> Outcome<serde_json::Value> { Ok(json!(&model.params().get(name)?.to_f64s()?[..3])) };
     let values = checked.keys().map(|name| Ok((name.clone(), first(name)?)));
-    produced.put_json("check_values", values.collect::<Outcome<serde_json::Map<_, _>>>()?.into());
+    produced.put_json("check_values", values.collect::<Outcome<serde_json::Map<_, _>>>()?);
     produced.put_json("params_total_without_rtsm", json!(espalier::models::cost::params(&arch)));
     produced.put_json("tokens_per_stage", json!([arch.num_patches()]));
     Ok(produced)
