@@ -70,15 +70,20 @@ fn fits(count: usize, n: usize, p: f64) -> bool {
 fn rand_augment_draws_evenly_and_by_its_magnitude() {
     const IMAGES: usize = 30_000;
     let noise = Philox { seed: 3, step: 7 };
-    let (mut counts, mut degrees) = (HashMap::<&str, usize>::new(), Vec::new());
+    let (mut counts, mut degrees, mut signs) = (HashMap::<&str, usize>::new(), Vec::new(), Vec::new());
     let mut applied = [0; 3];
     for sample in 0..IMAGES as u64 {
         let drawn = RandAugment::PUBLISHED.draw(&mut noise.stream("data/colour", sample));
         applied[drawn.len()] += 1;
         for operation in drawn {
             *counts.entry(operation.into()).or_default() += 1;
-            if let PixelOp::Rotate(by) = operation {
-                degrees.push(by);
+            match operation {
+                PixelOp::Rotate(by) => degrees.push(by),
+                PixelOp::ShearX(by) | PixelOp::ShearY(by) => signs.push(by < 0.0),
+                PixelOp::TranslateX(by) | PixelOp::TranslateY(by) => signs.push(by < 0.0),
+                PixelOp::Color(f) | PixelOp::Contrast(f) => signs.push(f < 1.0),
+                PixelOp::Brightness(f) | PixelOp::Sharpness(f) => signs.push(f < 1.0),
+                _ => {}
             }
         }
     }
@@ -88,7 +93,8 @@ fn rand_augment_draws_evenly_and_by_its_magnitude() {
     }
     assert!(fits(applied[0], IMAGES, 0.25) && fits(applied[1], IMAGES, 0.5) && fits(applied[2], IMAGES, 0.25));
     let n = degrees.len();
-    assert!(fits(degrees.iter().filter(|by| **by < 0.0).count(), n, 0.5));
+    signs.extend(degrees.iter().map(|by| *by < 0.0));
+    assert!(fits(signs.iter().filter(|negative| **negative).count(), signs.len(), 0.5));
     let magnitudes: Vec<f64> = degrees.iter().map(|by| by.abs() / 3.0).collect();
     // N(9, ½) cut off at 10: the mean is 9 − ½(φ(2) − 2(1 − Φ(2))).
     let mean = magnitudes.iter().sum::<f64>() / n as f64;

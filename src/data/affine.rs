@@ -5,9 +5,9 @@
 //! xs = a(x + ½) + b(y + ½) + c        ys = d(x + ½) + e(y + ½) + f
 //! ```
 //!
-//! of the input, between pixels interpolated along x, then along y; a place outside the image shows the fill colour.
-//! Columns outside are clamped, and so is the first row; a later row outside repeats the result of the row before it.
-//! The cubic is the one with a = −1, unlike the resize's; results are cut off to [0, 255] and truncated.
+//! of the input, between pixels interpolated along x, then along y; a place outside the image shows the fill colour, taps
+//! outside repeat the border. The cubic is the one with a = −1, unlike the resize's; results are cut off to [0, 255] and
+//! truncated.
 
 use super::{image::RgbImage, resize::Filter};
 use crate::cpu::simd;
@@ -77,17 +77,11 @@ impl Source<'_> {
         let (left, top) = (x.floor(), y.floor());
         let tap = |from: f64, k: usize| from as isize + first + k as isize;
         let columns: [usize; N] = std::array::from_fn(|k| tap(left, k).clamp(0, self.width as isize - 1) as usize);
-        let mut rows = [[0.0; 4]; N];
-        for k in 0..N {
-            let inside = (0..self.height as isize).contains(&tap(top, k));
-            if k > 0 && !inside {
-                rows[k] = rows[k - 1];
-                continue;
-            }
+        let rows: [Lanes; N] = std::array::from_fn(|k| {
             let start = tap(top, k).clamp(0, self.height as isize - 1) as usize * self.width;
             let pixels = &self.pixels[start..start + self.width];
-            rows[k] = line(&columns.map(|column| pixels[column]), x - left);
-        }
+            line(&columns.map(|column| pixels[column]), x - left)
+        });
         line(&rows, y - top)
     }
 }
