@@ -60,13 +60,45 @@ pub(super) fn closed_form(model: &Architecture) -> Result<impl Fn([usize; 3]) ->
     })
 }
 
+/// What the search takes for `H`, and warnings: `H` itself unless it is indefinite, as an estimate from few batches can be. `J`
+/// would then reward pruning whatever has negative curvature, down to the last unit; `|H|`, the eigenvalues without their
+/// signs, counts curvature of either sign as a reason to keep (Dauphin et al., Identifying and attacking the saddle point
+/// problem, 2014). The released code takes `H` as it is.
+pub fn curvature(hessian: &Hessian, allow_zero: bool) -> Result<(Hessian, Vec<String>)> {
+    let found = check_hessian(hessian, allow_zero)?;
+    if found.is_empty() || *hessian == [[0.0; 3]; 3] {
+        return Ok((*hessian, found));
+    }
+    Ok((magnitude(hessian), vec!["the Hessian is indefinite: its absolute value was searched".into()]))
+}
+
+/// `Q |Λ| Qᵀ` of the symmetric matrix `Q Λ Qᵀ` whose upper triangle is given, by Jacobi rotations.
+fn magnitude(hessian: &Hessian) -> Hessian {
+    let mut a: Hessian = from_fn(|i| from_fn(|j| hessian[i.min(j)][i.max(j)]));
+    let mut q: Hessian = from_fn(|i| from_fn(|j| f64::from(u8::from(i == j))));
+    for (i, j) in [(0, 1), (0, 2), (1, 2)].into_iter().cycle().take(3 * 12) {
+        // The angle that makes a[i][j] zero.
+        let (sin, cos) = (0.5 * (2.0 * a[i][j]).atan2(a[i][i] - a[j][j])).sin_cos();
+        let turn = |row: [f64; 3]| {
+            let mut turned = row;
+            (turned[i], turned[j]) = (cos * row[i] + sin * row[j], cos * row[j] - sin * row[i]);
+            turned
+        };
+        let columns = a.map(turn);
+        let rows: Hessian = from_fn(|c| turn(from_fn(|r| columns[r][c])));
+        a = from_fn(|r| from_fn(|c| rows[c][r]));
+        q = q.map(turn);
+    }
+    from_fn(|i| from_fn(|j| (0..3).map(|k| q[i][k] * a[k][k].abs() * q[j][k]).sum()))
+}
+
 /// Chooses how many units of each kind go: of all `(heads, embed)` with the fewest hidden units that meet the target,
 /// those within [`WINDOW`] below it (or nearest to it, with a warning), the one of least `J`; ties to the fewest heads,
 /// then the fewest channels. An unreachable target is an error that names the least reachable fraction.
 pub fn search(model: &Architecture, hessian: &Hessian, options: &Options) -> Result<Found> {
     Error::ensure(options.keep > 0.0 && options.keep < 1.0, TARGET, "between 0 and 1", options.keep)?;
     model.validate()?;
-    let mut warnings = check_hessian(hessian, options.allow_zero_hessian)?;
+    let (hessian, mut warnings) = curvature(hessian, options.allow_zero_hessian)?;
     let dense = cost::macs(model);
     let [budget, window] = [options.keep, WINDOW].map(|share| (share * dense as f64) as u128);
     let points = feasible(model, options, budget)?;
@@ -78,7 +110,7 @@ pub fn search(model: &Architecture, hessian: &Hessian, options: &Options) -> Res
     let lowest = nearest.min(budget.saturating_sub(window));
     let units = every_unit(model).totals();
     let near = points.into_iter().filter(|point| point.1 >= lowest);
-    let best = least(near.map(|point| (point, objective(hessian, fractions(point.0, units)))));
+    let best = least(near.map(|point| (point, objective(&hessian, fractions(point.0, units)))));
     let ((pruned, macs), objective) = best.ok_or_else(|| Error::invalid("search", "a feasible point", "none"))?;
     Ok(Found { pruned, macs: macs as u64, dense_macs: dense, objective, warnings })
 }
@@ -147,7 +179,8 @@ pub fn plan(calibration: &Calibration, options: &Options) -> Result<(Plan, Found
     let (units, left) = (all.totals(), kept.totals());
     let pruned = from_fn(|kind| units[kind] - left[kind]);
     let plan = Plan::keeping(&format!("savit-align{align}"), model, kept)?;
-    let (macs, objective) = (cost::macs(&plan.apply_to(model)?), objective(hessian, fractions(pruned, units)));
+    let (hessian, _) = curvature(hessian, options.allow_zero_hessian)?;
+    let (macs, objective) = (cost::macs(&plan.apply_to(model)?), objective(&hessian, fractions(pruned, units)));
     Ok((plan, Found { pruned, macs, objective, ..found }))
 }
 
