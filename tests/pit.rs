@@ -19,14 +19,18 @@ fn logits(model: &Model) -> Result<Vec<f64>> {
     model.predict(&images)?.to_f64s()
 }
 
-/// The paper's table: parameters in millions, billions of multiply-accumulates.
+/// Parameters in millions as timm's table has them (the paper's 4.9 of the smallest is 4.85 rounded once more), billions of
+/// multiply-accumulates as the paper's, whose 12.5 of the largest comes from another counting.
 #[test]
 fn published_sizes_are_counted() {
-    for (name, millions, billions, width) in
-        [("pit_ti", 4.9, 0.7, 256), ("pit_xs", 10.6, 1.4, 384), ("pit_s", 23.5, 2.9, 576), ("pit_b", 73.8, 12.4, 1024)]
-    {
+    for (name, millions, billions, width) in [
+        ("pit_ti", 4.85, 0.7, 256),
+        ("pit_xs", 10.62, 1.4, 384),
+        ("pit_s", 23.46, 2.9, 576),
+        ("pit_b", 73.76, 12.4, 1024),
+    ] {
         let arch = zoo::find(name).unwrap().architecture;
-        assert!((params(&arch) as f64 / 1e6 - millions).abs() <= 0.05, "{name}: {}", params(&arch));
+        assert!((params(&arch) as f64 / 1e6 - millions).abs() <= 0.005, "{name}: {}", params(&arch));
         for count in [macs(&arch), Counting::Fvcore.count(&arch, &arch)] {
             assert!((count as f64 / 1e9 - billions).abs() <= 0.05, "{name}: {count}");
         }
@@ -83,7 +87,7 @@ impl Hooks for Taps {
     }
 }
 
-/// A convolution of one image `x[channel][row][column]` by plain loops: output `o` reads `w[o][c]` of the channels from `first(o)` on.
+/// A convolution of one image `x(channel, row, column)` by plain loops.
 struct Plain<'a> {
     x: &'a dyn Fn(usize, usize, usize) -> f64,
     side: usize,
@@ -94,6 +98,7 @@ struct Plain<'a> {
 }
 
 impl Plain<'_> {
+    /// Output `o`, which reads the channels from `first` on.
     fn at(&self, o: usize, row: usize, column: usize, first: usize) -> f64 {
         let (w, [channels, k]) = (self.weight.to_f64s().unwrap(), [self.weight.dim(1), self.weight.dim(2)]);
         let mut sum = self.bias.to_f64s().unwrap()[o];

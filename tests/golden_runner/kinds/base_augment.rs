@@ -3,7 +3,7 @@
 use super::super::case::Case;
 use super::super::produced::Produced;
 use super::base_data::channels;
-use super::parts::{Outcome, put, tensor};
+use super::parts::{Outcome, put};
 use espalier::data::augment::{BoxDraws, Transform, random_box};
 use espalier::data::erasing::{Erasing, paste};
 use espalier::data::image::RgbImage;
