@@ -9,6 +9,7 @@ pub mod interpolate;
 pub mod layout;
 pub mod lvvit;
 mod model;
+pub mod pit;
 mod predictor;
 pub mod regnet;
 pub mod swin;

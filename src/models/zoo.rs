@@ -88,12 +88,16 @@ impl Row {
         Ok(ZooEntry { name, file, dense, architecture, published })
     }
 
-    /// RegNetY by its rule, LV-ViT by its stem, Swin by its depths (patch 4, windows of 7 at 224 pixels and of 12 at 384), else
-    /// DeiT.
+    /// RegNetY by its rule, PiT by its stem (patches twice as wide as they are apart), Swin by its depths (patch 4, windows of 7 at
+    /// 224 pixels and of 12 at 384), LV-ViT by its stem, else DeiT.
     fn architecture(&self) -> Result<Architecture> {
         let img_size = self.img_size.unwrap_or(224);
         if let Some(rule) = self.regnet {
             return Ok(rule.architecture(img_size));
+        }
+        if let (Some(Stem::Overlap { stride }), Some(depths)) = (&self.stem, &self.depths) {
+            let head_dim = self.heads.first().and_then(|&heads| self.embed_dim.checked_div(heads)).unwrap_or(0);
+            return Ok(Architecture::pit(img_size, [2 * stride, *stride], head_dim, depths, &self.heads));
         }
         if let Some(depths) = &self.depths {
             return Ok(Architecture::swin(img_size, 4, self.embed_dim, depths, &self.heads, img_size / 32));

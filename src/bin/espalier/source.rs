@@ -26,6 +26,7 @@ pub fn describe(arch: &Architecture) -> String {
         Family::Swin => "Swin".into(),
         Family::Lvvit => "LV-ViT".into(),
         Family::Regnet => "RegNetY".into(),
+        Family::Pit => "PiT".into(),
     };
     let each = |mut values: Vec<usize>| {
         let all = format!("{values:?}");
