@@ -85,6 +85,7 @@ impl Scene {
 #[test]
 fn help_names_every_subcommand_and_option() {
     let help = stdout(&espalier(&["--help"]));
+    assert!(help.contains("fetch") && stdout(&espalier(&["fetch", "--help"])).contains("XDG_CACHE_HOME"), "{help}");
     for name in ["doctor", "zoo", "inspect", "classify", "bench"] {
         assert!(help.contains(name), "{help}");
         assert!(stdout(&espalier(&[name, "--help"])).contains("--json"));
@@ -127,6 +128,10 @@ fn zoo_gives_the_published_integers() {
     assert_eq!(row("deit_base_patch16_224")["published"]["top1"], 81.8);
     let table = stdout(&espalier(&["zoo"]));
     assert!(table.contains("42,117,964") && table.contains("8,752,489,653"), "{table}");
+    assert!(!table.contains('≠') && rows.iter().all(|row| row["differs"] == Value::Array(Vec::new())), "{table}");
+    let swin = json_lines(&espalier(&["zoo", "swin", "--json"]));
+    assert!(swin.len() == 3 && swin.iter().all(|row| row["name"].as_str().unwrap().contains("swin")));
+    refusal(&["zoo", "deit_huge"], &["filter", "deit_huge"]);
 }
 
 #[test]

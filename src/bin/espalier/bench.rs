@@ -37,7 +37,7 @@ pub fn run(args: &Args) -> Result<()> {
     source::at_least_one("--rounds", args.rounds)?;
     args.batch.iter().try_for_each(|&batch| source::at_least_one("--batch", batch))?;
     let named = args.model.iter().map(|name| Ok((name.clone(), Model::init(zoo::find(name)?.architecture, 0)?)));
-    let files = args.weights.iter().map(|file| Ok((file.display().to_string(), source::load(None, file, None)?)));
+    let files = args.weights.iter().map(|file| Ok((file.display().to_string(), source::load(None, Some(file), None)?)));
     args.dtype.ensure_on(args.device)?; // why it cannot, before anything else
     let mut models = named.chain(files).collect::<Result<Vec<_>>>()?;
     for (_, model) in &mut models {

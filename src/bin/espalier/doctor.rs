@@ -27,7 +27,7 @@ pub fn run(args: &Args) -> Result<()> {
     let cuda = gpu::cuda().and_then(|gpu| trial().map(|()| gpu.limits().clone()));
     let cuda = cuda.map_err(|error| error.to_string().trim_start_matches("cuda: ").to_string());
     let [driver, nvrtc, cublaslt] = [libraries::driver(), libraries::nvrtc(), libraries::cublaslt()];
-    let (embedded, cache) = (modules::embedded(), modules::cache_folder());
+    let (embedded, cache) = (modules::embedded(), espalier::io::cache_folder());
     let gflops = gemm_peak(1.0);
     if args.json {
         let number =
