@@ -12,6 +12,7 @@ mod model;
 mod predictor;
 pub mod regnet;
 pub mod swin;
+pub mod timetable;
 pub mod zoo;
 
 pub use architecture::{Architecture, Block, Family, Mixer, Reduce, Stage, Stem};

@@ -29,15 +29,20 @@ impl Show {
 pub enum Unit {
     Images,
     Bytes,
+    Points,
 }
 
 impl Unit {
     fn amount(self, n: u64) -> String {
-        if self == Unit::Images { n.to_string() } else { bytes(n) }
+        if self == Unit::Bytes { bytes(n) } else { n.to_string() }
     }
 
     fn speed(self, a_second: f64) -> String {
-        if self == Unit::Images { format!("{a_second:.0} img/s") } else { format!("{}/s", bytes(a_second as u64)) }
+        match self {
+            Unit::Images => format!("{a_second:.0} img/s"),
+            Unit::Bytes => format!("{}/s", bytes(a_second as u64)),
+            Unit::Points => format!("{a_second:.0}/s"),
+        }
     }
 }
 
@@ -46,7 +51,7 @@ pub fn tell(line: impl Display) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// How far a loop over images or bytes has come, how fast it is and when it ends; the last state stays readable.
+/// How far a loop has come, how fast it is and when it ends; the last state stays readable.
 #[derive(Debug)]
 pub struct Progress {
     what: String,
@@ -62,7 +67,7 @@ impl Progress {
         Self::over(total, Unit::Images, what, show)
     }
 
-    /// Progress over `total` images or bytes; 0 when nobody knows.
+    /// Progress over `total` of a unit; 0 when nobody knows.
     pub fn over(total: u64, unit: Unit, what: &str, show: Show) -> Progress {
         let target = if show == Show::Bar { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let style =

@@ -16,7 +16,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<()> {
     let (version, system) = (env!("CARGO_PKG_VERSION"), format!("{} {}", std::env::consts::OS, std::env::consts::ARCH));
-    let model = field("/proc/cpuinfo", "model name").unwrap_or_else(|| std::env::consts::ARCH.into());
+    let model = espalier::cpu::name();
     let features = features(&field("/proc/cpuinfo", "flags").unwrap_or_default());
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     let threads = rayon::current_num_threads();
