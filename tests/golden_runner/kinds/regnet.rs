@@ -78,7 +78,7 @@ fn stages(model: &Model) -> serde_json::Value {
     let stage = arch.stages.iter().map(|stage| {
         let group_width = match arch.blocks[first].mixer {
             Mixer::Bottleneck { group_width, .. } => group_width,
-            Mixer::Attention { .. } => 0,
+            _ => 0,
         };
         first += stage.depth;
         json!({"out_chs": stage.embed_dim, "stride": 2, "dilation": 1, "depth": stage.depth, "bottle_ratio": 1.0,
