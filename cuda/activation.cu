@@ -6,13 +6,21 @@
 KERNEL(activation_fwd, ActivationFwd) {
   const ByColumn<A> b{(const A*)p.b, p.stride, 1, A(0)};
   const int function = p.function;
-  const auto f = [=](A x, A b, A inside) { return inside ? activate<T>(function, x + b) : A(0); };
-  map<T, A>((T*)p.y, p.count, f, elements<T>(p.x), b, Inside{p.cols, p.stride});
+  const auto value = [=](A x, A b, A inside) {
+    A y = 0;
+    if (inside) with_function<T>(function, [&](auto f) { y = f.value(x + b); });
+    return y;
+  };
+  map<T, A>((T*)p.y, p.count, value, elements<T>(p.x), b, Inside{p.cols, p.stride});
 }
 
 KERNEL(activation_bwd, ActivationBwd) {
   const ByColumn<A> b{(const A*)p.b, p.stride, 1, A(0)};
   const int function = p.function;
-  map<T, A>((T*)p.dx, p.count, [=](A dy, A x, A b) { return dy * activation_slope<T>(function, x + b); },
-            elements<T>(p.dy), elements<T>(p.x), b);
+  const auto gradient = [=](A dy, A x, A b) {
+    A slope = 0;
+    with_function<T>(function, [&](auto f) { slope = f.slope(x + b); });
+    return dy * slope;
+  };
+  map<T, A>((T*)p.dx, p.count, gradient, elements<T>(p.dy), elements<T>(p.x), b);
 }

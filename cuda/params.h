@@ -198,7 +198,7 @@ typedef struct { Ptr dx, dy, x, b; long long count; int stride, function; } Acti
 // partials of sum over rows of (x - mean)^2
 typedef struct { Ptr partials, x, mean; int rows, cols, stride, unused; } BatchnormSquares;
 // y = f(n gamma + beta) with n = (x - mean) / sqrt(var + eps), all by column, zeros behind the rows; y may be x
-typedef struct { Ptr y, x, mean, var, gamma, beta; double eps; long long count; int cols, stride, function, unused; } BatchnormFwd;
+typedef struct { Ptr y, x, mean, var, gamma, beta; double eps; int rows, cols, stride, function; } BatchnormFwd;
 // partials of dbeta = sum over rows of dz and dgamma = sum over rows of dz n, with dz = dy f'(n gamma + beta)
 typedef struct {
   Ptr partials, dy, x, mean, var, gamma, beta;
@@ -209,8 +209,7 @@ typedef struct {
 typedef struct {
   Ptr dx, dy, x, mean, var, gamma, beta, dbeta, dgamma;
   double eps, per_row;
-  long long count;
-  int cols, stride, function, unused;
+  int rows, cols, stride, function;
 } BatchnormBwd;
 // running[c] += momentum (batch[c] - running[c]) for mean and variance; counter[0] += 1; nothing where the step that stands at
 // `state`, if given, is refused: its grad_scale is not finite

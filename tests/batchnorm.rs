@@ -16,12 +16,17 @@ const STEPS: f64 = 9.0;
 
 /// Three epochs of three batches: 8, 8 and 4 images.
 fn train(device: Device, graphs: bool) -> (Model, Outcome) {
-    let data = GeneratedDataset::new(Split::Train, 20, 32, 0).expect("data");
+    train_on(20, 3, device, graphs)
+}
+
+/// So many epochs on `images` images in batches of 8.
+fn train_on(images: usize, epochs: usize, device: Device, graphs: bool) -> (Model, Outcome) {
+    let data = GeneratedDataset::new(Split::Train, images, 32, 0).expect("data");
     let options = LoaderOptions { drop_last: false, ..LoaderOptions::train(8, 3) };
     let loader = Loader::new(Arc::new(data), options).expect("loader");
     let arch = Architecture::lvvit(32, Stem::Conv4, 24, 2, 3, 2.0).with_classes(10);
     let mut model = Model::init(arch, 0).expect("model").to_device(device).expect("device");
-    let mut config = TrainConfig::short("test", 3, STEPS as usize, 1e-3);
+    let mut config = TrainConfig::short("test", epochs, STEPS as usize, 1e-3);
     config.ema_decay = Some(0.5);
     let mut trainer = Trainer::new(&mut model, config, None, Show::Quiet).expect("trainer");
     trainer.graphs = graphs;
@@ -46,8 +51,16 @@ fn training_counts_batches_moves_statistics_and_averages_them() {
         let (mean, var) =
             (values(&model, &format!("{norm}.running_mean")), values(&model, &format!("{norm}.running_var")));
         assert!(mean.iter().all(|v| *v != 0.0) && var.iter().all(|v| *v > 0.0 && *v != 1.0), "{norm}");
-        let averaged = average.get(&format!("{norm}.running_mean")).unwrap().to_f64s().unwrap();
-        assert!(averaged.iter().zip(&mean).all(|(a, m)| a != m && a * m > 0.0), "{averaged:?} {mean:?}");
+    }
+    // One step from 0 and 1 with decay 0.5: half way between those and the statistics.
+    let (model, outcome) = train_on(8, 1, Device::Cpu, false);
+    let average = outcome.ema.expect("average");
+    for (end, begin) in [("running_mean", 0.0), ("running_var", 1.0)] {
+        let name = format!("patch_embed.bn3.{end}");
+        let averaged = average.get(&name).unwrap().to_f64s().unwrap();
+        for (average, value) in averaged.into_iter().zip(values(&model, &name)) {
+            assert!(value != begin && (average - 0.5 * (begin + value)).abs() <= 1e-6, "{name}: {average} {value}");
+        }
     }
 }
 

@@ -16,10 +16,10 @@ pub fn count_macs(macs: usize) {
     MACS.fetch_add(macs as u64, Ordering::Relaxed);
 }
 
-/// Rows (or columns) of the result that one task computes, about: the other operand is packed once for each piece.
-const PIECE: usize = 256;
-/// Pieces are whole multiples of this, so that few end in a partial register tile.
-const GRAIN: usize = 64;
+/// Rows of the result that one task computes, at most: `b`, mostly weights, is packed once for each such piece.
+const ROWS: usize = 512;
+/// Columns of pieces are whole multiples of this: of the register tiles of every processor, 24, 32 or 96 wide.
+const GRAIN: usize = 96;
 
 /// A matrix inside a slice: element `(r, c)` is `data[r * row_stride + c * col_stride]`.
 #[derive(Clone, Copy)]
@@ -71,9 +71,21 @@ impl<'a, T> Mat<'a, T> {
     }
 }
 
-/// `c = alpha a b + beta c` for `c` of `[a.rows, b.cols]` with `stride` elements from row to row. The longer side of
-/// `c` is cut into pieces that run in parallel, by its length alone; each piece is one sequential product, so the
-/// result is the same for any number of threads.
+/// Rows and columns of the pieces that a result `[m, n]` is cut into. Columns first: no column of `b` is then packed twice.
+fn piece_of(m: usize, n: usize) -> [usize; 2] {
+    let whole = match n / GRAIN {
+        0 | 1 => n,
+        2 | 3 => GRAIN,
+        _ => 2 * GRAIN,
+    };
+    // Where the columns stay together, an even number of near-equal pieces keeps two, four … cores busy to the end.
+    let pieces = if whole < n { m.div_ceil(ROWS) } else { 2 * m.div_ceil(ROWS) };
+    [m.div_ceil(pieces).next_multiple_of(4), whole]
+}
+
+/// `c = alpha a b + beta c` for `c` of `[a.rows, b.cols]` with `stride` elements from row to row. The result is cut into pieces
+/// that run in parallel, by its size alone; each piece is one sequential product, so the result is the same for any number of
+/// threads.
 pub fn gemm<T: Float>(alpha: T, a: Mat<T>, b: Mat<T>, beta: T, c: &mut [T], stride: usize) {
     let (m, n, k) = (a.rows, b.cols, a.cols);
     assert_eq!(k, b.rows, "inner lengths differ");
@@ -85,17 +97,14 @@ pub fn gemm<T: Float>(alpha: T, a: Mat<T>, b: Mat<T>, beta: T, c: &mut [T], stri
     let piece = |row: usize, rows: usize, col: usize, cols: usize| {
         product(alpha, a.part(row, rows, 0, k), b.part(0, k, col, cols), beta, &out, row * stride + col, stride);
     };
-    let by_rows = m >= n;
-    let long = m.max(n);
-    if m * n * k < 1 << 18 || long < 2 * GRAIN {
+    if m * n * k < 1 << 18 {
         return piece(0, m, 0, n);
     }
-    // An even number of near-equal pieces keeps two, four … cores busy to the end.
-    let pieces = 2 * long.div_ceil(2 * PIECE);
-    let size = long.div_ceil(pieces).next_multiple_of(GRAIN);
-    (0..long.div_ceil(size)).into_par_iter().for_each(|p| {
-        let (start, len) = (p * size, size.min(long - p * size));
-        if by_rows { piece(start, len, 0, n) } else { piece(0, m, start, len) }
+    let [rows, cols] = piece_of(m, n);
+    let across = n.div_ceil(cols);
+    (0..m.div_ceil(rows) * across).into_par_iter().for_each(|p| {
+        let (row, col) = (p / across * rows, p % across * cols);
+        piece(row, rows.min(m - row), col, cols.min(n - col));
     });
 }
 

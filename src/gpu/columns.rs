@@ -12,6 +12,14 @@ const PARTIAL_COLUMNS: usize = 32;
 /// Elements of one partial sum, as in `cuda/common/chunks.cuh`.
 const CHUNK: usize = 4096;
 
+impl Grid {
+    /// A thread for a Vec of columns and some rows, as kernels that walk down the columns take them.
+    pub fn columns([rows, cols]: [usize; 2], dtype: DType) -> Self {
+        // The long side on the axis without limit.
+        Self::blocks([rows.div_ceil(COLUMN_ROWS), cols.div_ceil(COLUMN_VECS * VEC / dtype.size()), 1])
+    }
+}
+
 impl Gpu {
     /// `sums` partial sums for each column of each COLUMN_ROWS rows of elements of `dtype`, where `partial(address, grid)`
     /// launches the kernel that writes them: one row for each sum, chunk by chunk.
@@ -21,9 +29,7 @@ impl Gpu {
         let chunks = rows.div_ceil(COLUMN_ROWS);
         // What lies behind the rows comes into no sum.
         let mut partials = Tensor::uncleared_on(self.device, [chunks * sums, cols], dtype.wide())?;
-        let across = cols.div_ceil(COLUMN_VECS * VEC / dtype.size());
-        // The long side on the axis without limit.
-        partial(partials.address_mut()?, Grid::blocks([chunks, across, 1])).map(|()| partials)
+        partial(partials.address_mut()?, Grid::columns([rows, cols], dtype)).map(|()| partials)
     }
 
     /// `out[c] (+)=` the sum over the chunks of partial sum `which` of `sums`.

@@ -1452,15 +1452,14 @@ pub struct BatchnormFwd {
     pub gamma: Ptr,
     pub beta: Ptr,
     pub eps: f64,
-    pub count: i64,
+    pub rows: i32,
     pub cols: i32,
     pub stride: i32,
     pub function: i32,
-    pub unused: i32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of BatchnormFwd"][::std::mem::size_of::<BatchnormFwd>() - 80usize];
+    ["Size of BatchnormFwd"][::std::mem::size_of::<BatchnormFwd>() - 72usize];
     ["Alignment of BatchnormFwd"][::std::mem::align_of::<BatchnormFwd>() - 8usize];
     ["Offset of field: BatchnormFwd::y"][::std::mem::offset_of!(BatchnormFwd, y) - 0usize];
     ["Offset of field: BatchnormFwd::x"][::std::mem::offset_of!(BatchnormFwd, x) - 8usize];
@@ -1469,11 +1468,10 @@ const _: () = {
     ["Offset of field: BatchnormFwd::gamma"][::std::mem::offset_of!(BatchnormFwd, gamma) - 32usize];
     ["Offset of field: BatchnormFwd::beta"][::std::mem::offset_of!(BatchnormFwd, beta) - 40usize];
     ["Offset of field: BatchnormFwd::eps"][::std::mem::offset_of!(BatchnormFwd, eps) - 48usize];
-    ["Offset of field: BatchnormFwd::count"][::std::mem::offset_of!(BatchnormFwd, count) - 56usize];
-    ["Offset of field: BatchnormFwd::cols"][::std::mem::offset_of!(BatchnormFwd, cols) - 64usize];
-    ["Offset of field: BatchnormFwd::stride"][::std::mem::offset_of!(BatchnormFwd, stride) - 68usize];
-    ["Offset of field: BatchnormFwd::function"][::std::mem::offset_of!(BatchnormFwd, function) - 72usize];
-    ["Offset of field: BatchnormFwd::unused"][::std::mem::offset_of!(BatchnormFwd, unused) - 76usize];
+    ["Offset of field: BatchnormFwd::rows"][::std::mem::offset_of!(BatchnormFwd, rows) - 56usize];
+    ["Offset of field: BatchnormFwd::cols"][::std::mem::offset_of!(BatchnormFwd, cols) - 60usize];
+    ["Offset of field: BatchnormFwd::stride"][::std::mem::offset_of!(BatchnormFwd, stride) - 64usize];
+    ["Offset of field: BatchnormFwd::function"][::std::mem::offset_of!(BatchnormFwd, function) - 68usize];
 };
 #[doc = " partials of dbeta = sum over rows of dz and dgamma = sum over rows of dz n, with dz = dy f'(n gamma + beta)"]
 #[repr(C)]
@@ -1524,15 +1522,14 @@ pub struct BatchnormBwd {
     pub dgamma: Ptr,
     pub eps: f64,
     pub per_row: f64,
-    pub count: i64,
+    pub rows: i32,
     pub cols: i32,
     pub stride: i32,
     pub function: i32,
-    pub unused: i32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of BatchnormBwd"][::std::mem::size_of::<BatchnormBwd>() - 112usize];
+    ["Size of BatchnormBwd"][::std::mem::size_of::<BatchnormBwd>() - 104usize];
     ["Alignment of BatchnormBwd"][::std::mem::align_of::<BatchnormBwd>() - 8usize];
     ["Offset of field: BatchnormBwd::dx"][::std::mem::offset_of!(BatchnormBwd, dx) - 0usize];
     ["Offset of field: BatchnormBwd::dy"][::std::mem::offset_of!(BatchnormBwd, dy) - 8usize];
@@ -1545,11 +1542,10 @@ const _: () = {
     ["Offset of field: BatchnormBwd::dgamma"][::std::mem::offset_of!(BatchnormBwd, dgamma) - 64usize];
     ["Offset of field: BatchnormBwd::eps"][::std::mem::offset_of!(BatchnormBwd, eps) - 72usize];
     ["Offset of field: BatchnormBwd::per_row"][::std::mem::offset_of!(BatchnormBwd, per_row) - 80usize];
-    ["Offset of field: BatchnormBwd::count"][::std::mem::offset_of!(BatchnormBwd, count) - 88usize];
-    ["Offset of field: BatchnormBwd::cols"][::std::mem::offset_of!(BatchnormBwd, cols) - 96usize];
-    ["Offset of field: BatchnormBwd::stride"][::std::mem::offset_of!(BatchnormBwd, stride) - 100usize];
-    ["Offset of field: BatchnormBwd::function"][::std::mem::offset_of!(BatchnormBwd, function) - 104usize];
-    ["Offset of field: BatchnormBwd::unused"][::std::mem::offset_of!(BatchnormBwd, unused) - 108usize];
+    ["Offset of field: BatchnormBwd::rows"][::std::mem::offset_of!(BatchnormBwd, rows) - 88usize];
+    ["Offset of field: BatchnormBwd::cols"][::std::mem::offset_of!(BatchnormBwd, cols) - 92usize];
+    ["Offset of field: BatchnormBwd::stride"][::std::mem::offset_of!(BatchnormBwd, stride) - 96usize];
+    ["Offset of field: BatchnormBwd::function"][::std::mem::offset_of!(BatchnormBwd, function) - 100usize];
 };
 #[doc = " running[c] += momentum (batch[c] - running[c]) for mean and variance; counter[0] += 1; nothing where the step that stands at\n `state`, if given, is refused: its grad_scale is not finite"]
 #[repr(C)]

@@ -7,7 +7,7 @@
 
 use super::interpolate::{self, side_of};
 use super::layout::{COUNTER, Slot};
-use super::{Architecture, Block, Family, Mixer, Model, Reduce, Stage, block::bias_table, deit, pit, swin, zoo};
+use super::{Architecture, Block, Family, Mixer, Model, Reduce, Stage, Stem, block::bias_table, deit, pit, swin, zoo};
 use crate::io::{self, Blob, BlobType, Checkpoint, keys, pth, safetensors};
 use crate::{DType, Error, Result, Tensor, nn::Params};
 use std::{fmt::Display, path::Path};
@@ -50,7 +50,7 @@ impl Default for LoadOptions {
 
 impl Model {
     /// Reads a `.pth` or safetensors file. Other float types become `f32`. The architecture is that of `options`, else
-    /// the file's own, else read off the shapes: heads are `rows(qkv) / (3 head_dim)`, the image size comes from the
+    /// the file's own, else read off keys and shapes: heads are `rows(qkv) / (3 head_dim)`, the image size comes from the
     /// position embedding. Only for the caller's architecture or image size positions of another grid are resized
     /// (base_models 1.5). Errors name file, key, what was expected and found: [`Error::Io`], [`Error::File`] for a
     /// damaged file, [`Error::Key`] for missing, unexpected, misshapen or non-finite tensors, [`Error::Invalid`] for an
@@ -190,15 +190,20 @@ impl Weights {
         }
     }
 
-    /// The Swin, PiT or DeiT whose shapes these are.
+    /// The model whose keys and shapes these are.
     fn infer(&self, head_dim: Option<usize>) -> Result<Architecture> {
-        let there = |name: &str| self.params.find(name).is_some();
-        if there(&bias_table(&swin::key(0, 0))) {
-            return self.infer_swin(head_dim.unwrap_or(HEAD_DIM));
-        }
-        match there(&qkv(&pit::key(0, 0))) {
-            true => self.infer_pit(head_dim),
-            false => self.infer_deit(head_dim.unwrap_or(HEAD_DIM)),
+        let has = |key: &str| self.params.find(key).is_some();
+        let width = head_dim.unwrap_or(HEAD_DIM);
+        if has(&bias_table(&swin::key(0, 0))) {
+            self.infer_swin(width)
+        } else if has(&qkv(&pit::key(0, 0))) {
+            self.infer_pit(head_dim)
+        } else if has("stem.conv.weight") {
+            self.infer_regnet()
+        } else if has("aux_head.weight") {
+            self.infer_lvvit()
+        } else {
+            self.infer_deit(width)
         }
     }
 
@@ -212,7 +217,56 @@ impl Weights {
         Ok(Block { mixer: Mixer::Attention { heads, head_dim }, hidden, reduce: Reduce::None })
     }
 
-    /// The uniform or pruned DeiT.
+    /// The RegNetY whose shapes these are, for images of 224 pixels: its shapes fit any.
+    fn infer_regnet(&self) -> Result<Architecture> {
+        let ([width, ..], [num_classes, _]) = (self.shape::<4>("stem.conv.weight")?, self.shape("head.fc.weight")?);
+        let plain = Architecture { num_classes, ..Architecture::empty(Family::Regnet, 224, 4) };
+        let mut arch = Architecture { stem: Stem::Conv { width }, folded: self.folded("stem.conv"), ..plain };
+        let key = |s: usize, b: usize, name: &str| format!("s{}.b{}.{name}.weight", s + 1, b + 1);
+        let there = |s, b| self.params.find(&key(s, b, "conv2.conv")).is_some();
+        for s in (0..).take_while(|&s| there(s, 0)) {
+            let [embed_dim, ..] = self.shape::<4>(&key(s, 0, "conv2.conv"))?;
+            let first = arch.blocks.len();
+            for b in (0..).take_while(|&b| there(s, b)) {
+                let [_, group_width, ..] = self.shape::<4>(&key(s, b, "conv2.conv"))?;
+                let [squeeze, ..] = self.shape::<4>(&key(s, b, "se.fc1"))?;
+                let mixer = Mixer::Bottleneck { group_width, squeeze };
+                arch.blocks.push(Block { mixer, hidden: 0, reduce: Reduce::None });
+            }
+            arch.stages.push(Stage { depth: arch.blocks.len() - first, embed_dim });
+        }
+        arch.embed_dim = arch.stages.first().map_or(0, |stage| stage.embed_dim);
+        Ok(arch)
+    }
+
+    /// The published LV-ViT of this stem, width and depth: what its residual branches are divided by is in no shape.
+    fn infer_lvvit(&self) -> Result<Architecture> {
+        let ([_, tokens, dim], [num_classes, _]) = (self.shape("pos_embed")?, self.shape("head.weight")?);
+        let (depth, conv) =
+            (self.depth()?, |i: usize| self.params.find(&format!("patch_embed.conv{i}.weight")).is_some());
+        let stem = match (conv(6), conv(4), conv(1)) {
+            (true, ..) => Stem::Conv6,
+            (_, true, _) => Stem::Conv4,
+            (.., true) => Stem::TokenLabel { filters: self.shape::<4>("patch_embed.conv1.weight")?[0] },
+            _ => Stem::Patch,
+        };
+        let ours = |arch: &Architecture| (&arch.stem, arch.embed_dim, arch.blocks.len()) == (&stem, dim, depth);
+        let known = zoo::zoo()?.into_iter().map(|entry| entry.architecture).filter(|arch| arch.family == Family::Lvvit);
+        let found = format!("{dim} channels, {depth} blocks, stem {stem:?}");
+        let unknown = || self.error("pos_embed", "a published LV-ViT (another's architecture can be given)", found);
+        let arch = known.into_iter().find(ours).ok_or_else(unknown)?;
+        let misfit = || self.error("pos_embed", "rows of a square grid and the class token", tokens.to_string());
+        let grid = tokens.checked_sub(1).and_then(side_of).ok_or_else(misfit)?;
+        let (folded, img_size) = (self.folded("patch_embed.conv1"), grid.saturating_mul(arch.patch_size));
+        Ok(Architecture { num_classes, folded, ..arch }.with_img_size(img_size))
+    }
+
+    /// Whether BatchNorm is folded into convolution `name`, which has no bias otherwise.
+    fn folded(&self, name: &str) -> bool {
+        self.params.find(&format!("{name}.bias")).is_some()
+    }
+
+    /// The uniform or pruned DeiT whose shapes these are.
     fn infer_deit(&self, head_dim: usize) -> Result<Architecture> {
         let depth = self.depth()?;
         let [embed_dim, _, patch_size, _] = self.shape("patch_embed.proj.weight")?;

@@ -187,25 +187,12 @@ fn forward(x: Tensor, norm: &Norm) -> Result<Tensor> {
         }))?;
         return Ok(y);
     };
-    let (from, count, [mean, var, gamma, beta]) = (x.address()?, x.stored_numel(), norm.addresses()?);
-    let [cols, stride] = gpu::sizes([x.shape().rows_cols().1, x.stored_width()])?;
+    let (shape, from, [mean, var, gamma, beta]) = (x.shape().rows_cols(), x.address()?, norm.addresses()?);
+    let [rows, cols, stride] = gpu::sizes([shape.0, shape.1, x.stored_width()])?;
     let mut y = if x.is_shared() { x.new_uncleared()? } else { x };
-    let (y_address, eps, function, count_) = (y.address_mut()?, norm.eps, norm.function as i32, count as i64);
-    let args = params::BatchnormFwd {
-        y: y_address,
-        x: from,
-        mean,
-        var,
-        gamma,
-        beta,
-        eps,
-        count: count_,
-        cols,
-        stride,
-        function,
-        unused: 0,
-    };
-    gpu.launch(y.dtype(), Grid::vecs(count, y.dtype()), &args).map(|()| y)
+    let (to, eps, function) = (y.address_mut()?, norm.eps, norm.function as i32);
+    let args = params::BatchnormFwd { y: to, x: from, mean, var, gamma, beta, eps, rows, cols, stride, function };
+    gpu.launch(y.dtype(), Grid::columns(shape.into(), y.dtype()), &args).map(|()| y)
 }
 
 /// `dβ` and `dγ`: one pass over the rows.
@@ -261,9 +248,10 @@ fn backward(mut dy: Tensor, x: &Tensor, norm: &Norm, sums: Option<&[Tensor; 2]>)
     let (rows, cols) = x.shape().rows_cols();
     let per_row = 1.0 / rows.max(1) as f64;
     if let Some(gpu) = x.gpu() {
-        let ([mean, var, gamma, beta], from, count) = (norm.addresses()?, x.address()?, x.stored_numel());
+        let ([mean, var, gamma, beta], from, grid) =
+            (norm.addresses()?, x.address()?, Grid::columns([rows, cols], x.dtype()));
         let [dbeta, dgamma] = [0, 1].map(|k| address_of(sums.map(|sums| &sums[k])));
-        let [cols, stride] = gpu::sizes([cols, x.stored_width()])?;
+        let [rows, cols, stride] = gpu::sizes([rows, cols, x.stored_width()])?;
         let mut dx = dy.new_uncleared()?;
         let args = params::BatchnormBwd {
             dx: dx.address_mut()?,
@@ -277,13 +265,12 @@ fn backward(mut dy: Tensor, x: &Tensor, norm: &Norm, sums: Option<&[Tensor; 2]>)
             dgamma: dgamma?,
             eps: norm.eps,
             per_row,
-            count: count as i64,
+            rows,
             cols,
             stride,
             function: norm.function as i32,
-            unused: 0,
         };
-        return gpu.launch(dx.dtype(), Grid::vecs(count, dx.dtype()), &args).map(|()| dx);
+        return gpu.launch(dx.dtype(), grid, &args).map(|()| dx);
     }
     float_dispatch!(OP, dy.dtype(), T => function_dispatch!(norm.function, F => {
         let (xs, columns, per_row) = (Mat::<T>::of(x)?, norm.columns::<T>()?, T::of(per_row));

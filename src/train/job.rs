@@ -5,7 +5,7 @@ use super::{DistillKind, Evaluation, Outcome, Teacher, Trainer, evaluate};
 use crate::data::loader::{Loader, LoaderOptions};
 use crate::data::source::{Images, Source};
 use crate::io::write_atomic;
-use crate::models::{LoadOptions, Model, zoo};
+use crate::models::{Architecture, LoadOptions, Model, zoo};
 use crate::report::{Progress, RunFolder, Show, Table, tell};
 use crate::{Device, Error, Result, nn::Params, nn::Precision};
 use clap::Args;
@@ -176,12 +176,12 @@ fn prepare(mut recipe: Recipe, options: &TrainOptions) -> Result<(Recipe, Images
         (None, None) => return Err(Error::invalid("recipe", "a model, or weights that say which it is", "neither")),
     };
     let model = model.to_device(device)?.with_precision(recipe.eval_precision);
-    let teacher = teacher(&recipe, options, classes)?;
+    let teacher = teacher(&recipe, options, model.arch())?;
     Ok((recipe, data, model, teacher))
 }
 
-/// The teacher, where the recipe wants one: BatchNorm folded, in the precision of evaluations.
-fn teacher(recipe: &Recipe, options: &TrainOptions, classes: usize) -> Result<Option<Model>> {
+/// The teacher of `student`, where the recipe wants one: for the same images, BatchNorm folded, in the precision of evaluations.
+fn teacher(recipe: &Recipe, options: &TrainOptions, student: &Architecture) -> Result<Option<Model>> {
     if recipe.distillation.kind == DistillKind::None {
         return Ok(None);
     }
@@ -191,8 +191,9 @@ fn teacher(recipe: &Recipe, options: &TrainOptions, classes: usize) -> Result<Op
         Error::invalid("teacher-weights", format!("weights of {}", name.unwrap_or("the teacher")), "none")
     })?;
     let arch = name.map(zoo::find).transpose()?.map(|entry| entry.architecture);
-    let model = Model::load(weights, &LoadOptions { arch, ..LoadOptions::default() })?;
-    let found = model.arch().num_classes;
+    let img_size = Some(student.img_size);
+    let model = Model::load(weights, &LoadOptions { arch, img_size, ..LoadOptions::default() })?;
+    let (classes, found) = (student.num_classes, model.arch().num_classes);
     Error::ensure(found == classes, "classes of the teacher", format_args!("{classes}, the data's"), found)?;
     Ok(Some(model.fold_batchnorm()?.to_device(options.device)?.with_precision(recipe.eval_precision)))
 }
