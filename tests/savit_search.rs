@@ -461,6 +461,7 @@ fn brute_force(model: &Architecture, hessian: &Hessian, options: &Options) -> Op
         .map(|kind| units.of(kind).iter().map(|v| v.len() - always_kept(kind, v.len(), options.protect)).sum());
     let dense = cost::macs(model) as f64;
     let [heads, hidden, embed]: [usize; 3] = std::array::from_fn(|k| if options.kinds[k] { most[k] } else { 0 });
+    let (hessian, _) = search::curvature(hessian, false).unwrap();
     let mut points = Vec::new();
     for (a, c) in (0..=heads).flat_map(|a| (0..=embed).map(move |c| (a, c))) {
         let macs = |b| cost::macs(&small(model, &select(&scores, [a, b, c], options.protect).unwrap()));
@@ -471,8 +472,35 @@ fn brute_force(model: &Architecture, hessian: &Hessian, options: &Options) -> Op
     let nearest = points.iter().map(|point| point.1).fold(0.0, f64::max);
     let lowest = nearest.min((options.keep * dense).floor() - (WINDOW * dense).floor());
     let inside = points.into_iter().filter(|point| point.1 >= lowest);
-    let scored = inside.map(|(pruned, _)| (objective(hessian, fractions(pruned, totals)), pruned));
+    let scored = inside.map(|(pruned, _)| (objective(&hessian, fractions(pruned, totals)), pruned));
     scored.fold(None, |best, point| if best.is_none_or(|(j, _)| point.0 < j) { Some(point) } else { best })
+}
+
+/// An indefinite matrix is searched as its absolute value: positive along every direction, and of the same magnitude. Kinds of
+/// negative curvature are then no longer pruned to the last unit.
+#[test]
+fn negative_curvature_is_no_reward() {
+    let apart: Hessian = [[-3.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, -0.5]];
+    let (found, warnings) = search::curvature(&apart, false).unwrap();
+    assert_eq!((found, warnings.len()), ([[3.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 0.5]], 1));
+    // |A|² = A², and |A| is not negative anywhere.
+    let mixed: Hessian = [[-1.0, 0.7, -0.4], [0.7, 0.3, 1.1], [-0.4, 1.1, 0.2]];
+    let (found, _) = search::curvature(&mixed, false).unwrap();
+    let square = |m: &Hessian, i: usize, j: usize| (0..3).map(|k| m[i][k] * m[k][j]).sum::<f64>();
+    for (i, j) in (0..3).flat_map(|i| (0..3).map(move |j| (i, j))) {
+        assert!((square(&found, i, j) - square(&mixed, i, j)).abs() < 1e-12, "{found:?}");
+    }
+    for at in 0..200 {
+        let v = [(at as f64).sin(), (1.7 * at as f64).cos(), (2.3 * at as f64).sin()];
+        assert!(objective(&found, v) >= -1e-12);
+    }
+    let (same, warnings) = search::curvature(&DEFINITE, false).unwrap();
+    assert!(same == DEFINITE && warnings.is_empty());
+
+    let model = zoo::find("deit_small_patch16_224").unwrap().architecture;
+    let heads = [[-3e-8, 0.0, 0.0], [0.0, 2e-9, 0.0], [0.0, 0.0, 1.6e-8]];
+    let found = search::search(&model, &heads, &Options::keeping(0.5)).unwrap();
+    assert!(found.pruned[0] < 20 && found.pruned[1] > 10_000, "{found:?}");
 }
 
 fn hessians() -> impl Strategy<Value = Hessian> {

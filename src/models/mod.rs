@@ -13,6 +13,7 @@ pub mod pit;
 mod predictor;
 pub mod regnet;
 pub mod swin;
+pub mod timetable;
 pub mod zoo;
 
 pub use architecture::{Architecture, Block, Family, Mixer, Reduce, Stage, Stem};
