@@ -19,7 +19,7 @@ pub struct Args {
     /// Another address, such as a mirror's; https, or http at your own risk
     #[arg(long)]
     url: Option<String>,
-    /// First digits of the file's SHA-256, in place of those that are known [default with --url: the same]
+    /// First digits of the file's SHA-256, in place of those of the official file
     #[arg(long)]
     sha256: Option<String>,
     /// No progress on the terminal
@@ -31,7 +31,7 @@ pub fn run(args: Args) -> Result<()> {
     let entry = zoo::find(&args.name)?;
     let none = || {
         let expected = "a model with a known address (or one given by --url)";
-        Error::invalid(format!("address of {}", args.name), expected, "none: its authors' files have no fixed one here")
+        Error::invalid(format!("address of {}", args.name), expected, "none")
     };
     let url = args.url.as_deref().or(entry.url.as_deref()).ok_or_else(none)?;
     let file = match &args.out {
