@@ -54,6 +54,9 @@ pub enum Error {
     /// A tensor of a checkpoint (`key`, or a list of them) does not fit the model; `file` is the source of the weights.
     #[error("{file}: key {key}: expected {expected}, found {found}")]
     Key { file: String, key: String, expected: String, found: String },
+    /// A download failed; `detail` says what came of it.
+    #[error("cannot download {url}: {detail}")]
+    Network { url: String, detail: String },
     /// An image cannot be used.
     #[error("{}: {detail}", file.display())]
     Image { file: PathBuf, detail: String },
@@ -96,6 +99,11 @@ impl Error {
     /// An [`Error::Device`].
     pub fn device(what: impl Display, detail: impl Display) -> Error {
         Error::Device { what: what.to_string(), detail: detail.to_string() }
+    }
+
+    /// An [`Error::Network`].
+    pub fn network(url: impl Display, detail: impl Display) -> Error {
+        Error::Network { url: url.to_string(), detail: detail.to_string() }
     }
 
     /// An error of [`Error::invalid`] unless `holds`; only then are the texts made, so pass `format_args!`.

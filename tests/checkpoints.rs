@@ -50,7 +50,7 @@ fn logits(model: &Model) -> Result<Vec<f32>> {
 }
 
 fn with_heads_of(head_dim: usize) -> LoadOptions {
-    LoadOptions { head_dim, ..LoadOptions::default() }
+    LoadOptions { head_dim: Some(head_dim), ..LoadOptions::default() }
 }
 
 /// A model's file, its tensors changed by `change`, its metadata kept.

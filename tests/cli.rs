@@ -12,7 +12,14 @@ const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/base_m
 const IMAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/images");
 
 fn espalier<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_espalier")).args(args).output().unwrap()
+    program().args(args).output().unwrap()
+}
+
+/// The program with a cache folder of the tests' own.
+fn program() -> Command {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_espalier"));
+    program.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
+    program
 }
 
 fn stdout(output: &Output) -> String {
@@ -85,6 +92,7 @@ impl Scene {
 #[test]
 fn help_names_every_subcommand_and_option() {
     let help = stdout(&espalier(&["--help"]));
+    assert!(help.contains("fetch") && stdout(&espalier(&["fetch", "--help"])).contains("XDG_CACHE_HOME"), "{help}");
     for name in ["doctor", "zoo", "inspect", "classify", "bench"] {
         assert!(help.contains(name), "{help}");
         assert!(stdout(&espalier(&[name, "--help"])).contains("--json"));
@@ -127,6 +135,10 @@ fn zoo_gives_the_published_integers() {
     assert_eq!(row("deit_base_patch16_224")["published"]["top1"], 81.8);
     let table = stdout(&espalier(&["zoo"]));
     assert!(table.contains("42,117,964") && table.contains("8,752,489,653"), "{table}");
+    assert!(!table.contains('≠') && rows.iter().all(|row| row["differs"] == Value::Array(Vec::new())), "{table}");
+    let swin = json_lines(&espalier(&["zoo", "swin", "--json"]));
+    assert!(swin.len() == 3 && swin.iter().all(|row| row["name"].as_str().unwrap().contains("swin")));
+    refusal(&["zoo", "deit_huge"], &["filter", "deit_huge"]);
 }
 
 #[test]
@@ -157,8 +169,7 @@ fn with_a_broken_driver<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Output {
     if let Some(other) = other.into_iter().find(|path| std::path::Path::new(path).exists()) {
         std::fs::copy(other, folder.path().join("libcuda.so")).unwrap();
     }
-    let mut command = Command::new(env!("CARGO_BIN_EXE_espalier"));
-    let output = command.args(args).env("LD_LIBRARY_PATH", folder.path()).output().unwrap();
+    let output = program().args(args).env("LD_LIBRARY_PATH", folder.path()).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(!errors.contains("panicked"), "{errors}");
     output
@@ -265,7 +276,19 @@ fn bench_measures_models_in_turn() {
     let rows = json_lines(&espalier(&[&args[..], &["--json"]].concat()));
     assert_eq!(rows.iter().map(|row| row["batch"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 1, 2, 2]);
     assert!(rows.iter().all(|row| row["ms"]["p5"].as_f64() <= row["ms"]["p95"].as_f64()));
+    assert!(rows.iter().all(|row| row["predicted_ms"].as_f64() > Some(0.0)), "{rows:?}");
+    let without = json_lines(&espalier(&[&args[..], &["--json", "--no-prediction"]].concat()));
+    assert!(without.iter().all(|row| row["predicted_ms"].is_null()));
     assert!(stdout(&espalier(&args)).contains("GFLOP/s"));
+    // a damaged table is told and measured anew
+    let bench = || program().args(args).env("XDG_CACHE_HOME", scene.path("cache")).output().unwrap();
+    stdout(&bench());
+    let file = std::fs::read_dir(scene.path("cache/espalier/latency")).unwrap().next().unwrap().unwrap().path();
+    std::fs::write(&file, "{}").unwrap();
+    let output = bench();
+    let messages = String::from_utf8_lossy(&output.stderr).to_string();
+    assert!(output.status.success() && messages.contains("measured anew: it is damaged"), "{messages}");
+    assert!(std::fs::read_to_string(&file).unwrap().contains("milliseconds"));
     refusal(&["bench", "--model", "deit_huge"], &["model", "deit_huge", "deit_tiny_patch16_224"]);
     refusal(&["bench", "--weights", &weights, "--rounds", "0"], &["--rounds", "at least 1"]);
 }

@@ -244,7 +244,7 @@ fn refused_code_is_compiled_anew() {
     let compiled = ["nvrtc --gpu-architecture=sm_99", "module of NVRTC"];
     assert_eq!(launched().unwrap()[..2], compiled);
     assert_eq!(launched().unwrap()[0], "module of NVRTC");
-    let folder = modules::cache_folder().unwrap();
+    let folder = espalier::io::cache_folder().unwrap();
     let file = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
     let stale = [&crc32fast::hash(b"stale!").to_le_bytes()[..], b"stale!"].concat();
     fs::write(&file, stale).unwrap();

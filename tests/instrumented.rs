@@ -4,7 +4,7 @@
 use espalier::models::{Architecture, Mixer, Model, cost};
 use espalier::{DType, Tensor};
 
-/// DeiTs of odd widths, uneven heads, a bare block, one head, two heads; a Swin.
+/// DeiTs of odd widths, uneven heads, a bare block, one head, two heads; a Swin; a PiT.
 fn architectures() -> Vec<Architecture> {
     let plain = Architecture::deit(32, 8, 36, 3, 3).with_classes(7);
     let mut pruned = Architecture::deit(24, 8, 35, 3, 5).with_classes(10);
@@ -15,7 +15,8 @@ fn architectures() -> Vec<Architecture> {
     bare.blocks[0].mixer = Mixer::Attention { heads: 0, head_dim: 4 };
     bare.blocks[1].hidden = 0;
     let swin = Architecture::swin(32, 2, 12, &[2, 2, 1], &[2, 3, 4], 4).with_classes(6);
-    vec![plain.clone(), Architecture { distilled: true, ..plain }, pruned, bare, swin]
+    let pit = Architecture::pit(18, [4, 2], 3, &[1, 2, 1], &[2, 4, 8]).with_classes(6);
+    vec![plain.clone(), Architecture { distilled: true, ..plain }, pruned, bare, swin, pit]
 }
 
 #[test]

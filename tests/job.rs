@@ -12,6 +12,7 @@ fn prune(folder: &Path, arguments: &[&str]) -> Output {
     let out: &[&str] = if arguments.contains(&"--out") { &[] } else { &["--out", "run"] };
     Command::new(env!("CARGO_BIN_EXE_espalier"))
         .current_dir(folder)
+        .env("XDG_CACHE_HOME", folder.join("cache"))
         .args(["prune", "savit"])
         .args(small)
         .args(["--rounds", "2"])
@@ -85,6 +86,32 @@ fn a_job_leaves_a_compact_model_that_loads_in_both_forms() {
     assert_eq!(plan.apply_to(dense.arch()).expect("plan fits"), aligned);
     assert_eq!(serde_json::from_str::<Architecture>(&read("savit-align64.architecture.json")).expect("JSON"), aligned);
     assert!(second.join("savit-align64.pth").is_file() && read("report.md").contains("multiples of 64"));
+}
+
+#[test]
+fn a_latency_target_is_met_by_the_table() {
+    let temporary = tempfile::tempdir().expect("folder");
+    let arguments = ["--target-latency", "0.7", "--latency-batch", "2", "--finetune-epochs", "0"];
+    let output = prune(temporary.path(), &arguments);
+    let (table, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && table.contains("ms predicted"), "{table}{errors}");
+    let read = |name: &str| std::fs::read_to_string(temporary.path().join("run").join(name)).expect(name);
+    let records: Vec<serde_json::Value> = serde_json::from_str(&read("report.json")).expect("report");
+    let [dense, savit] = ["dense", "savit"].map(|name| {
+        let record = records.iter().find(|record| record["name"] == name).expect(name);
+        assert!(record["ms"]["median"].as_f64() > Some(0.0), "{record}");
+        record["predicted_ms"].as_f64().expect("a prediction")
+    });
+    assert!(dense > 0.0 && savit <= 0.7 * dense && savit > 0.6 * dense, "{savit} of {dense}");
+    assert!(read("report.md").contains("target 70.0 % of the milliseconds at batch 2"));
+    assert_eq!(std::fs::read_dir(temporary.path().join("cache/espalier/latency")).expect("the table").count(), 1);
+    let least = ["fraction of milliseconds to keep", "at least 0.", "0.001"];
+    refused(&prune(temporary.path(), &["--target-latency", "0.001", "--latency-batch", "2"]), &least);
+    refused(&prune(temporary.path(), &["--target-latency", "1.5"]), &["target-latency", "between 0 and 1", "1.5"]);
+    for other in [["--target-flops", "0.5"], ["--compat", "official"]] {
+        let output = prune(temporary.path(), &[&["--target-latency", "0.7"][..], &other].concat());
+        assert_eq!(output.status.code(), Some(2));
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use espalier::models::deit;
 use espalier::models::interpolate::{bias_table, pos_embed};
 use espalier::models::layout::Work;
 use espalier::models::regnet::WidthRule;
-use espalier::models::zoo::{find, zoo};
+use espalier::models::zoo::{ZooEntry, find, zoo};
 use espalier::models::{Architecture, Block, Mixer, Model, Stem};
 use espalier::nn::{Hooks, Mode, NoHooks, Pass};
 use espalier::ops::case::Draw;
@@ -175,17 +175,55 @@ fn an_unknown_counting_lists_the_known_ones() {
 
 #[test]
 fn every_published_figure_is_recomputed() {
+    let mut compared = 0;
     for entry in zoo().unwrap() {
-        let dense = entry.dense.as_deref().map_or(entry.architecture.clone(), |name| find(name).unwrap().architecture);
-        if let Some(params) = entry.published.params {
-            assert_eq!(cost::params(&entry.architecture), params, "{}", entry.name);
-        }
-        for count in &entry.published.count {
-            let computed = count.counting.count(&entry.architecture, &dense);
-            let margin = count.rounded_to / 2;
-            assert!(computed.abs_diff(count.value) <= margin, "{} {count:?}: {computed}", entry.name);
+        for figure in entry.compared().unwrap() {
+            assert!(!figure.differs, "{} {figure:?}", entry.name);
+            compared += 1;
         }
     }
+    assert!(compared >= 50, "{compared} figures");
+}
+
+/// Off by one unit in the last place of an exact figure, or just beyond half of a rounded one's last digit: marked, and only it.
+#[test]
+fn a_wrong_figure_is_marked() {
+    let marked = |entry: &ZooEntry| -> Vec<&'static str> {
+        entry.compared().unwrap().into_iter().filter(|figure| figure.differs).map(|figure| figure.figure).collect()
+    };
+    let good = find("savit_deit_tiny").unwrap();
+    assert_eq!(marked(&good), [""; 0]);
+    let mut wrong = good.clone();
+    wrong.published.params = wrong.published.params.map(|params| params + 1);
+    assert_eq!(marked(&wrong), ["params"]);
+    let mut wrong = good.clone();
+    wrong.published.count[1].value -= 1;
+    assert_eq!(marked(&wrong), ["savit-deployed"]);
+    let mut rounded = find("deit_base_patch16_384").unwrap();
+    let here = rounded.compared().unwrap()[1].here;
+    let count = &mut rounded.published.count[0];
+    count.value = here + count.rounded_to / 2;
+    assert_eq!(marked(&rounded), [""; 0]);
+    rounded.published.count[0].value += 1;
+    assert_eq!(marked(&rounded), ["fvcore"]);
+}
+
+/// The addresses are official ones, and their files end in the checksum that they are verified by.
+#[test]
+fn every_address_has_a_file_and_a_checksum() {
+    let entries = zoo().unwrap();
+    let known: Vec<&ZooEntry> = entries.iter().filter(|entry| entry.url.is_some()).collect();
+    assert_eq!(known.len(), 9);
+    for entry in known {
+        let (url, file) = (entry.url.as_deref().unwrap(), entry.file_name());
+        assert!(url.starts_with("https://dl.fbaipublicfiles.com/deit/") && url.ends_with(&format!("/{file}")), "{url}");
+        assert_eq!(entry.sha256(), Some(&file[file.len() - 12..file.len() - 4]));
+    }
+    assert_eq!(find("deit_tiny_patch16_224").unwrap().sha256(), Some("a1311bcf"));
+    assert_eq!(
+        (find("swin_tiny_patch4_window7_224").unwrap().sha256(), find("lvvit_s").unwrap().sha256()),
+        (None, None)
+    );
 }
 
 #[test]

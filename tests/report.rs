@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use espalier::report::bench::{Rival, Timing, interleaved, percentile};
-use espalier::report::progress::{Progress, Show, state_line};
+use espalier::report::progress::{Progress, Show, Unit, state_line};
 use espalier::report::run::{LOG, RunFolder, curves_svg, read_log};
 use espalier::report::structure_svg;
 use espalier::report::svg::{Lines, document};
@@ -284,10 +284,14 @@ fn percentiles_interpolate() {
 
 #[test]
 fn progress_says_speed_and_time_left() {
-    let line = state_line("train", 300, 1200, Duration::from_secs(3), "loss 2.30");
+    let line = state_line("train", Unit::Images, 300, 1200, Duration::from_secs(3), "loss 2.30");
     assert_eq!(line, "train: 300/1200 (25 %), 100 img/s, 9.00 s left, loss 2.30");
-    assert_eq!(state_line("train", 0, 0, Duration::from_secs(2), ""), "train: 0/0 (100 %), took 2.00 s");
-    assert_eq!(state_line("train", 0, 9, Duration::ZERO, ""), "train: 0/9 (0 %)");
+    assert_eq!(state_line("train", Unit::Images, 0, 0, Duration::from_secs(2), ""), "train: 0/0 (100 %), took 2.00 s");
+    assert_eq!(state_line("train", Unit::Images, 0, 9, Duration::ZERO, ""), "train: 0/9 (0 %)");
+    let line = state_line("fetch", Unit::Bytes, 6_000_000, 24_000_000, Duration::from_secs(3), "");
+    assert_eq!(line, "fetch: 6.00 MB/24.0 MB (25 %), 2.00 MB/s, 9.00 s left");
+    let line = state_line("fetch", Unit::Bytes, 6_000_000, 0, Duration::from_secs(3), "");
+    assert_eq!(line, "fetch: 6.00 MB, 2.00 MB/s, took 3.00 s");
     let progress = Progress::with(10, "quiet", Show::Quiet);
     progress.inc(4);
     progress.message("loss 1");

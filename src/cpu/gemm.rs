@@ -6,9 +6,14 @@ use rayon::prelude::*;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 static MACS: AtomicU64 = AtomicU64::new(0);
-/// Multiply-accumulates done by [`gemm()`] since the program started: the count that the cost model is tested against.
+/// Multiply-accumulates done by products since the program started: the count that the cost model is tested against.
 pub fn macs_done() -> u64 {
     MACS.load(Ordering::Relaxed)
+}
+
+/// Adds those of a product that is not [`gemm()`]'s.
+pub fn count_macs(macs: usize) {
+    MACS.fetch_add(macs as u64, Ordering::Relaxed);
 }
 
 /// Rows of the result that one task computes, at most: `b`, mostly weights, is packed once for each such piece.
@@ -134,7 +139,7 @@ pub fn gemm_of<T: Float>(
 /// One sequential product into a part of the result that nobody else writes: from `at` on, `stride` from row to row.
 #[allow(unsafe_code)]
 fn product<T: Float>(alpha: T, a: Mat<T>, b: Mat<T>, beta: T, out: &AtomicPtr<T>, at: usize, stride: usize) {
-    MACS.fetch_add((a.rows * b.cols * a.cols) as u64, Ordering::Relaxed);
+    count_macs(a.rows * b.cols * a.cols);
     // SAFETY: the asserts of the callers and of `Mat` bound every element read and written; their parts do not overlap.
     unsafe {
         gemm::gemm(

@@ -197,7 +197,7 @@ impl Cuda {
         // Memory stays with the pool over every synchronisation: giving it back and asking again costs milliseconds.
         let (threshold, mut all) = (sys::CUmemPool_attribute_enum::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, u64::MAX);
         cu!(cuMemPoolSetAttribute(pool, threshold, (&raw mut all).cast()), "release threshold")?;
-        let code = Code { cache: modules::cache_folder(), modules: HashMap::new(), functions: HashMap::new() };
+        let code = Code { cache: crate::io::cache_folder(), modules: HashMap::new(), functions: HashMap::new() };
         Ok(Self {
             lt: CudaLt::new(Arc::clone(&stream))?,
             limits,

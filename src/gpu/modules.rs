@@ -8,8 +8,8 @@ use crate::{Error, Result, io::write_atomic};
 use cudarc::nvrtc::sys;
 use std::ffi::{CStr, CString};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::{Path, PathBuf};
-use std::{env, fs, io::Write};
+use std::path::Path;
+use std::{fs, io::Write};
 
 /// `SOURCES`, `NVCC`, `ARCHS`, `FATBINS`.
 mod built {
@@ -92,13 +92,6 @@ pub fn image(
 fn runs(arch: &str, (major, minor): (u32, u32)) -> bool {
     let number: u32 = arch.trim_end_matches('a').parse().unwrap_or(0);
     number / 10 == major && if arch.ends_with('a') { number % 10 == minor } else { number % 10 <= minor }
-}
-
-/// The folder of compiled kernels: `espalier` in `XDG_CACHE_HOME` or `~/.cache`.
-pub fn cache_folder() -> Option<PathBuf> {
-    let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
-    Some(base.join("espalier"))
 }
 
 /// What `file` holds (four bytes of checksum come first), else what `make` gives, which is then kept there. A file that

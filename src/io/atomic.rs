@@ -8,7 +8,12 @@ use std::{fs::File, io, io::BufWriter, path::Path};
 /// removed and a file that was at `path` stays as it was.
 pub fn write_atomic(path: impl AsRef<Path>, write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> Result<()> {
     let path = path.as_ref();
-    let replace = || {
+    replace(path, |file| write(file).map_err(Error::io("write", path)))
+}
+
+/// The same where `write` may fail for reasons of its own.
+pub fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> Result<()>) -> Result<()> {
+    let begin = || {
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not the name of a file"));
         };
@@ -18,14 +23,14 @@ pub fn write_atomic(path: impl AsRef<Path>, write: impl FnOnce(&mut BufWriter<&F
         builder.prefix(&prefix).suffix(".tmp");
         #[cfg(unix)] // the rights of any new file, less the umask
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let temporary = builder.tempfile_in(folder)?;
-        let mut writer = BufWriter::with_capacity(1 << 20, temporary.as_file());
-        write(&mut writer)?;
-        writer.into_inner()?.sync_all()?;
-        temporary.persist(path)?;
-        // The rename itself reaches the disk with the folder; not every file system can sync one.
-        let _ = File::open(folder).and_then(|folder| folder.sync_all());
-        Ok(())
+        Ok((builder.tempfile_in(folder)?, folder))
     };
-    replace().map_err(Error::io("write", path))
+    let (temporary, folder) = begin().map_err(Error::io("write", path))?;
+    let mut writer = BufWriter::with_capacity(1 << 20, temporary.as_file());
+    write(&mut writer)?;
+    let synced = writer.into_inner().map_err(io::Error::from).and_then(|file| file.sync_all());
+    synced.and_then(|()| Ok(temporary.persist(path)?)).map_err(Error::io("write", path))?;
+    // The rename itself reaches the disk with the folder; not every file system can sync one.
+    let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    Ok(())
 }

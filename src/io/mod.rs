@@ -1,9 +1,10 @@
-//! Checkpoint files: safetensors and PyTorch's `.pth` in and out, atomic writing, and where the weights are. Nothing in
+//! Checkpoint files: safetensors and PyTorch's `.pth` in and out, atomic writing, downloads, and where the weights are. Nothing in
 //! a file is trusted: nothing is executed, every length is checked against the bytes that are there before memory is
 //! taken, and what a file expands to is bounded by a small multiple of its size.
 
 pub mod atomic;
 pub mod blob;
+pub mod fetch;
 mod guard;
 pub mod keys;
 pub mod pth;
@@ -15,6 +16,13 @@ pub use blob::{Blob, BlobType};
 use crate::{Error, Result, error::FileProblem};
 use guard::{Fault, fault};
 use std::path::{Path, PathBuf};
+
+/// Where what can be had again is kept, compiled kernels, downloads, measurements: `espalier` in `XDG_CACHE_HOME` or `~/.cache`.
+pub fn cache_folder() -> Option<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    Some(base.join("espalier"))
+}
 
 /// What a `.pth` file holds beside tensors.
 #[derive(Debug, Clone, PartialEq)]

@@ -18,13 +18,15 @@ pub enum Family {
     Lvvit,
     /// RegNetY: stages of bottleneck blocks with squeeze-excite.
     Regnet,
+    /// PiT: patches that overlap, stages of pre-norm blocks with a class token, pooling by convolution between them.
+    Pit,
 }
 
 impl Family {
     /// Whether the layers that make queries, keys and values have a bias.
     pub fn qkv_bias(self) -> bool {
         match self {
-            Self::Deit | Self::Swin => true,
+            Self::Deit | Self::Swin | Self::Pit => true,
             Self::Lvvit | Self::Regnet => false,
         }
     }
@@ -37,6 +39,11 @@ pub enum Stem {
     /// A convolution with bias whose kernel and stride are `patch_size`.
     #[default]
     Patch,
+    /// The same with patches `stride` apart.
+    Overlap {
+        /// Pixels from one to the next.
+        stride: usize,
+    },
     /// Four convolutions 3 × 3 of stride 2 with BatchNorm, to 1/8, 1/4, 1/2 and all of the width, GELU between: SiT's `4c`.
     Conv4,
     /// The same with two more of stride 1 behind the first: SiT's `6c`.
@@ -207,9 +214,10 @@ impl Architecture {
         self.img_size = img_size;
         let side = |block: &Block| if let Mixer::Window { window, .. } = block.mixer { window } else { 0 };
         let largest = self.blocks.iter().map(side).max().unwrap_or(0);
-        let places = self.places();
+        let (places, grids) = (self.places(), (0..self.all_stages().len()).map(|stage| self.stage_grid(stage)));
+        let grids: Vec<usize> = grids.collect();
         for ((stage, at), block) in places.zip(&mut self.blocks) {
-            let grid = stage_grid(img_size / self.patch_size.max(1), stage);
+            let grid = grids[stage];
             if let Mixer::Window { window, shift, .. } = &mut block.mixer {
                 *window = grid.min(largest);
                 *shift = if grid > largest && at % 2 == 1 { largest / 2 } else { 0 };
@@ -231,6 +239,21 @@ impl Architecture {
         let block = Block { mixer, hidden: embed_dim.saturating_mul(3), reduce: Reduce::None };
         let (blocks, ln_eps, residual_divisor) = (vec![block; depth], 1e-5, divisor);
         Self { stem, embed_dim, blocks, ln_eps, residual_divisor, ..Self::empty(Family::Lvvit, img_size, 16) }
+    }
+
+    /// PiT: stages of `depths` blocks with `heads` heads of width `head_dim` each, hidden width 4 times the width, the grid halved
+    /// from one to the next; patches of `patch_size` pixels that lie `stride` apart.
+    pub fn pit(
+        img_size: usize, [patch_size, stride]: [usize; 2], head_dim: usize, depths: &[usize], heads: &[usize],
+    ) -> Self {
+        let mut arch = Self { stem: Stem::Overlap { stride }, ..Self::empty(Family::Pit, img_size, patch_size) };
+        for (&depth, &heads) in depths.iter().zip(heads) {
+            let (embed_dim, mixer) = (heads.saturating_mul(head_dim), Mixer::Attention { heads, head_dim });
+            let block = Block { mixer, hidden: embed_dim.saturating_mul(4), reduce: Reduce::None };
+            arch.stages.push(Stage { depth, embed_dim });
+            arch.blocks.extend(vec![block; depth]);
+        }
+        Self { embed_dim: arch.stages.first().map_or(0, |stage| stage.embed_dim), ..arch }
     }
 
     /// A model of `family` without blocks or width: 1000 classes, one head, epsilon 1e-6, residual branches as they are.
@@ -268,9 +291,15 @@ impl Architecture {
     pub fn grid(&self) -> usize {
         match self.stem {
             Stem::Patch | Stem::TokenLabel { .. } => self.img_size / self.patch_size.max(1),
+            Stem::Overlap { stride } => self.img_size.saturating_sub(self.patch_size) / stride.max(1) + 1,
             Stem::Conv4 | Stem::Conv6 => self.img_size.div_ceil(16),
             Stem::Conv { .. } => self.img_size.div_ceil(4),
         }
+    }
+
+    /// Tokens of the image along one side in stage `stage`: half of the stage before, rounded up.
+    pub fn stage_grid(&self, stage: usize) -> usize {
+        self.grid().div_ceil(1usize.checked_shl(stage as u32).unwrap_or(usize::MAX))
     }
 
     /// Patches of an image, in the first stage.
@@ -289,7 +318,7 @@ impl Architecture {
     /// Tokens before the patches: class, and distillation when there is one.
     pub fn extra_tokens(&self) -> usize {
         match self.family {
-            Family::Deit | Family::Lvvit => 1 + usize::from(self.distilled),
+            Family::Deit | Family::Lvvit | Family::Pit => 1 + usize::from(self.distilled),
             Family::Swin | Family::Regnet => 0,
         }
     }
@@ -306,8 +335,12 @@ impl Architecture {
         for (what, size) in sizes.into_iter().chain([("embed_dim", embed_dim), ("blocks", blocks.len())]) {
             Error::ensure((1..=1 << 20).contains(&size), what, "1 to 1048576", size)?;
         }
-        let whole = matches!(self.stem, Stem::Conv { .. }) || img_size.is_multiple_of(patch_size);
-        Error::ensure(whole, "img_size", format_args!("a multiple of patch_size {patch_size}"), img_size)?;
+        let (whole, expected) = match self.stem {
+            Stem::Conv { .. } => (true, "any size"),
+            Stem::Overlap { .. } => (img_size >= patch_size, "at least"),
+            _ => (img_size.is_multiple_of(patch_size), "a multiple of"),
+        };
+        Error::ensure(whole, "img_size", format_args!("{expected} patch_size {patch_size}"), img_size)?;
         self.check_stem()?;
         let tokens = self.num_tokens();
         Error::ensure(tokens <= 1 << 14, "img_size / patch_size", "at most 16384 tokens", tokens)?;
@@ -338,7 +371,8 @@ impl Architecture {
             (Family::Lvvit, Stem::Conv4 | Stem::Conv6) => patch == 16 && self.embed_dim >= 8,
             (Family::Lvvit, Stem::TokenLabel { filters }) => patch.is_multiple_of(2) && width(*filters),
             (Family::Regnet, Stem::Conv { width: channels }) => width(*channels) && !self.stages.is_empty(),
-            (Family::Regnet, _) => false,
+            (Family::Pit, Stem::Overlap { stride }) => (1..=patch).contains(stride),
+            (Family::Regnet | Family::Pit, _) => false,
             (_, stem) => *stem == Stem::Patch,
         };
         let fits =
@@ -351,12 +385,16 @@ impl Architecture {
     /// Refuses stages that are not those of the blocks.
     fn check_stages(&self) -> Result<()> {
         let Some(first) = self.stages.first() else { return Ok(()) };
-        let sane = |stage: &Stage| (1..=1 << 20).contains(&stage.embed_dim);
+        let sane = |stage: &Stage| (1..=1 << 20).contains(&stage.embed_dim) && stage.depth > 0;
         let depth = self.stages.iter().fold(0usize, |sum, stage| sum.saturating_add(stage.depth));
         let fits = first.embed_dim == self.embed_dim && self.stages.iter().all(sane) && depth == self.blocks.len();
         let (embed_dim, blocks) = (self.embed_dim, self.blocks.len());
         let expected = format_args!("{blocks} blocks, the first stage of width {embed_dim}");
-        Error::ensure(fits, "stages", expected, format_args!("{:?}", self.stages))
+        Error::ensure(fits, "stages", expected, format_args!("{:?}", self.stages))?;
+        // Pooling makes as many channels of each.
+        let pooled = |pair: &[Stage]| pair[1].embed_dim.is_multiple_of(pair[0].embed_dim);
+        let fits = self.family != Family::Pit || self.stages.windows(2).all(pooled);
+        Error::ensure(fits, "stages", "widths that are multiples of the one before", format_args!("{:?}", self.stages))
     }
 
     /// Refuses mixers of another family, and windows that do not cut the grids of the stages evenly.
@@ -369,9 +407,9 @@ impl Architecture {
             Error::ensure(halved, "img_size", expected, self.img_size)?;
         }
         for (index, ((stage, _), block)) in self.places().zip(&self.blocks).enumerate() {
-            let grid = stage_grid(grid, stage);
+            let grid = self.stage_grid(stage);
             let fits = match block.mixer {
-                Mixer::Attention { .. } => matches!(self.family, Family::Deit | Family::Lvvit),
+                Mixer::Attention { .. } => matches!(self.family, Family::Deit | Family::Lvvit | Family::Pit),
                 Mixer::Bottleneck { .. } => self.family == Family::Regnet,
                 Mixer::Window { window, shift, .. } => {
                     self.family == Family::Swin && window > 0 && shift < window && grid.is_multiple_of(window)
@@ -387,9 +425,4 @@ impl Architecture {
     pub fn ensure_family(&self, what: &str, family: Family) -> Result<()> {
         Error::ensure(self.family == family, what, format_args!("a model of family {family}"), self.family)
     }
-}
-
-/// Tokens along one side in stage `stage`, of `grid` in the first.
-pub(super) fn stage_grid(grid: usize, stage: usize) -> usize {
-    grid.checked_shr(stage as u32).unwrap_or(0)
 }

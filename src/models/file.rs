@@ -7,7 +7,7 @@
 
 use super::interpolate::{self, side_of};
 use super::layout::{COUNTER, Slot};
-use super::{Architecture, Block, Family, Mixer, Model, Reduce, Stage, Stem, block::bias_table, swin, zoo};
+use super::{Architecture, Block, Family, Mixer, Model, Reduce, Stage, Stem, block::bias_table, deit, pit, swin, zoo};
 use crate::io::{self, Blob, BlobType, Checkpoint, keys, pth, safetensors};
 use crate::{DType, Error, Result, Tensor, nn::Params};
 use std::{fmt::Display, path::Path};
@@ -19,6 +19,8 @@ pub const STAGE: &str = "espalier.stage";
 /// Metadata key of the version of this layout: `1`.
 pub const FORMAT_VERSION: &str = "espalier.format_version";
 const VERSION: &str = "1";
+/// Width of a head in the published models.
+const HEAD_DIM: usize = 64;
 
 /// What to do where a file and the wanted model differ.
 #[derive(Debug, Clone)]
@@ -27,8 +29,8 @@ pub struct LoadOptions {
     pub arch: Option<Architecture>,
     /// Another image size for it.
     pub img_size: Option<usize>,
-    /// Head width of a model whose architecture is read off the shapes; 64 in every published DeiT.
-    pub head_dim: usize,
+    /// Head width of a model whose architecture is read off the shapes; `None`: that of the published models, 64 except in PiT.
+    pub head_dim: Option<usize>,
     /// Give a model whose heads the file lacks or has for other classes fresh ones instead of an error.
     pub new_head: bool,
     /// Load a distilled checkpoint into a plain model: its second token, head and position go.
@@ -41,7 +43,7 @@ pub struct LoadOptions {
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        let (arch, img_size, head_dim, wrapper) = (None, None, 64, None);
+        let (arch, img_size, head_dim, wrapper) = (None, None, None, None);
         Self { arch, img_size, head_dim, new_head: false, drop_distillation: false, seed: 0, wrapper }
     }
 }
@@ -101,7 +103,7 @@ impl Model {
     pub fn save_pth(&self, path: impl AsRef<Path>) -> Result<()> {
         let blobs = match self.arch().family {
             Family::Swin => swin::with_buffers(self.arch(), self.blobs()?)?,
-            Family::Deit | Family::Lvvit | Family::Regnet => self.blobs()?,
+            Family::Deit | Family::Lvvit | Family::Regnet | Family::Pit => self.blobs()?,
         };
         pth::write(path, &blobs, Some("model"))
     }
@@ -150,6 +152,11 @@ pub fn to_tensor(file: &str, name: &str, blob: &Blob) -> Result<Tensor> {
     Tensor::from_slice(blob.shape.as_slice(), &values)
 }
 
+/// The weight that makes queries, keys and values in block `key`.
+fn qkv(key: &str) -> String {
+    format!("{key}.attn.qkv.weight")
+}
+
 /// Names and float tensors of a checkpoint that are on their way into a model.
 struct Weights {
     file: String,
@@ -184,17 +191,30 @@ impl Weights {
     }
 
     /// The model whose keys and shapes these are.
-    fn infer(&self, head_dim: usize) -> Result<Architecture> {
+    fn infer(&self, head_dim: Option<usize>) -> Result<Architecture> {
         let has = |key: &str| self.params.find(key).is_some();
+        let width = head_dim.unwrap_or(HEAD_DIM);
         if has(&bias_table(&swin::key(0, 0))) {
-            self.infer_swin(head_dim)
+            self.infer_swin(width)
+        } else if has(&qkv(&pit::key(0, 0))) {
+            self.infer_pit(head_dim)
         } else if has("stem.conv.weight") {
             self.infer_regnet()
         } else if has("aux_head.weight") {
             self.infer_lvvit()
         } else {
-            self.infer_deit(head_dim)
+            self.infer_deit(width)
         }
+    }
+
+    /// A block with plain attention whose shapes these are.
+    fn block(&self, key: &str, head_dim: usize) -> Result<Block> {
+        let qkv = qkv(key);
+        let ([rows, _], [hidden, _]) = (self.shape(&qkv)?, self.shape(&format!("{key}.mlp.fc1.weight"))?);
+        let heads = rows.checked_div(head_dim.saturating_mul(3)).unwrap_or(0);
+        let expected = format_args!("a multiple of 3 x {head_dim} rows (the width of a head can be given)");
+        self.ensure(3 * heads * head_dim == rows, &qkv, expected, format_args!("{rows} rows"))?;
+        Ok(Block { mixer: Mixer::Attention { heads, head_dim }, hidden, reduce: Reduce::None })
     }
 
     /// The RegNetY whose shapes these are, for images of 224 pixels: its shapes fit any.
@@ -256,25 +276,40 @@ impl Weights {
         let grid = tokens.checked_sub(1 + usize::from(distilled)).and_then(side_of);
         let misfit = || self.error("pos_embed", "rows of a square grid and the extra tokens", tokens.to_string());
         let grid = grid.ok_or_else(misfit)?;
-        let block = |i: usize| {
-            let key = format!("blocks.{i}.attn.qkv.weight");
-            let ([rows, _], [hidden, _]) = (self.shape(&key)?, self.shape(&format!("blocks.{i}.mlp.fc1.weight"))?);
-            let heads = rows.checked_div(head_dim.saturating_mul(3)).unwrap_or(0);
-            let expected = format_args!("a multiple of 3 x {head_dim} rows (the width of a head can be given)");
-            self.ensure(3 * heads * head_dim == rows, &key, expected, format_args!("{rows} rows"))?;
-            Ok(Block { mixer: Mixer::Attention { heads, head_dim }, hidden, reduce: Reduce::None })
-        };
-        let blocks = (0..depth).map(block).collect::<Result<_>>()?;
+        let blocks = (0..depth).map(|i| self.block(&deit::key(i), head_dim)).collect::<Result<_>>()?;
         let plain = Architecture::deit(grid.saturating_mul(patch_size), patch_size, embed_dim, 0, 1);
         Ok(Architecture { num_classes, distilled, blocks, ..plain })
     }
 
-    /// The Swin whose shapes these are. The images are taken to be those whose last grid is one window.
+    /// The PiT: patches overlap by half and give the size of the images; heads are as wide as those of the published model whose
+    /// first stage is as wide, unless the caller says otherwise.
+    fn infer_pit(&self, head_dim: Option<usize>) -> Result<Architecture> {
+        let [embed_dim, _, patch_size, _] = self.shape("patch_embed.conv.weight")?;
+        let ([num_classes, _], [_, _, grid, _]) = (self.shape("head.weight")?, self.shape("pos_embed")?);
+        let stride = patch_size.div_ceil(2);
+        let img_size = grid.saturating_sub(1).saturating_mul(stride).saturating_add(patch_size);
+        let published = |arch: &Architecture| arch.family == Family::Pit && arch.embed_dim == embed_dim;
+        let published = zoo::zoo()?.into_iter().map(|entry| entry.architecture).find(published);
+        let head_dim = head_dim.or(published.map(|arch| arch.blocks[0].head_dim())).unwrap_or(HEAD_DIM);
+        let mut arch = Architecture::pit(img_size, [patch_size, stride], head_dim, &[], &[]);
+        (arch.num_classes, arch.embed_dim) = (num_classes, embed_dim);
+        let there = |s, b| self.params.find(&qkv(&pit::key(s, b))).is_some();
+        for s in (0..).take_while(|&s| there(s, 0)) {
+            let blocks = (0..).take_while(|&b| there(s, b)).map(|b| self.block(&pit::key(s, b), head_dim));
+            let blocks = blocks.collect::<Result<Vec<_>>>()?;
+            let [_, embed_dim] = self.shape(&qkv(&pit::key(s, 0)))?;
+            arch.stages.push(Stage { depth: blocks.len(), embed_dim });
+            arch.blocks.extend(blocks);
+        }
+        Ok(arch)
+    }
+
+    /// The Swin. The images are taken to be those whose last grid is one window.
     fn infer_swin(&self, head_dim: usize) -> Result<Architecture> {
         let [embed_dim, _, patch_size, _] = self.shape("patch_embed.proj.weight")?;
         let [num_classes, _] = self.shape("head.weight")?;
         let mut arch = Architecture { num_classes, ..Architecture::swin(0, patch_size, embed_dim, &[], &[], 0) };
-        let qkv = |s, b| format!("{}.attn.qkv.weight", swin::key(s, b));
+        let qkv = |s, b| qkv(&swin::key(s, b));
         let (mut last, there) = (0, |name: &str| self.params.find(name).is_some());
         for s in (0..).take_while(|&s| there(&qkv(s, 0))) {
             let first = arch.blocks.len();
@@ -324,8 +359,12 @@ impl Weights {
 
     /// Resizes the position embedding to the grid of `arch`; what is no grid at all is left for the shape check.
     fn positions(&mut self, arch: &Architecture) {
-        let table = self.params.find("pos_embed").filter(|table| table.shape().ends_with(&[arch.embed_dim]));
-        let resize = |table: &Tensor| interpolate::pos_embed(table, arch.extra_tokens(), arch.grid()).ok();
+        let channels = if arch.family == Family::Pit { 1 } else { 2 };
+        let table = self.params.find("pos_embed").filter(|table| table.dim(channels) == arch.embed_dim);
+        let resize = |table: &Tensor| match arch.family {
+            Family::Pit => interpolate::pos_map(table, arch.grid()).ok(),
+            _ => interpolate::pos_embed(table, arch.extra_tokens(), arch.grid()).ok(),
+        };
         if let Some(resized) = table.and_then(resize) {
             self.params.insert("pos_embed", resized);
         }
@@ -358,7 +397,7 @@ impl Weights {
                 // A new head of Swin begins with zeros.
                 let fresh = |slot: &Slot| match arch.family {
                     Family::Swin => Ok(Tensor::zeros(&*slot.shape, DType::F32)),
-                    Family::Deit | Family::Lvvit | Family::Regnet => slot.fresh(seed),
+                    Family::Deit | Family::Lvvit | Family::Regnet | Family::Pit => slot.fresh(seed),
                 };
                 for slot in layout.slots.iter().filter(ours) {
                     self.params.insert(&*slot.name, fresh(slot)?);

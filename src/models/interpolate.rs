@@ -20,6 +20,19 @@ pub fn pos_embed(table: &Tensor, extra: usize, new: usize) -> Result<Tensor> {
     Tensor::from_slice([1, extra + new * new, width], &resized)?.to_dtype(table.dtype())
 }
 
+/// The same for a map of positions `[1, C, old, old]`, as PiT has.
+pub fn pos_map(map: &Tensor, new: usize) -> Result<Tensor> {
+    match **map.shape() {
+        [1, channels, side, width] if side == width && side > 0 => {
+            let values = map.to_f64s()?;
+            let planes = values.chunks_exact(side * side).map(|plane| resize(plane, side, new, 1));
+            let planes = planes.collect::<Result<Vec<_>>>()?;
+            Tensor::from_slice([1, channels, new, new], &planes.concat())?.to_dtype(map.dtype())
+        }
+        _ => Err(Error::shape("pos_map", "[1, channels, a square]", map.shape())),
+    }
+}
+
 /// A relative-position-bias table `[side², heads]`, seen as an image of `heads` channels, for `new_side²` rows; a
 /// window of `M` has `side = 2M - 1`. Source: Swin's loading of checkpoints with another window. Errors: another rank,
 /// rows that are no square, a side of 0 or above 4096.

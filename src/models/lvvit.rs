@@ -26,7 +26,7 @@ fn layers(arch: &Architecture) -> Vec<Layer> {
         Stem::Conv4 => (vec![eighth, quarter, half, all], vec![2; 4], 3),
         Stem::Conv6 => (vec![eighth, eighth, eighth, quarter, half, all], vec![2, 1, 1, 2, 2, 2], 3),
         Stem::TokenLabel { filters } => (vec![filters; 3], vec![2, 1, 1], 7),
-        Stem::Patch | Stem::Conv { .. } => return Vec::new(),
+        Stem::Patch | Stem::Overlap { .. } | Stem::Conv { .. } => return Vec::new(),
     };
     let last = widths.len() - 1;
     let layer = |(i, stride): (usize, usize)| {

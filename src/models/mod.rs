@@ -9,9 +9,11 @@ pub mod interpolate;
 pub mod layout;
 pub mod lvvit;
 mod model;
+pub mod pit;
 mod predictor;
 pub mod regnet;
 pub mod swin;
+pub mod timetable;
 pub mod zoo;
 
 pub use architecture::{Architecture, Block, Family, Mixer, Reduce, Stage, Stem};

@@ -1,7 +1,7 @@
 //! A model: an architecture and its parameters.
 
 use super::layout::{Layout, Slot};
-use super::{Architecture, Family, Predictor, deit, lvvit, regnet, swin};
+use super::{Architecture, Family, Predictor, deit, lvvit, pit, regnet, swin};
 use crate::gpu::Tf32;
 use crate::nn::{BATCHNORM_EPS, Params, Pass, Precision};
 use crate::ops::{self, Statistics};
@@ -58,6 +58,7 @@ impl Model {
             Family::Swin => swin::layout(arch),
             Family::Lvvit => lvvit::layout(arch),
             Family::Regnet => regnet::layout(arch),
+            Family::Pit => pit::layout(arch),
         }
     }
 
@@ -132,6 +133,7 @@ impl Model {
             Family::Swin => swin::forward(arch, pass, images),
             Family::Lvvit => lvvit::forward(arch, pass, images),
             Family::Regnet => regnet::forward(arch, pass, images),
+            Family::Pit => pit::forward(arch, pass, images),
         }
     }
 

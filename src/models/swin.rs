@@ -3,7 +3,7 @@
 //! Keys and shapes are those of the official checkpoints, without the two buffers, which [`with_buffers`] makes.
 
 use super::layout::Layout;
-use super::{Architecture, Mixer, architecture::stage_grid, block};
+use super::{Architecture, Mixer, block};
 use crate::io::Blob;
 use crate::nn::{Pass, Site, Stream, Tokens};
 use crate::{Result, Var, ops, ops::Windows};
@@ -16,7 +16,7 @@ pub fn layout(arch: &Architecture) -> Layout {
     layout.layernorm("patch_embed.norm", arch.embed_dim, tokens);
     let stages = arch.all_stages();
     for (s, stage) in stages.iter().enumerate() {
-        tokens = stage_grid(arch.grid(), s).pow(2);
+        tokens = arch.stage_grid(s).pow(2);
         for (b, block) in blocks.by_ref().take(stage.depth).enumerate() {
             block::declare(&mut layout, arch, &key(s, b), block, stage.embed_dim, tokens);
         }
@@ -57,7 +57,7 @@ pub fn forward(arch: &Architecture, pass: &Pass, images: &Var) -> Result<Vec<Var
 
 /// The patch merging after stage `s`.
 fn merge(arch: &Architecture, pass: &Pass, s: usize, x: &Var) -> Result<Var> {
-    let (grid, key) = (stage_grid(arch.grid(), s), format!("layers.{s}.downsample"));
+    let (grid, key) = (arch.stage_grid(s), format!("layers.{s}.downsample"));
     let merged = ops::patch_merge(x, grid, grid)?;
     let normed = pass.layernorm(&format!("{key}.norm"), &merged, arch.ln_eps)?;
     pass.tap(Site::Merge(s), pass.linear(&format!("{key}.reduction"), &normed)?)
@@ -69,7 +69,7 @@ pub fn with_buffers(arch: &Architecture, tensors: Vec<(String, Blob)>) -> Result
     let mut before = Vec::new(); // the name that a buffer precedes
     for ((s, b), block) in arch.places().zip(&arch.blocks) {
         let Mixer::Window { window, shift, .. } = block.mixer else { continue };
-        let (key, side) = (key(s, b), stage_grid(arch.grid(), s));
+        let (key, side) = (key(s, b), arch.stage_grid(s));
         let windows = Windows { height: side, width: side, window, shift };
         let n = windows.len();
         if shift > 0 {

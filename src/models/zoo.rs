@@ -1,6 +1,6 @@
 //! Published models by name, with the figures that their papers, model zoos and logs give (`zoo.toml`).
 
-use super::{Architecture, Block, Mixer, Reduce, Stem, cost::Counting, regnet::WidthRule};
+use super::{Architecture, Block, Mixer, Reduce, Stem, cost, cost::Counting, regnet::WidthRule};
 use crate::{Error, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -30,16 +30,69 @@ pub struct Figures {
     pub source: String,
 }
 
-/// A published model: its name (the official one where there is one), the name of the official checkpoint's `file`, and
-/// of the `dense` model that it was pruned from.
+/// A published model: its name (the official one where there is one), the name of the official checkpoint's `file` and the
+/// address (`url`) of it, and the name of the `dense` model that it was pruned from.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(missing_docs, reason = "the lines above say it")]
 pub struct ZooEntry {
     pub name: String,
     pub file: Option<String>,
+    pub url: Option<String>,
     pub dense: Option<String>,
     pub architecture: Architecture,
     pub published: Figures,
+}
+
+/// A published integer beside the one computed here.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "the line above says it")]
+pub struct Compared {
+    /// `params`, or the name of the counting.
+    pub figure: &'static str,
+    pub published: u64,
+    pub here: u64,
+    /// Whether they differ by more than the published rounding.
+    pub differs: bool,
+}
+
+impl Count {
+    /// Whether the published figure may stand for `count`.
+    pub fn allows(&self, count: u64) -> bool {
+        count.abs_diff(self.value) <= self.rounded_to / 2
+    }
+}
+
+impl ZooEntry {
+    /// The name that the checkpoint has on the disk.
+    pub fn file_name(&self) -> String {
+        self.file.clone().unwrap_or_else(|| format!("{}.pth", self.name))
+    }
+
+    /// The digits that the SHA-256 of the official file begins with: they end its name, as in `-a1311bcf.pth`.
+    pub fn sha256(&self) -> Option<&str> {
+        let (_, digits) = self.file.as_deref()?.strip_suffix(".pth")?.rsplit_once('-')?;
+        (digits.len() == 8 && digits.bytes().all(|digit| digit.is_ascii_hexdigit())).then_some(digits)
+    }
+
+    /// The model before pruning; the model itself when nothing was pruned.
+    pub fn unpruned(&self) -> Result<Architecture> {
+        self.dense.as_deref().map_or_else(|| Ok(self.architecture.clone()), |name| Ok(find(name)?.architecture))
+    }
+
+    /// Every published integer beside ours: parameters, then the counts.
+    pub fn compared(&self) -> Result<Vec<Compared>> {
+        let (published, dense) = (&self.published, self.unpruned()?);
+        let params = published.params.map(|published| {
+            let here = cost::params(&self.architecture);
+            Compared { figure: "params", published, here, differs: here != published }
+        });
+        let counts = published.count.iter().map(|count| {
+            let here = count.counting.count(&self.architecture, &dense);
+            let (figure, differs) = (count.counting.name(), !count.allows(here));
+            Compared { figure, published: count.value, here, differs }
+        });
+        Ok(params.into_iter().chain(counts).collect())
+    }
 }
 
 /// Every published model, in the order of `zoo.toml`.
@@ -62,6 +115,7 @@ pub fn find(name: &str) -> Result<ZooEntry> {
 struct Row {
     name: String,
     file: Option<String>,
+    url: Option<String>,
     dense: Option<String>,
     img_size: Option<usize>,
     #[serde(default)]
@@ -84,16 +138,20 @@ impl Row {
     fn entry(self) -> Result<ZooEntry> {
         let architecture = self.architecture()?;
         architecture.validate()?;
-        let Self { name, file, dense, published, .. } = self;
-        Ok(ZooEntry { name, file, dense, architecture, published })
+        let Self { name, file, url, dense, published, .. } = self;
+        Ok(ZooEntry { name, file, url, dense, architecture, published })
     }
 
-    /// RegNetY by its rule, LV-ViT by its stem, Swin by its depths (patch 4, windows of 7 at 224 pixels and of 12 at 384), else
-    /// DeiT.
+    /// RegNetY by its rule, PiT by its stem (patches twice as wide as they are apart), Swin by its depths (patch 4, windows of 7 at
+    /// 224 pixels and of 12 at 384), LV-ViT by its stem, else DeiT.
     fn architecture(&self) -> Result<Architecture> {
         let img_size = self.img_size.unwrap_or(224);
         if let Some(rule) = self.regnet {
             return Ok(rule.architecture(img_size));
+        }
+        if let (Some(Stem::Overlap { stride }), Some(depths)) = (&self.stem, &self.depths) {
+            let head_dim = self.heads.first().and_then(|&heads| self.embed_dim.checked_div(heads)).unwrap_or(0);
+            return Ok(Architecture::pit(img_size, [2 * stride, *stride], head_dim, depths, &self.heads));
         }
         if let Some(depths) = &self.depths {
             return Ok(Architecture::swin(img_size, 4, self.embed_dim, depths, &self.heads, img_size / 32));

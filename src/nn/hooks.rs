@@ -26,7 +26,7 @@ pub enum Site {
     Residual(usize),
     /// Output of a block.
     Block(usize),
-    /// Output of the patch merging after a stage.
+    /// Output of the patch merging or the pooling after a stage.
     Merge(usize),
     /// A bottleneck block behind its second convolution and ReLU.
     Windows(usize),

@@ -193,7 +193,7 @@ pub(super) fn on_device(at: Windows) -> Result<params::Windows> {
 }
 
 /// The rows `[groups, windows, inner]` of the maps `x`, as `dtype`.
-fn unfold(x: &Tensor, at: Windows, dtype: DType) -> Result<Tensor> {
+pub(super) fn unfold(x: &Tensor, at: Windows, dtype: DType) -> Result<Tensor> {
     let count = x.dim(0) * at.count();
     let mut rows = Tensor::uncleared_on(x.device(), [at.groups, count, at.inner()], dtype)?;
     if let Some(gpu) = x.gpu() {
@@ -211,7 +211,7 @@ fn unfold(x: &Tensor, at: Windows, dtype: DType) -> Result<Tensor> {
 }
 
 /// Adds up the rows of maps from map `first` on, into their place in `dx`.
-fn fold(rows: &Tensor, at: Windows, first: usize, dx: &mut Tensor) -> Result<()> {
+pub(super) fn fold(rows: &Tensor, at: Windows, first: usize, dx: &mut Tensor) -> Result<()> {
     let (maps, batch) = (rows.dim(1) / at.count(), dx.dim(0));
     if let Some(gpu) = rows.gpu() {
         let map = dx.stored_numel() / batch.max(1);

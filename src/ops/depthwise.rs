@@ -40,6 +40,7 @@ fn forward(x: &Tensor, w: &Tensor, b: Option<&Tensor>, at: Windows) -> Result<Te
             params::DepthwiseFwd { y: y_address, x, w, b, count: elements, of, outputs, stride, x_stride, unused };
         return gpu.launch(y.dtype(), Grid::elements(count), &args).map(|()| y);
     }
+    cpu::count_macs(shape.iter().product::<usize>() * at.area());
     float_dispatch!(OP, x.dtype(), T => {
         let (x, w) = (Mat::<T>::of(x)?, by_element::<T>(w, at)?);
         let bias = b.map_or_else(|| Ok(vec![T::of(0.0); outputs]), |b| b.slice::<T>().map(<[T]>::to_vec))?;

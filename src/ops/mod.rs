@@ -76,10 +76,10 @@ ops! {
     mean_tokens: mean_tokens;
     max_tokens: max_tokens;
     mix_tokens: TokenBox, mix_tokens;
-    select: gather_columns, scatter_columns, select_token, slice_tokens;
+    select: gather_columns, pad_tokens, scatter_columns, select_token, slice_tokens;
     conv2d: Conv2d, conv2d;
     depthwise: ; // conv2d's
-    patch_embed: embed_tokens, patch_embed;
+    patch_embed: embed_tokens, flatten_maps, patch_embed;
     cross_entropy: argmax, argmax_row, cross_entropy, hard_target, one_hot;
     kd: Reduction, kd;
     mse: bce_with_logits, mse;

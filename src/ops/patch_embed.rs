@@ -1,11 +1,14 @@
 //! Patch embedding: a convolution whose kernel is its stride, and the tokens put before the patches.
 //!
 //! `y[b, i·g + j] = W · patch(b, i, j) + bias`, the patch flattened in (channel, row, column) order, `W [D, C, P, P]`,
-//! `x [B, C, H, W]`, `y [B, g², D]`: see [`conv2d`](super::conv2d()). Then `z = [cls; dist; y] + pos`, `pos [1, N, D]`.
+//! `x [B, C, H, W]`, `y [B, g², D]`: see [`conv2d`](super::conv2d()). Then `z = [cls; dist; y] + pos`, `pos [1, N, D]`; positions
+//! that are a map become tokens first: `y[b, (i, j), c] = x[b, c, i, j]`, whose gradient goes the same way back.
 
+use super::conv2d::{fold, unfold};
 use super::prelude::*;
 use super::select::tokens_of;
 use super::{Conv2d, conv2d};
+use crate::cpu::Windows;
 
 const OP: &str = "patch_embed";
 
@@ -16,6 +19,23 @@ pub fn patch_embed(x: &Var, w: &Var, b: &Var) -> Result<Var> {
     let fits = fits && xs[2].is_multiple_of(ws[2]) && xs[3].is_multiple_of(ws[2]);
     Error::ensure_shape(fits, OP, "images [B, C, H, W] cut evenly by a weight [D, C, P, P]", (xs, ws))?;
     conv2d(x, w, Some(b), Conv2d::patches([xs[2], xs[3]], ws[2]))
+}
+
+/// Maps as tokens, `x [B, C, H, W] -> [B, H · W, C]`, both of the wide type.
+pub fn flatten_maps(x: &Var) -> Result<Var> {
+    const OP: &str = "flatten_maps";
+    let (shape, dtype) = (*x.shape(), x.dtype());
+    let fits = shape.len() == 4 && shape[1..].iter().all(|&side| side > 0) && dtype == dtype.wide();
+    Error::ensure_shape(fits, OP, "maps [B, C, H, W] of a pixel or more, of a wide type", (shape, dtype))?;
+    let ([batch, channels], size) = ([shape[0], shape[1]], [shape[2], shape[3]]);
+    // Windows of a pixel each.
+    let at = Windows { images: true, channels, groups: 1, size, out: size, kernel: 1, stride: 1, padding: 0 };
+    let y = unfold(x.tensor(), at, dtype)?.reshape([batch, at.count(), channels])?;
+    Ok(record_one(OP, &[x.handle()], y, move |back, dy| {
+        let mut dx = dy.new_empty(shape)?;
+        fold(&dy.reshape([1, batch * at.count(), channels])?, at, 0, &mut dx)?;
+        back.add(0, dx)
+    }))
 }
 
 /// `[first tokens; patches] + pos`: `first` are `[1, 1, D]` each, at most 2, `patches [B, n, D]`, `pos [1, first + n, D]`.
@@ -80,6 +100,13 @@ pub fn cases() -> Vec<Case> {
             let n = batch * rows * cols;
             let run = |v: &[Var]| patch_embed(&v[0], &v[1], &v[2]);
             Instance::new(inputs, run).wide([0]).weights([1, 2]).cost(n * width, 2 * n * width * 3 * patch * patch)
+        }),
+        Case::new("patch_embed/maps", |d| {
+            let (batch, channels) = (d.size(512), d.positive(384));
+            let (height, width) = (d.positive(27).min(27), d.positive(27).min(27));
+            let map = d.normal([batch, channels, height, width]);
+            let written = batch * channels * height * width;
+            Instance::new([map], |v| flatten_maps(&v[0])).wide([0]).cost(written, 0)
         }),
         Case::new("patch_embed/tokens", |d| {
             let [batch, n, width] = d.sizes([512, 196, 384]);

@@ -1,4 +1,4 @@
-//! Picking tokens and columns: `y[i] = x[i, token]`, `y[.., j] = x[.., columns[j]]`, and the reverse of the latter.
+//! Picking tokens and columns: `y[i] = x[i, token]`, `y[.., j] = x[.., columns[j]]`, and the reverse of both.
 //!
 //! Gradients put each number back where it came from; a column picked twice receives the sum. On a GPU every call with
 //! columns uploads their list, so it cannot be part of a captured graph: picking columns is for hooks of searches.
@@ -32,6 +32,17 @@ fn take_tokens(x: &Var, first: usize, taken: usize, shape: &[usize]) -> Result<V
     let y = tokens_of(x.tensor(), first, shape, taken)?;
     let put = move |dy: &Tensor| put_tokens(dy, from, first, taken);
     Ok(record_one("select_token", &[x.handle()], y, move |back, dy| back.add(0, put(&dy)?)))
+}
+
+/// The reverse of [`slice_tokens`]: `x [B, N, D]` between `before` and `after` tokens of zeros.
+pub fn pad_tokens(x: &Var, before: usize, after: usize) -> Result<Var> {
+    let from = *x.shape();
+    Error::ensure_shape(from.len() == 3, "pad_tokens", "[batch, tokens, width]", from)?;
+    let (taken, all) = (from[1], before.saturating_add(from[1]).saturating_add(after));
+    Error::ensure_shape(all < 1 << 31, "pad_tokens", "fewer than 2^31 tokens", all)?;
+    let y = put_tokens(x.tensor(), [from[0], all, from[2]].into(), before, taken)?;
+    let take = move |dy: &Tensor| tokens_of(dy, before, &from, taken);
+    Ok(record_one("pad_tokens", &[x.handle()], y, move |back, dy| back.add_wanted(0, || take(&dy))))
 }
 
 /// Tokens `first .. first + taken` of every image of `x [B, N, D]`, as `shape`.
@@ -162,6 +173,13 @@ pub fn cases() -> Vec<Case> {
             let [batch, tokens, width] = d.sizes([512, 196, 384]);
             let inputs = [d.normal([batch, tokens + 1, width])];
             Instance::new(inputs, move |v| slice_tokens(&v[0], 1, tokens)).cost(batch * tokens * width, 0)
+        }),
+        Case::new("select/pad", |d| {
+            let [batch, tokens, width] = d.sizes([512, 196, 384]);
+            let (before, after) = (tokens % 3, tokens % 2);
+            let written = batch * (before + tokens + after) * width;
+            Instance::new([d.normal([batch, tokens, width])], move |v| pad_tokens(&v[0], before, after))
+                .cost(written, 0)
         }),
         Case::new("select/columns", |d| {
             let (rows, cols, picked) = (d.size(512 * 197), d.positive(384), d.size(200));

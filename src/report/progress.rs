@@ -1,6 +1,6 @@
 //! Progress on standard error: a bar on a terminal, plain lines elsewhere, nothing when quiet.
 
-use super::table::duration;
+use super::table::{bytes, duration};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{fmt::Display, io::IsTerminal, io::Write, sync::Mutex, sync::PoisonError, time::Duration, time::Instant};
 
@@ -23,15 +23,39 @@ impl Show {
     }
 }
 
+/// What progress counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Unit {
+    Images,
+    Bytes,
+    Points,
+}
+
+impl Unit {
+    fn amount(self, n: u64) -> String {
+        if self == Unit::Bytes { bytes(n) } else { n.to_string() }
+    }
+
+    fn speed(self, a_second: f64) -> String {
+        match self {
+            Unit::Images => format!("{a_second:.0} img/s"),
+            Unit::Bytes => format!("{}/s", bytes(a_second as u64)),
+            Unit::Points => format!("{a_second:.0}/s"),
+        }
+    }
+}
+
 /// Writes a line to standard error; a closed pipe or a full disk there never ends a run.
 pub fn tell(line: impl Display) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// How far a loop over images has come, how fast it is and when it ends; the last state stays readable.
+/// How far a loop has come, how fast it is and when it ends; the last state stays readable.
 #[derive(Debug)]
 pub struct Progress {
     what: String,
+    unit: Unit,
     bar: ProgressBar,
     show: Show,
     printed: Mutex<Instant>,
@@ -40,14 +64,19 @@ pub struct Progress {
 impl Progress {
     /// Progress over `total` images.
     pub fn with(total: u64, what: &str, show: Show) -> Progress {
+        Self::over(total, Unit::Images, what, show)
+    }
+
+    /// Progress over `total` of a unit; 0 when nobody knows.
+    pub fn over(total: u64, unit: Unit, what: &str, show: Show) -> Progress {
         let target = if show == Show::Bar { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let style =
             ProgressStyle::with_template("[{bar:24}] {prefix}").unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::with_draw_target(Some(total), target).with_style(style.progress_chars("━╸─"));
-        Progress { what: what.into(), bar, show, printed: Mutex::new(Instant::now()) }
+        Progress { what: what.into(), unit, bar, show, printed: Mutex::new(Instant::now()) }
     }
 
-    /// `n` more images are done.
+    /// `n` more are done.
     pub fn inc(&self, n: u64) {
         self.bar.inc(n);
         self.bar.set_prefix(self.line());
@@ -66,7 +95,7 @@ impl Progress {
     /// The present state as one plain line.
     pub fn line(&self) -> String {
         let (done, total) = (self.bar.position(), self.bar.length().unwrap_or(0));
-        state_line(&self.what, done, total, self.bar.elapsed(), &self.bar.message())
+        state_line(&self.what, self.unit, done, total, self.bar.elapsed(), &self.bar.message())
     }
 }
 
@@ -79,13 +108,17 @@ impl Drop for Progress {
     }
 }
 
-/// `train: 300/1200 (25 %), 100 img/s, 9.00 s left, loss 2.30`; the time taken once all is done.
-pub fn state_line(what: &str, done: u64, total: u64, elapsed: Duration, message: &str) -> String {
+/// `train: 300/1200 (25 %), 100 img/s, 9.00 s left, loss 2.30`; the time taken once all is done, or when nobody knows how
+/// much is to be done.
+pub fn state_line(what: &str, unit: Unit, done: u64, total: u64, elapsed: Duration, message: &str) -> String {
     let speed = done as f64 / elapsed.as_secs_f64().max(1e-9);
     let percent = done.saturating_mul(100).checked_div(total).unwrap_or(100);
-    let mut parts = vec![format!("{what}: {done}/{total} ({percent} %)")];
+    let mut parts = vec![match total {
+        0 if done > 0 => format!("{what}: {}", unit.amount(done)),
+        _ => format!("{what}: {}/{} ({percent} %)", unit.amount(done), unit.amount(total)),
+    }];
     if done > 0 {
-        parts.push(format!("{speed:.0} img/s"));
+        parts.push(unit.speed(speed));
     }
     if done >= total {
         parts.push(format!("took {}", duration(elapsed)));

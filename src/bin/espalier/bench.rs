@@ -1,13 +1,17 @@
-//! `espalier bench`: forward latency of models, measured in turn.
+//! `espalier bench`: forward latency of models, measured in turn, beside what the latency table predicts.
 
 use crate::{show::print, source};
+use espalier::models::timetable::{Extent, Table as LatencyTable};
 use espalier::models::{Model, cost, latency, zoo};
-use espalier::report::{Table, Timing, table::count};
+use espalier::report::{Show, Table, Timing, table::count};
 use espalier::{Device, Error, Result, nn::Precision};
 use serde_json::json;
 use std::path::PathBuf;
 
 /// Measure forward latency; several models are measured in turn, round by round
+///
+/// Beside it stands what the latency table of this device predicts: a file below XDG_CACHE_HOME or ~/.cache whose missing points
+/// are measured on the way (a minute at most). It has DeiT's and LV-ViT's blocks.
 #[derive(clap::Args)]
 pub struct Args {
     /// Model of the zoo with random weights (may be repeated)
@@ -22,6 +26,12 @@ pub struct Args {
     /// Timed rounds, after two that are not timed
     #[arg(long, default_value_t = 20)]
     rounds: usize,
+    /// Measure the points of the latency table anew
+    #[arg(long, conflicts_with = "no_prediction")]
+    fresh_table: bool,
+    /// Leave the latency table out
+    #[arg(long)]
+    no_prediction: bool,
     /// Device to run on
     #[arg(long, value_enum, default_value_t)]
     device: Device,
@@ -37,17 +47,27 @@ pub fn run(args: &Args) -> Result<()> {
     source::at_least_one("--rounds", args.rounds)?;
     args.batch.iter().try_for_each(|&batch| source::at_least_one("--batch", batch))?;
     let named = args.model.iter().map(|name| Ok((name.clone(), Model::init(zoo::find(name)?.architecture, 0)?)));
-    let files = args.weights.iter().map(|file| Ok((file.display().to_string(), source::load(None, file, None)?)));
+    let files = args.weights.iter().map(|file| Ok((file.display().to_string(), source::load(None, Some(file), None)?)));
     args.dtype.ensure_on(args.device)?; // why it cannot, before anything else
     let mut models = named.chain(files).collect::<Result<Vec<_>>>()?;
     for (_, model) in &mut models {
         *model = model.to_device(args.device)?.with_precision(args.dtype);
     }
     let rivals: Vec<(&str, &Model)> = models.iter().map(|(name, model)| (name.as_str(), model)).collect();
-    let mut table = Table::new(&["model", "batch", "ms (p5–p95)", "img/s (p5–p95)", "MACs", "GFLOP/s"]);
+    let header = ["model", "batch", "ms (p5–p95)", "ms predicted", "img/s (p5–p95)", "MACs", "GFLOP/s"];
+    let (mut table, mut predictions) = (Table::new(&header), LatencyTable::open(args.device, Show::detect(args.json))?);
+    if args.fresh_table {
+        predictions.clear();
+    }
     for &batch in &args.batch {
         rivals.iter().try_for_each(|(_, model)| fits_memory(model, batch))?;
-        for (timing, &(name, model)) in latency(&rivals, batch, args.rounds)?.iter().zip(&rivals) {
+        let predict = |(_, model): &(&str, &Model)| match args.no_prediction || !LatencyTable::covers(model.arch()) {
+            true => Ok(None),
+            false => Ok(Some(predictions.times(model.arch(), batch, args.dtype, Extent::Own)?.model(model.arch()))),
+        };
+        let predicted = rivals.iter().map(predict).collect::<Result<Vec<_>>>()?;
+        let timings = latency(&rivals, batch, args.rounds)?;
+        for ((timing, &(name, model)), predicted) in timings.iter().zip(&rivals).zip(predicted) {
             let (speed, macs) = (timing.per_second(batch), cost::macs(model.arch()));
             let gflops = 2.0 * macs as f64 * batch as f64 / timing.median / 1e6;
             if args.json {
@@ -55,11 +75,13 @@ pub fn run(args: &Args) -> Result<()> {
                 print(json!({
                     "name": name, "device": args.device, "dtype": args.dtype, "batch": batch, "macs": macs,
                     "params": cost::params(model.arch()), "ms": spread(timing),
+                    "predicted_ms": predicted,
                     "images_per_second": spread(&speed), "gflops": gflops,
                 }))?;
             }
             let (ms, speed) = (timing.to_string(), speed.to_string());
-            table.row([name.to_string(), batch.to_string(), ms, speed, count(macs), format!("{gflops:.0}")]);
+            let predicted = predicted.map_or("–".into(), |ms| format!("{ms:.2}"));
+            table.row([name.to_string(), batch.to_string(), ms, predicted, speed, count(macs), format!("{gflops:.0}")]);
         }
     }
     if args.json { Ok(()) } else { print(table.text()) }

@@ -16,11 +16,11 @@ use std::{path::Path, path::PathBuf, sync::Arc};
 #[derive(clap::Args)]
 pub struct Args {
     /// Name of the model (see `espalier zoo`); the file says it for a checkpoint written by espalier
-    #[arg(long)]
+    #[arg(long, required_unless_present = "weights")]
     model: Option<String>,
-    /// Checkpoint: .pth or .safetensors
+    /// Checkpoint: .pth or .safetensors [default: what `espalier fetch` downloaded for the model]
     #[arg(long)]
-    weights: PathBuf,
+    weights: Option<PathBuf>,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -52,7 +52,7 @@ pub fn run(args: &Args) -> Result<()> {
     source::at_least_one("--top", args.top)?;
     args.dtype.ensure_on(args.device)?; // why it cannot, before anything else
     let files: Vec<(PathBuf, usize)> = loose_files(&args.paths)?.into_iter().map(|file| (file, 0)).collect();
-    let model = source::load(args.model.as_deref(), &args.weights, args.img_size)?;
+    let model = source::load(args.model.as_deref(), args.weights.as_deref(), args.img_size)?;
     let model = model.to_device(args.device)?.with_precision(args.dtype);
     let mut predictor = Predictor::new(&model);
     let (side, classes) = (model.arch().img_size, model.arch().num_classes);

@@ -16,7 +16,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<()> {
     let (version, system) = (env!("CARGO_PKG_VERSION"), format!("{} {}", std::env::consts::OS, std::env::consts::ARCH));
-    let model = field("/proc/cpuinfo", "model name").unwrap_or_else(|| std::env::consts::ARCH.into());
+    let model = espalier::cpu::name();
     let features = features(&field("/proc/cpuinfo", "flags").unwrap_or_default());
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     let threads = rayon::current_num_threads();
@@ -27,7 +27,7 @@ pub fn run(args: &Args) -> Result<()> {
     let cuda = gpu::cuda().and_then(|gpu| trial().map(|()| gpu.limits().clone()));
     let cuda = cuda.map_err(|error| error.to_string().trim_start_matches("cuda: ").to_string());
     let [driver, nvrtc, cublaslt] = [libraries::driver(), libraries::nvrtc(), libraries::cublaslt()];
-    let (embedded, cache) = (modules::embedded(), modules::cache_folder());
+    let (embedded, cache) = (modules::embedded(), espalier::io::cache_folder());
     let gflops = gemm_peak(1.0);
     if args.json {
         let number =

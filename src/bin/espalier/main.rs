@@ -4,6 +4,7 @@
 mod bench;
 mod classify;
 mod doctor;
+mod fetch;
 mod inspect;
 mod prune;
 mod show;
@@ -21,6 +22,7 @@ use std::{io::ErrorKind, process::ExitCode};
 enum Command {
     Doctor(doctor::Args),
     Zoo(zoo::Args),
+    Fetch(fetch::Args),
     Inspect(inspect::Args),
     Classify(classify::Args),
     #[command(subcommand)]
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Doctor(args) => doctor::run(&args),
         Command::Zoo(args) => zoo::run(&args),
+        Command::Fetch(args) => fetch::run(args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Classify(args) => classify::run(&args),
         Command::Prune(method) => prune::run(method),

@@ -2,19 +2,38 @@
 
 use espalier::data::augment::Transform;
 use espalier::models::file::LoadOptions;
-use espalier::models::{Architecture, Family, Model, zoo};
+use espalier::models::{Architecture, Family, Model, zoo, zoo::ZooEntry};
 use espalier::{Error, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// The model in `weights`; `name` and `img_size` say what the file does not.
-pub fn load(name: Option<&str>, weights: &Path, img_size: Option<usize>) -> Result<Model> {
-    let arch = name.map(zoo::find).transpose()?.map(|entry| entry.architecture);
+/// The model in `weights`, or in what was downloaded for `name`; `name` and `img_size` say what the file does not.
+pub fn load(name: Option<&str>, weights: Option<&Path>, img_size: Option<usize>) -> Result<Model> {
+    let entry = name.map(zoo::find).transpose()?;
     img_size.map_or(Ok(()), |img_size| Transform::eval(img_size).validate())?;
-    Model::load(weights, &LoadOptions { arch, img_size, ..LoadOptions::default() }).map_err(|error| match error {
+    let weights = match (weights, &entry) {
+        (Some(weights), _) => weights.to_path_buf(),
+        (None, Some(entry)) => downloaded(entry)?,
+        (None, None) => return Err(Error::invalid("weights", "a file or the name of a model", "neither")),
+    };
+    let options = LoadOptions { arch: entry.map(|entry| entry.architecture), img_size, ..LoadOptions::default() };
+    Model::load(&weights, &options).map_err(|error| match error {
         // What does not fit says which tensor, not which file.
         Error::Shape { op, expected, found } => Error::key(&weights.display().to_string(), op, expected, found),
         other => other,
     })
+}
+
+/// Where `espalier fetch` puts the weights of a model.
+pub fn cached(entry: &ZooEntry) -> Result<PathBuf> {
+    let nowhere = || Error::invalid("cache folder", "XDG_CACHE_HOME or HOME", "neither is set");
+    Ok(espalier::io::cache_folder().ok_or_else(nowhere)?.join("models").join(entry.file_name()))
+}
+
+/// The same, where it is there.
+fn downloaded(entry: &ZooEntry) -> Result<PathBuf> {
+    let (file, name) = (cached(entry)?, &entry.name);
+    let expected = format_args!("{} (run `espalier fetch {name}`, or give --weights)", file.display());
+    Error::ensure(file.is_file(), format_args!("weights of {name}"), expected, "no such file").map(|()| file)
 }
 
 /// `DeiT, 12 blocks of width 192, heads 3, hidden 768, 224 px, patch 16, 1000 classes`.
@@ -26,6 +45,7 @@ pub fn describe(arch: &Architecture) -> String {
         Family::Swin => "Swin".into(),
         Family::Lvvit => "LV-ViT".into(),
         Family::Regnet => "RegNetY".into(),
+        Family::Pit => "PiT".into(),
     };
     let each = |mut values: Vec<usize>| {
         let all = format!("{values:?}");

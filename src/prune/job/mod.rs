@@ -13,6 +13,7 @@ use super::{apply, plan::Plan, plan::every_unit};
 use crate::data::augment::Transform;
 use crate::data::loader::{Batch, Loader, LoaderOptions};
 use crate::data::source::{Images, Source};
+use crate::models::timetable::{Extent, Table, Times};
 use crate::models::{Architecture, LoadOptions, Model};
 use crate::report::{Progress, RunFolder, Show, tell};
 use crate::train::{DistillKind, Distillation, Evaluation, Teacher, TrainConfig, Trainer, evaluate, images};
@@ -32,8 +33,9 @@ pub struct Candidate {
 pub struct Job {
     options: JobOptions,
     data: Images,
-    arch: Architecture,   // of the dense model
-    given: Option<Model>, // by `--weights`
+    arch: Architecture,     // of the dense model
+    given: Option<Model>,   // by `--weights`
+    latency: Option<Times>, // for `--target-latency`
     /// The run folder.
     pub folder: RunFolder,
     show: Show,
@@ -58,11 +60,17 @@ impl Job {
         let arch = arch.with_classes(classes);
         let scores = every_unit(&arch).map(|_, units| vec![0.0; units.len()]);
         let zeros = Calibration { model: arch.clone(), scores, hessian: [[0.0; 3]; 3] };
-        let align = options.align.unwrap_or(1);
-        search::plan(&zeros, &search::Options { allow_zero_hessian: true, align, ..options.search() })?;
+        let (align, show) = (options.align.unwrap_or(1), Show::detect(options.quiet));
+        let latency = options.target_latency.map(|_| {
+            let mut table = Table::open(options.device, show)?;
+            table.times(&arch, options.latency_batch, options.dtype, Extent::Below)
+        });
+        let latency = latency.transpose()?;
+        let search = search::Options { latency: latency.clone(), allow_zero_hessian: true, align, ..options.search() };
+        search::plan(&zeros, &search)?;
         let folder = RunFolder::create(&options.out)?;
         folder.write_json("options.json", &options)?;
-        Ok(Self { show: Show::detect(options.quiet), options, data, arch, given, folder })
+        Ok(Self { show, options, data, arch, given, latency, folder })
     }
 
     /// The whole job; the table's text.
@@ -161,7 +169,7 @@ impl Job {
     /// the first.
     pub fn plans(&self, dense: &Model, calibration: &Calibration) -> Result<Vec<Plan>> {
         let &JobOptions { seed, target_flops, align, .. } = &self.options;
-        let search = self.options.search();
+        let search = search::Options { latency: self.latency.clone(), ..self.options.search() };
         let (plan, mut warnings) = if self.options.compat.is_some() {
             let published = official::Options::removing(1.0 - target_flops);
             official::plan(calibration, &official::Options { evolve: Some(seed), ..published })?
@@ -174,10 +182,9 @@ impl Job {
         let mut plans = vec![plan];
         if let Some(align) = align {
             let (plan, found) = search::plan(calibration, &search::Options { align, ..search })?;
-            let share = found.macs as f64 / found.dense_macs as f64;
-            if share + search::WINDOW < target_flops {
-                warnings
-                    .push(format!("with multiples of {align}, {share:.4} was reached of the target {target_flops}"));
+            let (share, target) = (found.share, self.options.target());
+            if share + search::WINDOW < target {
+                warnings.push(format!("with multiples of {align}, {share:.4} was reached of the target {target}"));
             }
             plans.push(plan);
         }

@@ -31,6 +31,12 @@ pub struct JobOptions {
     /// Fraction of the multiply-accumulates to keep
     #[arg(long, default_value_t = 0.5)]
     pub target_flops: f64,
+    /// Fraction of the milliseconds to keep instead, by a table that is measured once on this device (a minute at most)
+    #[arg(long, conflicts_with_all = ["target_flops", "compat"])]
+    pub target_latency: Option<f64>,
+    /// Batch size that `--target-latency` is meant for
+    #[arg(long, default_value_t = 1)]
+    pub latency_batch: usize,
     /// Search and unit assignment of the official code (over its surrogate count) instead of the crate's own
     #[arg(long, value_parser = ["official"])]
     pub compat: Option<String>,
@@ -121,6 +127,8 @@ impl JobOptions {
             ("drop-path", self.drop_path, 0.0..=1.0 - f64::EPSILON, "0 to below 1"),
             ("smoothing", self.smoothing, 0.0..=1.0 - f64::EPSILON, "0 to below 1"),
             ("target-flops", self.target_flops, f64::MIN_POSITIVE..=1.0 - f64::EPSILON, "between 0 and 1"),
+            ("target-latency", self.target(), f64::MIN_POSITIVE..=1.0 - f64::EPSILON, "between 0 and 1"),
+            ("latency-batch", self.latency_batch as f64, 1.0..=4096.0, "1 to 4096"),
             ("finetune-epochs", self.finetune_epochs, 0.0..=1000.0, "0 to 1000"),
             ("distill-alpha", self.distill_alpha, 0.0..=1.0, "0 to 1"),
             ("distill-tau", self.distill_tau, 1e-3..=1e3, "0.001 to 1000"),
@@ -157,10 +165,15 @@ impl JobOptions {
         arch.validate().map(|()| arch)
     }
 
-    /// The search for the target among the kinds, of any widths.
+    /// The fraction to keep, of milliseconds or multiply-accumulates.
+    pub fn target(&self) -> f64 {
+        self.target_latency.unwrap_or(self.target_flops)
+    }
+
+    /// The search for the target among the kinds, of any widths; for a latency target the caller adds the table.
     pub fn search(&self) -> search::Options {
         let kinds = Kind::ALL.map(|kind| self.kinds.iter().any(|name| name == kind.name()));
-        search::Options { kinds, ..search::Options::keeping(self.target_flops) }
+        search::Options { kinds, ..search::Options::keeping(self.target()) }
     }
 
     /// The file of a cached dense model, named after what it depends on besides code: data (folder, classes and number

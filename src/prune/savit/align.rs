@@ -2,9 +2,8 @@
 //! multiply-accumulates than the target. A width is the hidden units of a block, the embedding channels, or a block's
 //! heads times the width of one.
 
-use super::search::{Options, TARGET, closed_form};
+use super::search::Options;
 use super::*;
-use crate::models::cost;
 
 /// A gate vector on its ladder: `order` lists its units by ascending score, the last `rungs[at]` of them are kept.
 struct Ladder {
@@ -71,20 +70,21 @@ pub fn align(model: &Architecture, scores: &Scores, masks: &Masks, options: &Opt
     Error::ensure(options.align > 0, "align", "at least 1", options.align)?;
     check_scores(scores, 0)?;
     masks.check_like("savit masks", scores)?;
-    let (cost, dense) = (closed_form(model)?, cost::macs(model) as f64);
+    let cost = options.cost(model)?;
+    let dense = cost(every_unit(model).totals()) as f64;
     let budget = (options.keep * dense) as u128;
     let mut ladders = ladders(model, scores, masks, options);
     let mut totals = [0; 3];
     ladders.iter().for_each(|ladder| totals[ladder.kind as usize] += ladder.kept());
     while cost(totals) > budget {
         let down = ladders.iter().enumerate().filter(|(_, ladder)| ladder.at > 0).map(|(i, ladder)| {
-            let saved = cost(totals) - cost(ladder.moved(totals, ladder.at - 1));
-            (i, ladder.score_above(ladder.at - 1) / saved as f64)
+            let saved = cost(totals).saturating_sub(cost(ladder.moved(totals, ladder.at - 1)));
+            (i, ladder.score_above(ladder.at - 1) / saved.max(1) as f64)
         });
         let (i, _) = least(down).ok_or_else(|| {
             let (share, align) = (cost(totals) as f64 / dense, options.align);
             Error::invalid(
-                TARGET,
+                options.target(),
                 format!("at least {share:.4}, the least that multiples of {align} reach"),
                 options.keep,
             )
@@ -96,7 +96,8 @@ pub fn align(model: &Architecture, scores: &Scores, masks: &Masks, options: &Opt
         let above = ladders.iter().enumerate().filter(|(_, ladder)| ladder.at + 1 < ladder.rungs.len());
         let up = above.filter_map(|(i, ladder)| {
             let more = cost(ladder.moved(totals, ladder.at + 1));
-            (more <= budget).then(|| (i, -ladder.score_above(ladder.at) / (more - cost(totals)) as f64))
+            (more <= budget)
+                .then(|| (i, -ladder.score_above(ladder.at) / more.saturating_sub(cost(totals)).max(1) as f64))
         });
         let Some((i, _)) = least(up) else { break };
         totals = ladders[i].moved(totals, ladders[i].at + 1);

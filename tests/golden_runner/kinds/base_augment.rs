@@ -3,7 +3,7 @@
 use super::super::case::Case;
 use super::super::produced::Produced;
 use super::base_data::channels;
-use super::parts::{Outcome, put, tensor};
+use super::parts::{Outcome, put};
 use espalier::data::augment::{BoxDraws, Transform, random_box};
 use espalier::data::erasing::{Erasing, paste};
 use espalier::data::image::RgbImage;
@@ -12,7 +12,6 @@ use espalier::data::pixel_ops::PixelOp;
 use espalier::data::randaugment::{OPERATIONS, Strength};
 use espalier::data::resize::{Filter, Rect, crop, normalize, resize};
 use espalier::data::sampler::{Order, Shard};
-use espalier::models::interpolate;
 use espalier::{DType, ops};
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -261,13 +260,5 @@ pub fn repeated_augmentation_sampler(case: &Case) -> Outcome<Produced> {
         let indices: Vec<i64> = views.iter().map(|view| view.index as i64).collect();
         produced.put_integers(format!("out/rank{rank}"), &[indices.len()], &indices);
     }
-    Ok(produced)
-}
-
-/// A position embedding at another grid.
-pub fn pos_resize(case: &Case) -> Outcome<Produced> {
-    let mut produced = Produced::new();
-    let resized = interpolate::pos_embed(&tensor(case, "in/pos_embed")?, 1, case.config_usize("new_grid")?)?;
-    put(&mut produced, "out/pos_embed", &resized);
     Ok(produced)
 }

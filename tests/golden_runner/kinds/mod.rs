@@ -51,7 +51,6 @@ pub fn kinds() -> &'static [(&'static str, KindFn)] {
         ("base/mixup", |case| told(base_augment::mixup(case))),
         ("base/repeated_augmentation_sampler", |case| told(base_augment::repeated_augmentation_sampler(case))),
         ("sit/mixup", |case| told(base_augment::sit_mixup(case))),
-        ("sit/pos_resize", |case| told(base_augment::pos_resize(case))),
         ("base/real_weights", |case| told(base_data::real_weights(case))),
         ("base/checkpoint_reader", |case| told(base_reader::checkpoint_reader(case))),
         ("base/regnety", |case| told(regnet::regnety(case))),
