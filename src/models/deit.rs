@@ -1,5 +1,5 @@
 //! DeiT and plain ViT, with one or two heads, any widths and head counts. `z = [cls; dist; patches] + pos`, the blocks of
-//! [`block`](super::block), `logits = head(LN(z)[:, 0])`. Keys and shapes are those of the official checkpoints.
+//! [`block`], `logits = head(LN(z)[:, 0])`. Keys and shapes are those of the official checkpoints.
 
 use super::layout::{Init, Layout, Work};
 use super::{Architecture, block};

@@ -1,5 +1,5 @@
 //! LV-ViT in both published forms. A stem of convolutions makes the patches' tokens; then `z = [cls; patches] + pos`, the blocks of
-//! [`block`](super::block) without qkv bias, their branches over `residual_divisor`. SiT's form reads the class token alone; token
+//! [`block`] without qkv bias, their branches over `residual_divisor`. SiT's form reads the class token alone; token
 //! labeling's adds, in evaluation, half of the largest logit that its dense head gives to a patch, and trains that head on patches
 //! that were mixed within the batch ([`dense_forward`]). Keys and shapes are those of the official checkpoints.
 

@@ -1,5 +1,5 @@
 //! PiT (Heo et al., Rethinking Spatial Dimensions of Vision Transformers, ICCV 2021): patches that overlap, a map of positions added
-//! to them, a class token without position; stages of the blocks of [`block`](super::block); between stages the patches go through a
+//! to them, a class token without position; stages of the blocks of [`block`]; between stages the patches go through a
 //! depthwise convolution 3 × 3 of stride 2 that widens them, the class token through a linear layer; `logits = head(LN(cls))`.
 //! Keys and shapes are those of the official checkpoints.
 

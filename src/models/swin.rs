@@ -1,4 +1,4 @@
-//! Swin: patch embedding with a LayerNorm; stages of the blocks of [`block`](super::block), whose attention stays inside windows;
+//! Swin: patch embedding with a LayerNorm; stages of the blocks of [`block`], whose attention stays inside windows;
 //! between stages four neighbouring tokens become one of twice the width, `x = W LN([four tokens])`; `logits = head(mean LN(x))`.
 //! Keys and shapes are those of the official checkpoints, without the two buffers, which [`with_buffers`] makes.
 
