@@ -139,7 +139,9 @@ impl<'a> Trainer<'a> {
             progress.message(format!("loss {loss:.4}"));
             progress.inc(images as u64);
             let every = self.config.checkpoint_every_steps;
-            if let Some(path) = self.checkpoint.clone().filter(|_| every > 0 && self.optimizer.steps % every == 0) {
+            if let Some(path) =
+                self.checkpoint.clone().filter(|_| every > 0 && self.optimizer.steps.is_multiple_of(every))
+            {
                 self.save(&path)?;
             }
         }
