@@ -1,7 +1,8 @@
 //! Activation functions with an optional bias before them: `y = f(x + b)`, `b [C]`.
 //!
 //! `GELU(t) = t Φ(t)`, `ReLU(t) = max(t, 0)`, `SiLU(t) = t σ(t)`, `σ(t) = 1 / (1 + e^-t)`. Gradients: `dx = dy f'(x + b)`,
-//! `db = sum over rows of dx`; `ReLU'(0) = 0`, `SiLU' = σ + t σ (1 - σ)`, `σ' = σ (1 - σ)`. [BatchNorm](mod@super::batchnorm) applies
+//! `db = sum over rows of dx`; `ReLU'(0) = 0`, `SiLU' = σ + t σ (1 - σ)`, `σ' = σ (1 - σ)`. [BatchNorm](mod@super::batchnorm)
+//! applies
 //! the same functions to its result.
 
 use super::prelude::*;

@@ -139,14 +139,8 @@ impl<'a> Trainer<'a> {
             progress.message(format!("loss {loss:.4}"));
             progress.inc(images as u64);
             let every = self.config.checkpoint_every_steps;
-<<<<<<< HEAD
             let due = every > 0 && self.optimizer.steps.is_multiple_of(every);
             if let Some(path) = self.checkpoint.clone().filter(|_| due) {
-=======
-            if let Some(path) =
-                self.checkpoint.clone().filter(|_| every > 0 && self.optimizer.steps.is_multiple_of(every))
-            {
->>>>>>> conv2
                 self.save(&path)?;
             }
         }
