@@ -1,6 +1,7 @@
 // Windows gathered into rows for matrix products, and rows put back: element by element of the result (common/elements.cuh), so
 // nothing is added by two threads. Neighbours of a row are neighbours in memory, so Vecs are read where a run of them (the
 // channels of a group, or a window's row of a patch without padding) and the rows of the map hold whole ones.
+#define KERNEL_BLOCKS 2  // as in gelu.cu
 #include "common/elements.cuh"
 #include "common/windows.cuh"
 
