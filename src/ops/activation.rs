@@ -2,8 +2,7 @@
 //!
 //! `GELU(t) = t Φ(t)`, `ReLU(t) = max(t, 0)`, `SiLU(t) = t σ(t)`, `σ(t) = 1 / (1 + e^-t)`. Gradients: `dx = dy f'(x + b)`,
 //! `db = sum over rows of dx`; `ReLU'(0) = 0`, `SiLU' = σ + t σ (1 - σ)`, `σ' = σ (1 - σ)`. [BatchNorm](mod@super::batchnorm)
-//! applies
-//! the same functions to its result.
+//! applies the same functions to its result.
 
 use super::prelude::*;
 use super::{add_bias, bias_gelu};
