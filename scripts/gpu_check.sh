@@ -2,7 +2,7 @@
 # One folder that checks and measures a GPU, built where there is none.
 #   scripts/gpu_check.sh [build [FOLDER]]    builds it (target/gpu_check): needs Rust, a C++ compiler and nvcc (CUDA_HOME, PATH, or
 #                                            what scripts/cuda_toolkit.sh installed)
-# The folder needs x86-64 Linux, an NVIDIA driver and CUDA 13's libraries, which are looked for in ESPALIER_CUDA_LIBS, with
+# The folder needs x86-64 Linux, an NVIDIA driver and CUDA's libraries, which are looked for in ESPALIER_CUDA_LIBS, with
 # python3's packages (PyTorch's will do) and where the system has them. In it:
 #   ./gpu_check.sh checks|kernels|models|rivals|all [RESULTS]    8 minutes a part at most
 # writes RESULTS/<card>/<date>-<commit>-<part>.{json,md,log} (RESULTS: results, beside this script).
@@ -14,10 +14,18 @@ LIMIT=480         # seconds of a part
 MOST=60000000     # bytes of the folder
 
 die() { echo "gpu_check: $*" >&2; exit 1; }
+wrong() { echo "gpu_check: $*" >&2; exit 2; }
 
+here=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
+
+# Only a whole new folder takes the place of an old one, and of nothing else.
 build() {
-    cd "$(dirname "${BASH_SOURCE[0]}")/.."
-    local folder=${1:-target/gpu_check} commit built name file size
+    [ ! -e "$here/commit" ] || wrong "this is the folder that was built: it is built by scripts/gpu_check.sh of the sources"
+    cd "$here/.."
+    local whole=${1:-target/gpu_check} folder commit built name file size
+    whole=${whole%/}
+    [ ! -e "$whole" ] || [ -f "$whole/commit" ] || [ -z "$(ls -A "$whole")" ] || wrong "$whole is there, and no such folder"
+    folder=$whole.new
     commit=$(git rev-parse --short=10 HEAD)
     [ -z "$(git status --porcelain --untracked-files=no)" ] || commit+=-changed
     built=$(ESPALIER_COMMIT=$commit cargo build --release --features sim --bin espalier --bench kernels --bench models \
@@ -36,8 +44,10 @@ build() {
     echo "$commit" >"$folder/commit"
     du -sh --apparent-size "$folder"/*
     size=$(du -sb "$folder" | cut -f1)
-    echo "$folder: $size bytes, at most $MOST"
+    echo "$whole: $size bytes, at most $MOST"
     [ "$size" -le "$MOST" ] || die "$folder is too large"
+    rm -rf "$whole"
+    mv "$folder" "$whole"
 }
 
 # Folders of CUDA's libraries among python3's packages, joined by colons.
@@ -54,13 +64,13 @@ PYTHON
 
 # Sets card, driver and commit, or says why there is no GPU.
 look() {
-    commit=$(cat "$here/commit")
+    commit=$(cat "$here/commit" 2>/dev/null) || die "no file commit beside this script: the folder is not whole"
     if [ -z "${ESPALIER_CUDA_LIBS:-}" ]; then
         ESPALIER_CUDA_LIBS=$(python_libraries)
         [ -z "$ESPALIER_CUDA_LIBS" ] && unset ESPALIER_CUDA_LIBS || export ESPALIER_CUDA_LIBS
     fi
     local said
-    said=$("$here/bin/espalier" doctor) || die "bin/espalier does not run here"
+    said=$("$here/bin/espalier" doctor) && [ -n "$said" ] || die "bin/espalier does not run here"
     card=$(sed -n 's/^cuda   *//p' <<<"$said")
     driver=$(sed -n 's/^cuda libraries  *//p' <<<"$said")
     if [ "$device" = cuda ]; then
@@ -142,18 +152,21 @@ bench() { # kernels or models
 }
 
 rivals() {
-    python3 -c 'import torch' 2>/dev/null || die "rivals needs a python3 with torch"
     timed python3 "$here/rivals_torch.py" --ours "$here/bin/models" --out "$prefix" --device "$device" --seconds $((LIMIT - 60))
 }
 
 run() {
     local status=0
-    here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
     device=${ESPALIER_CHECK_DEVICE:-cuda} part=$1 results=${2:-$here/results}
+    case $device in cuda | cuda-sim) ;; *) wrong "ESPALIER_CHECK_DEVICE: expected cuda or cuda-sim, found $device" ;; esac
+    case $# in 1 | 2) ;; *) wrong "one part at a time, or all, then the folder of the results" ;; esac
+    case ${2:-} in checks | kernels | models | rivals | all) wrong "one part at a time, or all; $2 as a folder is ./$2" ;; esac
     [ -x "$here/bin/espalier" ] || die "no bin/espalier beside this script: 'scripts/gpu_check.sh build' makes the folder"
     look
+    [ "$part" != rivals ] || python3 -c 'import torch' 2>/dev/null || die "rivals needs a python3 with torch"
     prefix=$results/$(tr '[:upper:]' '[:lower:]' <<<"$card" | tr -cs 'a-z0-9\n' '-')/$(date -u +%F)-$commit-$part
-    mkdir -p "$(dirname "$prefix")"
+    mkdir -p "$(dirname "$prefix")" 2>/dev/null && [ -w "$(dirname "$prefix")" ] || die "$results cannot be written to"
+    rm -f "$prefix".{json,md} # of a run before
     : >"$prefix.log"
     SECONDS=0
     case $part in
@@ -165,7 +178,9 @@ run() {
     return "$status"
 }
 
-case ${1:-build} in
+default=build
+[ ! -e "$here/commit" ] || default=usage
+case ${1:-$default} in
     build) build "${2:-}" ;;
     checks | kernels | models | rivals) run "$@" ;;
     all)

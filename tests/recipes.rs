@@ -167,6 +167,7 @@ fn what_no_recipe_has_is_refused_by_name() {
     refused("epochs = ", &["bad.toml"]);
     refused("extends = \"bad.toml\"", &["extensions"]);
     refused("extends = 3", &["extends"]);
+    refused("batch_size = 7\n[mixup]\nmixup = 0.8", &["batch_size", "even", "7"]);
     refused("smoothing = 1.5", &["smoothing"]);
     refused("[rates]\nlr = -1.0", &["lr"]);
     refused("[augment]\nrand_augment = \"rand-q3\"", &["rand-q3"]);

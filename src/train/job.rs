@@ -62,8 +62,12 @@ const BEST: &str = "best.safetensors";
 
 impl TrainJob {
     /// A new run of `recipe` in a folder at `out`, or beside it where something is there already.
-    pub fn open(recipe: Recipe, options: TrainOptions, out: &Path, show: Show) -> Result<Self> {
+    pub fn open(recipe: Recipe, mut options: TrainOptions, out: &Path, show: Show) -> Result<Self> {
         let (recipe, data, model, teacher) = prepare(recipe, &options)?;
+        // A run may be gone on with from another folder.
+        for path in [&mut options.data, &mut options.weights, &mut options.teacher_weights].into_iter().flatten() {
+            *path = path.canonicalize().map_err(Error::io("open", &*path))?;
+        }
         let folder = RunFolder::create(out)?;
         folder.write_json(OPTIONS, &options)?;
         let text = recipe.to_toml()?;
@@ -175,6 +179,13 @@ fn prepare(mut recipe: Recipe, options: &TrainOptions) -> Result<(Recipe, Images
         }
         (None, None) => return Err(Error::invalid("recipe", "a model, or weights that say which it is", "neither")),
     };
+    let (size, images) = (recipe.batch_size, data.train.len());
+    Error::ensure(
+        size * recipe.accumulate <= images,
+        "batch_size x accumulate",
+        format_args!("at most {images}, the images"),
+        size * recipe.accumulate,
+    )?;
     let model = model.to_device(device)?.with_precision(recipe.eval_precision);
     let teacher = teacher(&recipe, options, model.arch())?;
     Ok((recipe, data, model, teacher))

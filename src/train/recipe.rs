@@ -263,6 +263,8 @@ impl Recipe {
         for (what, value) in positive {
             Error::ensure((1..=1 << 24).contains(&value), what, "1 to 16777216", value)?;
         }
+        let (even, odd) = (self.batch_size.is_multiple_of(2) || !self.mixup.is_on(), self.batch_size);
+        Error::ensure(even, "batch_size", "an even number for mixup and cutmix", odd)?;
         let crop_pct = self.augment.crop_pct;
         Error::ensure((0.1..=1.0).contains(&crop_pct), "augment.crop_pct", "0.1 to 1", crop_pct)?;
         if let Some(batch) = self.rates.lr_batch {

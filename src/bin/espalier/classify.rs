@@ -3,16 +3,16 @@
 use crate::{show::print, source};
 use espalier::data::dataset::FolderDataset;
 use espalier::data::folder::{ImageFolder, imagenet_classes, loose_files};
-use espalier::data::{augment::Transform, loader::Loader, loader::LoaderOptions};
-use espalier::{Device, Error, Result, report::table::one_line, report::tell, train::images};
+use espalier::data::{loader::Loader, loader::LoaderOptions};
+use espalier::{Device, Error, Result, report::table::one_line, report::tell, train::images, train::recipe::Augment};
 use espalier::{models::Predictor, nn::Precision};
 use serde_json::{Value, json};
 use std::{path::Path, path::PathBuf, sync::Arc};
 
 /// Print the most probable classes of images, one file a line
 ///
-/// Preprocessing is that of the official evaluation: shorter side to 8/7 of the input (256 for 224), bicubic, centre
-/// crop, ImageNet mean and deviation. Files are taken in the order given, folders in sorted order with all below them.
+/// Preprocessing is that of DeiT's and Swin's evaluation: shorter side to 8/7 of the input (256 for 224), bicubic, centre
+/// crop, ImageNet mean and deviation; other models need other values. Files are taken in the order given, folders in sorted order with all below them.
 #[derive(clap::Args)]
 pub struct Args {
     /// Name of the model (see `espalier zoo`); the file says it for a checkpoint written by espalier
@@ -36,6 +36,15 @@ pub struct Args {
     /// Input side in pixels, if not the model's; position embeddings are interpolated
     #[arg(long)]
     img_size: Option<usize>,
+    /// Mean of the training's images, of values from 0 to 1: one for all channels, or three [default: ImageNet's]
+    #[arg(long, value_delimiter = ',', num_args = 1)]
+    mean: Vec<f32>,
+    /// Deviation, as --mean [default: ImageNet's]
+    #[arg(long, value_delimiter = ',', num_args = 1)]
+    std: Vec<f32>,
+    /// Share of the resized image's shorter side that the centre crop takes: 0.9 for many models of timm
+    #[arg(long, default_value_t = 0.875)]
+    crop_pct: f64,
     /// Device to run on
     #[arg(long, value_enum, default_value_t)]
     device: Device,
@@ -57,7 +66,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut predictor = Predictor::new(&model);
     let (side, classes) = (model.arch().img_size, model.arch().num_classes);
     let folder = ImageFolder { classes: vec!["unknown".into()], files: files.clone() };
-    let dataset = FolderDataset::new(folder, Transform::eval(side), 0)?.uncached();
+    let dataset = FolderDataset::new(folder, preprocessing(args)?.eval(side), 0)?.uncached();
     let options = LoaderOptions { skip_broken: args.skip_broken, ..LoaderOptions::eval(args.batch) };
     let mut batches = Loader::new(Arc::new(dataset), options)?.epoch(0)?;
     let mut told = 0;
@@ -75,6 +84,20 @@ pub fn run(args: &Args) -> Result<()> {
         tell(format_args!("{told} of {} images are broken and were left out", files.len()));
     }
     Ok(())
+}
+
+/// What happens to an image before the model sees it.
+fn preprocessing(args: &Args) -> Result<Augment> {
+    let plain = Augment { crop_pct: args.crop_pct, ..Augment::default() };
+    Error::ensure((0.1..=1.0).contains(&args.crop_pct), "--crop-pct", "0.1 to 1", args.crop_pct)?;
+    let channels = |what: &str, values: &[f32], usual| match *values {
+        [] => Ok(usual),
+        [one] => Ok([one; 3]),
+        [red, green, blue] => Ok([red, green, blue]),
+        _ => Err(Error::invalid(what, "one value or three", values.len())),
+    };
+    let mean = channels("--mean", &args.mean, plain.mean)?;
+    Ok(Augment { mean, std: channels("--std", &args.std, plain.std)?, ..plain })
 }
 
 /// Prints the most probable classes, of equals the first: ImageNet's names in a model of 1000 classes, else `class 3`.
