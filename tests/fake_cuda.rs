@@ -288,6 +288,20 @@ fn the_named_libraries_win() {
     assert_eq!(launched().unwrap()[..2], ["nvrtc --gpu-architecture=sm_99", "module of NVRTC"]);
 }
 
+/// A driver that lacks a call is an error that names it, for the program that asks for the card and for the doctor.
+#[test]
+fn a_driver_without_a_call_ends_no_process() {
+    let Some(folder) = pretended("-DPARTIAL", ["libcuda.so", "libnvrtc.so", "libcublasLt.so"]) else { return };
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_espalier"));
+        with_fakes(&folder, command.args(arguments), &[])
+    };
+    let (passed, text) = run(&["doctor"]);
+    assert!(passed && text.contains("not in use") && text.contains("cuCtxSetCurrent"), "{text}");
+    let (passed, text) = run(&["bench", "--device", "cuda", "--model", "deit_tiny_patch16_224"]);
+    assert!(!passed && text.contains("error: ") && text.contains("cuCtxSetCurrent"), "{text}");
+}
+
 /// Here kernels launch, but do nothing.
 #[test]
 fn doctor_tries_the_card() {

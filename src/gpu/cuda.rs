@@ -70,6 +70,9 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            return; // over a symbol that the library lacks: this might ask for another
+        }
         let _ = self.bind();
         if !self.raw.is_null() {
             let _ = cu!(cuStreamDestroy_v2(self.raw), "of ours");
@@ -433,6 +436,9 @@ impl Replay for Graph {
 
 impl Drop for Graph {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            return; // over a symbol that the library lacks: this might ask for another
+        }
         // It may still run; only a stream that records cannot be waited for.
         let mut status = sys::CUstreamCaptureStatus_enum::CU_STREAM_CAPTURE_STATUS_NONE;
         let _ = self.stream.bind().and_then(|()| cu!(cuStreamIsCapturing(self.stream.raw, &mut status), "of ours"));
@@ -470,6 +476,9 @@ impl Event {
 
 impl Drop for Event {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            return; // over a symbol that the library lacks: this might ask for another
+        }
         let _ = cu!(cuEventDestroy_v2(self.0), "of a time");
     }
 }

@@ -9,8 +9,16 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::{cell::Cell, env, fs, panic, sync::LazyLock, sync::Once};
 
-/// What gives a machine with a driver the libraries, too.
-pub const INSTALL: &str = "`pip install nvidia-cublas nvidia-cuda-nvrtc` and ESPALIER_CUDA_LIBS=<its nvidia/cu13/lib>";
+/// What gives a machine with this driver the libraries, too.
+pub fn install() -> &'static str {
+    match driver() {
+        Ok((12, _)) => {
+            "`pip install nvidia-cublas-cu12 nvidia-cuda-nvrtc-cu12` and \
+             ESPALIER_CUDA_LIBS=<its nvidia/cublas/lib>:<its nvidia/cuda_nvrtc/lib>"
+        }
+        _ => "`pip install nvidia-cublas nvidia-cuda-nvrtc` and ESPALIER_CUDA_LIBS=<its nvidia/cu13/lib>",
+    }
+}
 
 /// A version as `(major, minor)`, or why the library cannot be used.
 pub type Version = Result<(u32, u32), String>;
@@ -139,7 +147,7 @@ fn load(name: &str, before: &[&str]) -> Result<Library, String> {
     let own = || open(cudarc::get_lib_name_candidates(name.trim_start_matches("lib")));
     let place = if named.is_empty() { String::new() } else { format!(", nor in {}", list.display()) };
     let found = from(&named).or_else(own).or_else(|| from(&usual));
-    found.ok_or_else(|| format!("{name} was not found{place}: {INSTALL}"))
+    found.ok_or_else(|| format!("{name} was not found{place}: {}", install()))
 }
 
 /// The first that can be opened.

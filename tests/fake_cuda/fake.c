@@ -46,7 +46,9 @@ int cuDeviceGetAttribute(int* value, int attribute, int device) {
 }
 int cuDevicePrimaryCtxRetain(void** context, int device) { return *context = (void*)0xc0, OK; }
 int cuDevicePrimaryCtxRelease_v2(int device) { return say("release"), OK; }
+#ifndef PARTIAL
 int cuCtxSetCurrent(void* context) { return bound = context == (void*)0xc0, OK; }
+#endif
 int cuStreamCreate(void** stream, unsigned flags) { return *stream = (void*)STREAM, flags == 1 && bound ? OK : INVALID; }
 int cuStreamDestroy_v2(void* stream) { return say("stream destroyed"), OK; }
 int cuStreamSynchronize(void* stream) { return say("synchronize"), stream == (void*)STREAM && !capturing ? OK : INVALID; }

@@ -98,7 +98,7 @@ fn kernels(embedded: &[&str], nvrtc: &libraries::Version, cache: Option<PathBuf>
         None => "compiled in every run (neither XDG_CACHE_HOME nor HOME is set)".into(),
     });
     let sources: Vec<String> = built.into_iter().chain(made).collect();
-    if sources.is_empty() { format!("none: {}", libraries::INSTALL) } else { sources.join("; others ") }
+    if sources.is_empty() { format!("none: {}", libraries::install()) } else { sources.join("; others ") }
 }
 
 /// The value of the first line `name : value` of a file below `/proc`, where there is one.
