@@ -1,5 +1,6 @@
 // Gates and biases by column, element by element (common/elements.cuh), zeros behind the rows included (gate and bias are 0
 // there). A gate's gradient is summed down the columns first (common/columns.cuh); then a warp adds up the columns of a unit.
+#define KERNEL_BLOCKS 2  // as in gelu.cu
 #include "common/columns.cuh"
 #include "common/elements.cuh"
 #include "common/reduce.cuh"
