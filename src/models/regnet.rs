@@ -164,7 +164,7 @@ fn bottleneck_forward(pass: &Pass, i: usize, place: &Place, [group, _]: [usize; 
     let pixels = |side: usize| Conv2d::patches([side; 2], 1);
     let windows = Conv2d { size: [*side; 2], stride: *stride, padding: 1, groups: width / group.max(1) };
     let y = layer("conv2", &layer("conv1", &x, pixels(*side), Activation::Relu)?, windows, Activation::Relu)?;
-    let y = squeeze_excite(pass, &format!("{key}.se"), &pass.tap(Site::Windows(i), y)?)?;
+    let y = squeeze_excite(pass, &format!("{key}.se"), &pass.tap(Site::Grouped(i), y)?)?;
     let y = layer("conv3", &pass.tap(Site::Excited(i), y)?, pixels(side.div_ceil(*stride)), Activation::Identity)?;
     let shortcut = match stride {
         1 => x,

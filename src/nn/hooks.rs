@@ -28,8 +28,8 @@ pub enum Site {
     Block(usize),
     /// Output of the patch merging or the pooling after a stage.
     Merge(usize),
-    /// A bottleneck block behind its second convolution and ReLU.
-    Windows(usize),
+    /// A bottleneck block behind its grouped convolution and ReLU.
+    Grouped(usize),
     /// The same behind squeeze-excite.
     Excited(usize),
     /// Output of the final LayerNorm.

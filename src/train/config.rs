@@ -67,6 +67,11 @@ impl TrainConfig {
         Self { stage, epochs, max_steps, schedule, ..fixed }
     }
 
+    /// Batches of a step.
+    pub fn parts(&self) -> usize {
+        self.accumulate.max(1)
+    }
+
     /// Refuses values that no run can have.
     pub fn validate(&self) -> Result<()> {
         self.schedule.validate()?;

@@ -157,27 +157,21 @@ fn prepare(mut recipe: Recipe, options: &TrainOptions) -> Result<(Recipe, Images
     [recipe.precision, recipe.eval_precision].into_iter().try_for_each(|precision| precision.ensure_on(device))?;
     let (arch, seed) = (recipe.architecture()?, recipe.seed);
     let given = |arch| LoadOptions { arch, img_size: recipe.img_size, new_head: true, seed, ..LoadOptions::default() };
-    let (side, own) = match (&arch, &options.weights) {
-        (Some(arch), _) => (arch.img_size, arch.num_classes),
-        (None, Some(weights)) => {
-            let model = Model::load(weights, &LoadOptions { new_head: false, ..given(None) })?;
-            (model.arch().img_size, model.arch().num_classes)
-        }
-        (None, None) => return Err(Error::invalid("recipe", "a model, or weights that say which it is", "neither")),
+    let own = match (&arch, &options.weights) {
+        (None, Some(weights)) => Some(Model::load(weights, &given(None))?),
+        _ => None,
     };
+    let arch = arch.or_else(|| own.as_ref().map(|model| model.arch().clone()));
+    let neither = || Error::invalid("recipe", "a model, or weights that say which it is", "neither");
+    let arch = arch.ok_or_else(neither)?;
     let (root, generated) = (options.data.as_deref(), [options.train_images, options.test_images]);
-    let source = Source { root, generated, seed, classes: Some(own) };
-    let data = Images::open(source, &recipe.augment.train(side), &recipe.augment.eval(side))?;
-    let classes = data.train.num_classes();
-    let model = match (arch, &options.weights) {
-        (Some(arch), None) => Model::init(arch.with_classes(classes), seed)?,
-        (Some(arch), Some(weights)) => Model::load(weights, &given(Some(arch.with_classes(classes))))?,
-        (None, Some(weights)) => {
-            let model = Model::load(weights, &given(None))?;
-            let arch = model.arch().clone().with_classes(classes);
-            if arch == *model.arch() { model } else { Model::load(weights, &given(Some(arch)))? }
-        }
-        (None, None) => return Err(Error::invalid("recipe", "a model, or weights that say which it is", "neither")),
+    let source = Source { root, generated, seed, classes: Some(arch.num_classes) };
+    let data = Images::open(source, &recipe.augment.train(arch.img_size), &recipe.augment.eval(arch.img_size))?;
+    let arch = arch.with_classes(data.train.num_classes());
+    let model = match (own, &options.weights) {
+        (Some(model), _) if *model.arch() == arch => model,
+        (_, Some(weights)) => Model::load(weights, &given(Some(arch)))?,
+        (_, None) => Model::init(arch, seed)?,
     };
     let (size, images) = (recipe.batch_size, data.train.len());
     Error::ensure(

@@ -99,7 +99,7 @@ impl<'a> Trainer<'a> {
 
     /// Trains to the end; evaluates on `test` as the settings say. Errors: more batches to a step than an epoch has.
     pub fn run(mut self, train: &Loader, test: Option<&Loader>, mut teacher: Option<&mut Teacher>) -> Result<Outcome> {
-        let (batches, parts) = (train.batches(), self.config.accumulate.max(1));
+        let (batches, parts) = (train.batches(), self.config.parts());
         Error::ensure(parts <= batches, "accumulate", format_args!("at most {batches} batches, an epoch's"), parts)?;
         let batch = parts * train.dataset().len().checked_div(batches).unwrap_or(0);
         let whole = self.config.epochs.saturating_sub(self.epoch) * (batches / parts);
@@ -126,9 +126,9 @@ impl<'a> Trainer<'a> {
     ) -> Result<Vec<String>> {
         let mut batches = train.epoch_from(self.epoch as u64, self.within.place)?;
         while self.steps_left() > 0 {
-            let parts: Vec<Batch> = batches.by_ref().take(self.config.accumulate.max(1)).collect::<Result<_>>()?;
+            let parts: Vec<Batch> = batches.by_ref().take(self.config.parts()).collect::<Result<_>>()?;
             // As a larger batch would be, an incomplete one is left out.
-            if parts.len() < self.config.accumulate.max(1) {
+            if parts.len() < self.config.parts() {
                 break;
             }
             let loss = self.step(&parts, teacher.as_deref_mut())?;
@@ -185,7 +185,7 @@ impl<'a> Trainer<'a> {
         let mut target = ops::one_hot(&batch.labels, arch.num_classes, config.smoothing, DType::F32)?;
         let mixed = config.mixup.is_on();
         if mixed {
-            let noise = Philox { seed: config.seed, step: (step * config.accumulate.max(1) + part) as u64 };
+            let noise = Philox { seed: config.seed, step: (step * config.parts() + part) as u64 };
             let mixes = config.mixup.draw(batch.labels.len(), side, side, &noise)?;
             mix_images(images.slice_mut()?, side, side, &mixes);
             mix_targets(target.slice_mut()?, &mixes);

@@ -62,7 +62,7 @@ pub fn regnety(case: &Case) -> Outcome<Produced> {
 fn sites(model: &Model) -> Vec<(String, Site)> {
     let mut sites = vec![
         ("out/stem".to_owned(), Site::PatchEmbed),
-        ("out/s1.b1.conv2".to_owned(), Site::Windows(0)),
+        ("out/s1.b1.conv2".to_owned(), Site::Grouped(0)),
         ("out/s1.b1.se".to_owned(), Site::Excited(0)),
     ];
     let mut blocks = 0;
