@@ -152,7 +152,7 @@ fn criterion() -> Criterion {
     criterion.nresamples(1001).without_plots().configure_from_args()
 }
 
-fn main() -> Result<()> {
+pub fn main() -> Result<()> {
     let (mut criterion, deadline, meters) = (criterion(), Deadline::from_env()?, common::meters()?);
     let (mut rows, mut left_out, mut faults) = (Vec::new(), Vec::new(), Vec::new());
     for meter in &meters {

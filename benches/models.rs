@@ -215,7 +215,7 @@ fn row(meter: &Meter, kind: Kind, entry: &Entry, timing: &Timing, dense: Option<
     Row { cells, json }
 }
 
-fn main() -> Result<()> {
+pub fn main() -> Result<()> {
     let filters: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let asked = |id: &str| filters.is_empty() || filters.iter().any(|filter| filter.split('+').all(|w| id.contains(w)));
     let (deadline, meters) = (Deadline::from_env()?, common::meters()?);

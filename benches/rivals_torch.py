@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """DeiT in PyTorch and in espalier, measured in one run.
 
-espalier's own benchmark (--ours, the executable of benches/models.rs) runs before PyTorch and again after it, so that a machine
+espalier's own benchmark (--ours, the executable of benches/models.rs or of card.rs with ESPALIER_BENCH_PART=models) runs before PyTorch and again after it, so that a machine
 that slows down shows; its samples of both go into one figure. PyTorch runs eagerly and through torch.compile: inference with
 bfloat16 parameters and under autocast, training steps (forward, backward, fused AdamW) under autocast. Where batches are
 small, torch.compile replays CUDA graphs (mode "reduce-overhead"). Models are timm's where it can be imported, else the same

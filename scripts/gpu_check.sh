@@ -28,13 +28,13 @@ build() {
     folder=$whole.new
     commit=$(git rev-parse --short=10 HEAD)
     [ -z "$(git status --porcelain --untracked-files=no)" ] || commit+=-changed
-    built=$(ESPALIER_COMMIT=$commit cargo build --release --features sim --bin espalier --bench kernels --bench models \
-        --test on_card --message-format=json-render-diagnostics |
+    built=$(ESPALIER_COMMIT=$commit cargo build --release --features sim --bin espalier --bench card --test on_card \
+        --message-format=json-render-diagnostics |
         sed -n 's/.*"target":{[^}]*"name":"\([^"]*\)".*"executable":"\([^"]*\)".*/\1 \2/p')
     rm -rf "$folder"
     mkdir -p "$folder/bin"
     while read -r name file; do strip -o "$folder/bin/$name" "$file"; done <<<"$built"
-    for name in espalier kernels models on_card; do
+    for name in espalier card on_card; do
         [ -x "$folder/bin/$name" ] || die "cargo built no $name"
     done
     "$folder/bin/espalier" doctor --json | grep -q '"embedded":\["' ||
@@ -144,15 +144,16 @@ checks() {
 bench() { # kernels or models
     local quick=()
     [ "$device" = cuda ] || quick=(--test)
-    export ESPALIER_BENCH_DEVICES=$device ESPALIER_BENCH_OUT=$prefix ESPALIER_BENCH_SECONDS=$((LIMIT - 80))
+    export ESPALIER_BENCH_PART=$1 ESPALIER_BENCH_DEVICES=$device ESPALIER_BENCH_OUT=$prefix ESPALIER_BENCH_SECONDS=$((LIMIT - 80))
     CRITERION_HOME=$(mktemp -d)
     export CRITERION_HOME
     trap 'rm -rf "$CRITERION_HOME"' EXIT
-    timed "$here/bin/$1" --bench "${quick[@]}"
+    timed "$here/bin/card" --bench "${quick[@]}"
 }
 
 rivals() {
-    timed python3 "$here/rivals_torch.py" --ours "$here/bin/models" --out "$prefix" --device "$device" --seconds $((LIMIT - 60))
+    export ESPALIER_BENCH_PART=models # of bin/card
+    timed python3 "$here/rivals_torch.py" --ours "$here/bin/card" --out "$prefix" --device "$device" --seconds $((LIMIT - 60))
 }
 
 run() {
