@@ -5,13 +5,14 @@ mod kernels;
 #[path = "models.rs"]
 mod models;
 
-use espalier::{Error, Result};
+use espalier::{Error, report::exit_code};
+use std::process::ExitCode;
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     const NAME: &str = "ESPALIER_BENCH_PART";
     match std::env::var(NAME).unwrap_or_default().as_str() {
         "kernels" => kernels::main(),
         "models" => models::main(),
-        other => Err(Error::invalid(NAME, "kernels or models", other)),
+        other => exit_code(Err(Error::invalid(NAME, "kernels or models", other))),
     }
 }

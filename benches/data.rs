@@ -6,9 +6,9 @@
 
 use espalier::data::augment::Transform;
 use espalier::data::{folder::loose_files, image::decode, resize::normalize};
-use espalier::{Error, Result, noise::Philox};
+use espalier::{Error, Result, noise::Philox, report::exit_code};
 use serde_json::json;
-use std::{path::PathBuf, time::Instant};
+use std::{path::PathBuf, process::ExitCode, time::Instant};
 
 const STAGES: [&str; 4] = ["decode", "crop_and_flip", "rand_augment", "normalize_and_erase"];
 
@@ -35,7 +35,11 @@ fn pass(files: &[PathBuf], transform: &Transform, epoch: u64) -> Result<[f64; 4]
     Ok(seconds)
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    exit_code(run())
+}
+
+fn run() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let Some(folder) = words.first() else {
         println!("no folder of images is named: nothing to measure");

@@ -13,10 +13,10 @@ use common::{Deadline, Meter, Row, SAMPLES, simulated};
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use espalier::nn::Precision;
 use espalier::ops::case::{Case, Draw, Gradient, Instance};
-use espalier::report::{Timing, table::count};
+use espalier::report::{Timing, exit_code, table::count};
 use espalier::{Device, Result, Tape, Tensor, Var};
 use serde_json::json;
-use std::{hint::black_box, time::Duration};
+use std::{hint::black_box, process::ExitCode, time::Duration};
 
 /// A case with its inputs on a device.
 struct Subject<'a> {
@@ -152,7 +152,11 @@ fn criterion() -> Criterion {
     criterion.nresamples(1001).without_plots().configure_from_args()
 }
 
-pub fn main() -> Result<()> {
+pub(crate) fn main() -> ExitCode {
+    exit_code(run())
+}
+
+fn run() -> Result<()> {
     let (mut criterion, deadline, meters) = (criterion(), Deadline::from_env()?, common::meters()?);
     let (mut rows, mut left_out, mut faults) = (Vec::new(), Vec::new(), Vec::new());
     for meter in &meters {

@@ -13,9 +13,10 @@ use common::{Deadline, Meter, Row};
 use espalier::gpu::{Gpu, StepState};
 use espalier::models::{Architecture, Mixer, Model, cost, zoo};
 use espalier::nn::{Mode, NoHooks, Params, Pass, Precision};
-use espalier::report::{Rival, Timing, interleaved, table::count, tell};
+use espalier::report::{Rival, Timing, exit_code, interleaved, table::count, tell};
 use espalier::{DType, Device, Result, Tape, Tensor, Var, ops, ops::Numbers, optim::AdamW};
 use serde_json::json;
+use std::process::ExitCode;
 
 type Work = Box<dyn FnMut() -> Result<()>>;
 type Make = fn(&Model, Precision, usize) -> Result<Work>;
@@ -215,7 +216,11 @@ fn row(meter: &Meter, kind: Kind, entry: &Entry, timing: &Timing, dense: Option<
     Row { cells, json }
 }
 
-pub fn main() -> Result<()> {
+pub(crate) fn main() -> ExitCode {
+    exit_code(run())
+}
+
+fn run() -> Result<()> {
     let filters: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let asked = |id: &str| filters.is_empty() || filters.iter().any(|filter| filter.split('+').all(|w| id.contains(w)));
     let (deadline, meters) = (Deadline::from_env()?, common::meters()?);

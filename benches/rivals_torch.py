@@ -1,63 +1,32 @@
 #!/usr/bin/env python3
 """DeiT in PyTorch and in espalier, measured in one run.
 
-espalier's own benchmark (--ours, the executable of benches/models.rs or of card.rs with ESPALIER_BENCH_PART=models) runs before PyTorch and again after it, so that a machine
-that slows down shows; its samples of both go into one figure. PyTorch runs eagerly and through torch.compile: inference with
-bfloat16 parameters and under autocast, training steps (forward, backward, fused AdamW) under autocast. Where batches are
-small, torch.compile replays CUDA graphs (mode "reduce-overhead"). Models are timm's where it can be imported, else the same
-mathematics in torch.nn. Writes OUT.json and OUT.md.
+espalier's own benchmark (--ours, the executable of benches/models.rs, or of benches/card.rs with ESPALIER_BENCH_PART=models)
+runs before PyTorch and again after it, so that a machine that slows down shows; its samples of both go into one figure.
+PyTorch runs eagerly and through torch.compile: inference with bfloat16 parameters and under autocast, training steps (forward,
+backward, fused AdamW) under autocast. Where batches are small, torch.compile replays CUDA graphs (mode "reduce-overhead").
+Models are timm's where it can be imported, else those of torch_models.py. Writes OUT.json and OUT.md.
 """
 import argparse, json, os, statistics, subprocess, sys, tempfile, time
 
 import torch
-from torch import nn
 from torch.nn import functional as F
+
+import torch_models
 
 try:
     import timm
 except ImportError:
     timm = None
 
-SIZES = {"deit_tiny_patch16_224": (192, 3), "deit_small_patch16_224": (384, 6), "deit_base_patch16_224": (768, 12)}
-TINY, SMALL, BASE = SIZES
+TINY, SMALL, BASE = "deit_tiny_patch16_224", "deit_small_patch16_224", "deit_base_patch16_224"
 SAMPLES, WARMUP = 10, 3
 FORWARD, TRAINING = "forward", "training step"
 
 
-class Block(nn.Module):
-    def __init__(self, width, heads):
-        super().__init__()
-        self.heads = heads
-        self.norm1, self.norm2 = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)
-        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-
-    def forward(self, x):
-        batch, tokens, width = x.shape
-        q, k, v = self.qkv(self.norm1(x)).view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-        y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, tokens, width)
-        x = x + self.proj(y)
-        return x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
-
-
-class Deit(nn.Module):
-    def __init__(self, width, heads, depth=12, classes=1000, side=224, patch=16):
-        super().__init__()
-        self.patch = nn.Conv2d(3, width, patch, patch)
-        self.token = nn.Parameter(torch.zeros(1, 1, width))
-        self.position = nn.Parameter(0.02 * torch.randn(1, (side // patch) ** 2 + 1, width))
-        self.blocks = nn.Sequential(*[Block(width, heads) for _ in range(depth)])
-        self.norm, self.head = nn.LayerNorm(width, eps=1e-6), nn.Linear(width, classes)
-
-    def forward(self, images):
-        x = self.patch(images).flatten(2).transpose(1, 2)
-        x = torch.cat([self.token.expand(len(x), -1, -1), x], 1) + self.position
-        return self.head(self.norm(self.blocks(x))[:, 0])
-
-
 def build(name):
     torch.manual_seed(0)
-    return timm.create_model(name, pretrained=False) if timm else Deit(*SIZES[name])
+    return timm.create_model(name, pretrained=False) if timm else torch_models.MODELS[name]()
 
 
 def work(name, kind, batch, how, pure, device):

@@ -8,7 +8,7 @@
 use clap::Parser;
 use espalier::Result;
 use espalier::prune::job::{Job, JobOptions};
-use espalier::report::tell;
+use espalier::report::exit_code;
 use espalier::train::Teacher;
 use std::io::{Write, stdout};
 use std::process::ExitCode;
@@ -44,11 +44,5 @@ fn run(options: JobOptions) -> Result<()> {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse().job) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tell(format_args!("error: {error}"));
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(run(Arguments::parse().job))
 }

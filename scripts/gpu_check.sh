@@ -40,7 +40,7 @@ build() {
     "$folder/bin/espalier" doctor --json | grep -q '"embedded":\["' ||
         die "no kernels are built in: set CUDA_HOME, or run scripts/cuda_toolkit.sh"
     cp -r tests/golden "$folder/golden"
-    cp benches/rivals_torch.py scripts/gpu_check.sh "$folder/"
+    cp benches/rivals_torch.py benches/torch_models.py scripts/gpu_check.sh "$folder/"
     echo "$commit" >"$folder/commit"
     du -sh --apparent-size "$folder"/*
     size=$(du -sb "$folder" | cut -f1)
@@ -115,6 +115,7 @@ tabulate() {
             printf "{\n  \"part\": \"checks\", \"date\": %s, \"commit\": %s, \"card\": %s,\n", json(date), json(commit), json(card) >(out ".json")
             printf "  \"libraries\": %s, \"golden_passed\": %d, \"golden_failed\": %d,\n", json(driver), golden, bad >(out ".json")
             printf "  %s, \"rows\": [\n    %s\n  ]\n}\n", counts, rows >(out ".json")
+            if (n == 0) print "no check ran: none has ESPALIER_CHECKS in its name"
             printf "%d passed, %d failed, %d did not end\n", passed, failed, n - passed - failed
             exit n == 0 || broken > 0
         }' "$prefix.log"

@@ -103,7 +103,7 @@ fn deit_small_at_half_gets_widths_of_8_and_64() {
     let model = zoo::find("deit_small_patch16_224").unwrap().architecture;
     let mut uniform = espalier::prune::uniforms(3);
     let scores = every_unit(&model).map(|_, vector| vector.iter().map(|_| uniform()).collect());
-    let calibration = Calibration { model: model.clone(), scores, hessian: DEFINITE };
+    let calibration = Calibration { model: model.clone(), weights: None, scores, hessian: DEFINITE };
     let (exact, found) = search::plan(&calibration, &Options::keeping(0.5)).unwrap();
     assert_eq!(exact.method, "savit");
     for multiple in [8, 64] {
@@ -125,7 +125,7 @@ fn deit_small_at_half_gets_widths_of_8_and_64() {
 fn what_multiples_cannot_reach_is_named() {
     let model = Architecture::deit(32, 8, 96, 2, 3).with_classes(10);
     let scores = every_unit(&model).map(|_, vector| vec![1.0; vector.len()]);
-    let calibration = Calibration { model, scores, hessian: DEFINITE };
+    let calibration = Calibration { model, weights: None, scores, hessian: DEFINITE };
     let plan = |keep, align| search::plan(&calibration, &Options { align, ..Options::keeping(keep) });
     assert!(plan(0.1, 1).is_ok());
     let message = plan(0.1, 64).unwrap_err().to_string();
@@ -192,7 +192,7 @@ proptest! {
             prop_assert!(worst >= best, "{kind:?}[{block}] keeps {worst} and cuts {best}");
         }
         prop_assert_eq!(&align(&model, &scores, &masks, &options).unwrap(), &masks);
-        let calibration = Calibration { model: model.clone(), scores, hessian: DEFINITE };
+        let calibration = Calibration { model: model.clone(), weights: None, scores, hessian: DEFINITE };
         let (plan, found) = search::plan(&calibration, &options).unwrap();
         let expected = if multiple == 1 { &before } else { &masks };
         prop_assert_eq!(plan.kept().unwrap(), kept(expected));

@@ -398,7 +398,7 @@ fn the_hessian_is_normalised_by_kind_and_a_calibration_round_trips() {
     });
     assert_eq!((picks.0, bounds), ([11, 11, 11, 11, 11, 0, 0], vec![11, 11, 11, 11, 11, 0, 0]));
     let scores = every_unit(&model).map(|_, vector| vector.iter().map(|&unit| unit as f64 / 3.0).collect());
-    let calibration = Calibration { model, scores, hessian: sum.mean() };
+    let calibration = Calibration { model, weights: None, scores, hessian: sum.mean() };
     assert_eq!(Calibration::from_json(&calibration.to_json().unwrap()).unwrap(), calibration);
     let mut short = calibration;
     short.scores.hidden[1].pop();
@@ -438,7 +438,7 @@ fn the_search_meets_targets_on_real_sizes_and_says_what_it_cannot() {
 fn the_official_plan_warns_where_the_released_code_is_silent() {
     let case = case("prune_run");
     let (model, scores, hessian) = (case.model(), case.units("out/criteria"), matrix(&case.tensors["out/second_coef"]));
-    let calibration = Calibration { model, scores, hessian };
+    let calibration = Calibration { model, weights: None, scores, hessian };
     let aligned =
         official::Options { assignment: Assignment::Aligned, evolve: None, ..official::Options::removing(0.35) };
     let (plan, _) = official::plan(&calibration, &aligned).unwrap();
@@ -534,7 +534,7 @@ proptest! {
         let mut uniform = espalier::prune::uniforms(seed);
         // coarse scores, so that ties are common
         let scores = every_unit(&model).map(|_, v| v.iter().map(|_| (uniform() * 8.0).floor()).collect());
-        let calibration = Calibration { model: model.clone(), scores, hessian: h };
+        let calibration = Calibration { model: model.clone(), weights: None, scores, hessian: h };
         let (plan, found) = search::plan(&calibration, &Options::keeping(keep)).unwrap();
         let dense = cost::macs(&model) as f64;
         let macs = Counting::Macs.count(&plan.apply_to(&model).unwrap(), &model);

@@ -88,7 +88,7 @@ fn calibration(model: &Architecture) -> Calibration {
         draws.into_iter().map(|draw| f64::from(draw) / f64::from(vector as u32)).collect()
     });
     let hessian = [[3.0, 0.2, 0.1], [0.0, 2.0, 0.3], [0.0, 0.0, 4.0]];
-    Calibration { model: model.clone(), scores, hessian }
+    Calibration { model: model.clone(), weights: None, scores, hessian }
 }
 
 #[test]

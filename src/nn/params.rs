@@ -48,6 +48,16 @@ impl Params {
         Ok(())
     }
 
+    /// CRC-32 over names and values: equal for the same weights on any device.
+    pub fn fingerprint(&self) -> Result<u32> {
+        let mut hash = crc32fast::Hasher::new();
+        for (name, tensor) in self.iter() {
+            hash.update(name.as_bytes());
+            hash.update(&tensor.bytes()?);
+        }
+        Ok(hash.finalize())
+    }
+
     /// Number of tensors.
     pub fn len(&self) -> usize {
         self.0.len()

@@ -9,6 +9,6 @@ pub mod table;
 
 pub use bench::{Rival, Timing, interleaved};
 pub use heads::structure_svg;
-pub use progress::{Progress, Show, tell};
+pub use progress::{Progress, Show, exit_code, tell};
 pub use run::{RunFolder, read_log};
 pub use table::Table;

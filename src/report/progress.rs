@@ -1,8 +1,11 @@
 //! Progress on standard error: a bar on a terminal, plain lines elsewhere, nothing when quiet.
 
-use super::table::{bytes, duration};
+use super::table::{bytes, duration, one_line};
+use crate::{Error, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::{fmt::Display, io::IsTerminal, io::Write, sync::Mutex, sync::PoisonError, time::Duration, time::Instant};
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::process::ExitCode;
+use std::{fmt::Display, sync::Mutex, sync::PoisonError, time::Duration, time::Instant};
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +52,19 @@ impl Unit {
 /// Writes a line to standard error; a closed pipe or a full disk there never ends a run.
 pub fn tell(line: impl Display) {
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// How a program ends: an error is one line on standard error and code 1, a closed pipe of its results no error.
+pub fn exit_code(result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader of a pipe has what it wanted.
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            tell(format_args!("error: {}", one_line(&error.to_string())));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// How far a loop has come, how fast it is and when it ends; the last state stays readable.

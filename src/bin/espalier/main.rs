@@ -13,8 +13,8 @@ mod train;
 mod zoo;
 
 use clap::Parser;
-use espalier::{Error, report::table::one_line, report::tell};
-use std::{io::ErrorKind, process::ExitCode};
+use espalier::report::exit_code;
+use std::process::ExitCode;
 
 /// Vision-transformer pruning on a hand-written tensor core.
 #[derive(Parser)]
@@ -32,7 +32,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Command::parse() {
+    exit_code(match Command::parse() {
         Command::Doctor(args) => doctor::run(&args),
         Command::Zoo(args) => zoo::run(&args),
         Command::Fetch(args) => fetch::run(args),
@@ -41,14 +41,5 @@ fn main() -> ExitCode {
         Command::Prune(method) => prune::run(method),
         Command::Train(args) => train::run(*args),
         Command::Bench(args) => bench::run(&args),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        // The reader of a pipe has what it wanted.
-        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => {
-            tell(format_args!("error: {}", one_line(&error.to_string())));
-            ExitCode::FAILURE
-        }
-    }
+    })
 }

@@ -18,7 +18,7 @@ use crate::models::{Architecture, LoadOptions, Model};
 use crate::report::{Progress, RunFolder, Show, tell};
 use crate::train::{DistillKind, Distillation, Evaluation, Teacher, TrainConfig, Trainer, evaluate, images};
 use crate::{DType, Error, Result, ops};
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 /// What was kept by `savit`, with aligned widths or at `random`, the compact model, and how it does before and after fine-tuning.
 #[expect(missing_docs, reason = "the line above says it")]
@@ -33,9 +33,10 @@ pub struct Candidate {
 pub struct Job {
     options: JobOptions,
     data: Images,
-    arch: Architecture,     // of the dense model
-    given: Option<Model>,   // by `--weights`
-    latency: Option<Times>, // for `--target-latency`
+    arch: Architecture,          // of the dense model
+    given: Option<Model>,        // by `--weights`
+    scores: Option<Calibration>, // by `--calibration`
+    latency: Option<Times>,      // for `--target-latency`
     /// The run folder.
     pub folder: RunFolder,
     show: Show,
@@ -58,8 +59,9 @@ impl Job {
         let own = own_classes.unwrap_or(classes);
         Error::ensure(classes == own, "classes of the data", format!("the model's {own}"), classes)?;
         let arch = arch.with_classes(classes);
+        let calibration = options.calibration.as_deref().map(|path| saved_scores(path, &arch)).transpose()?;
         let scores = every_unit(&arch).map(|_, units| vec![0.0; units.len()]);
-        let zeros = Calibration { model: arch.clone(), scores, hessian: [[0.0; 3]; 3] };
+        let zeros = Calibration { model: arch.clone(), weights: None, scores, hessian: [[0.0; 3]; 3] };
         let (align, show) = (options.align.unwrap_or(1), Show::detect(options.quiet));
         let latency = options.target_latency.map(|_| {
             let mut table = Table::open(options.device, show)?;
@@ -70,7 +72,7 @@ impl Job {
         search::plan(&zeros, &search)?;
         let folder = RunFolder::create(&options.out)?;
         folder.write_json("options.json", &options)?;
-        Ok(Self { show, options, data, arch, given, latency, folder })
+        Ok(Self { show, options, data, arch, given, scores: calibration, latency, folder })
     }
 
     /// The whole job; the table's text.
@@ -91,7 +93,7 @@ impl Job {
         if let Some(model) = &self.given {
             return Ok(model.to_device(device)?.with_precision(dtype));
         }
-        let &JobOptions { epochs, lr, drop_path, smoothing, seed, .. } = options;
+        let &JobOptions { epochs, drop_path, smoothing, seed, .. } = options;
         let cached = options.cache.join(options.dense_key(&arch, self.data.train.len())?);
         if cached.exists() {
             if self.show != Show::Quiet {
@@ -102,7 +104,7 @@ impl Job {
         }
         let (mut model, train) =
             (Model::init(arch, seed)?.to_device(device)?.with_precision(dtype), self.training(seed)?);
-        let short = TrainConfig::short("dense", epochs, epochs * train.batches(), lr);
+        let short = TrainConfig::short("dense", epochs, epochs * train.batches(), options.lr());
         // a killed run goes on from its last whole epoch
         let config = TrainConfig { drop_path, smoothing, seed, precision: dtype, checkpoint_every: 1, ..short };
         let checkpoint = cached.with_extension("checkpoint");
@@ -135,13 +137,11 @@ impl Job {
 
     /// SAViT's scores and Hessian, from an earlier run's file when one was given; saved for later targets.
     pub fn calibrate(&self, dense: &Model) -> Result<Calibration> {
-        if let Some(path) = &self.options.calibration {
-            let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-            let wrong = |e| Error::invalid(path.display().to_string(), "a saved calibration", e);
-            let calibration = Calibration::from_json(&text).map_err(wrong)?;
-            let (fits, found) = (calibration.model == *dense.arch(), format!("that of {:?}", calibration.model));
-            Error::ensure(fits, path.display(), "the calibration of this model", found)?;
-            return Ok(calibration);
+        if let Some(calibration) = &self.scores {
+            let (weights, own) = (calibration.weights, dense.params().fingerprint()?);
+            let (fits, found) = (weights.is_none_or(|weights| weights == own), "scores of other weights");
+            Error::ensure(fits, "calibration", "the scores of the dense model's weights", found)?;
+            return Ok(calibration.clone());
         }
         let &JobOptions { score_batches, seed, .. } = &self.options;
         let batch = self.data.scoring.len().min(32); // as published
@@ -219,6 +219,16 @@ impl Job {
         self.folder.write_json(&format!("{name}.architecture.json"), model.arch())?;
         Ok(Candidate { plan, model, before, after })
     }
+}
+
+/// The scores in a file, which have to be those of a model like `arch`.
+fn saved_scores(path: &Path, arch: &Architecture) -> Result<Calibration> {
+    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let wrong = |e| Error::invalid(path.display().to_string(), "a saved calibration", e);
+    let calibration = Calibration::from_json(&text).map_err(wrong)?;
+    let (fits, found) = (calibration.model == *arch, format!("that of {:?}", calibration.model));
+    Error::ensure(fits, path.display(), "the calibration of this model", found)?;
+    Ok(calibration)
 }
 
 fn tell_broken<'a>(broken: impl IntoIterator<Item = &'a String>) {

@@ -64,9 +64,9 @@ pub struct JobOptions {
     /// Passes over the training images for the dense model
     #[arg(long, default_value_t = 1)]
     pub epochs: usize,
-    /// Highest learning rate of the dense model
-    #[arg(long, default_value_t = 3e-4)]
-    pub lr: f64,
+    /// Highest learning rate of the dense model [default: 0.0003, with --quick 0.001]
+    #[arg(long)]
+    pub lr: Option<f64>,
     /// Passes over the training images for fine-tuning; a fraction takes that share of the images
     #[arg(long, default_value_t = 0.3)]
     pub finetune_epochs: f64,
@@ -115,7 +115,7 @@ pub struct JobOptions {
 }
 
 impl JobOptions {
-    /// The options in force, `--quick` with its caps and its own learning rate. Refuses what no job can do.
+    /// The options in force, `--quick` with its caps. Refuses what no job can do.
     pub fn resolve(mut self) -> Result<Self> {
         let ranges = [
             ("batch-size", self.batch_size as f64, 1.0..=1e6, "1 to 1000000"),
@@ -132,7 +132,7 @@ impl JobOptions {
             ("finetune-epochs", self.finetune_epochs, 0.0..=1000.0, "0 to 1000"),
             ("distill-alpha", self.distill_alpha, 0.0..=1.0, "0 to 1"),
             ("distill-tau", self.distill_tau, 1e-3..=1e3, "0.001 to 1000"),
-            ("lr", self.lr, 0.0..=1.0, "0 to 1"),
+            ("lr", self.lr(), 0.0..=1.0, "0 to 1"),
             ("finetune-lr", self.finetune_lr, 0.0..=1.0, "0 to 1"),
         ];
         if let Some((what, value, _, expected)) = ranges.iter().find(|(_, value, range, _)| !range.contains(value)) {
@@ -148,8 +148,8 @@ impl JobOptions {
             self.test_images = self.test_images.min(1_000);
             self.score_batches = self.score_batches.min(3);
             self.rounds = self.rounds.min(5);
-            self.lr = 1e-3;
         }
+        self.lr = Some(self.lr());
         Ok(self)
     }
 
@@ -163,6 +163,11 @@ impl JobOptions {
             arch = Architecture { distilled: arch.distilled, ..small };
         }
         arch.validate().map(|()| arch)
+    }
+
+    /// The dense model's highest learning rate.
+    pub fn lr(&self) -> f64 {
+        self.lr.unwrap_or(if self.quick { 1e-3 } else { 3e-4 })
     }
 
     /// The fraction to keep, of milliseconds or multiply-accumulates.
@@ -183,7 +188,7 @@ impl JobOptions {
             Some(folder) => folder.canonicalize().map_err(Error::io("open", folder))?.display().to_string(),
             None => format!("generated v{GENERATOR_VERSION}"),
         };
-        let training = (self.epochs, self.batch_size, self.lr, self.drop_path, self.smoothing, self.seed);
+        let training = (self.epochs, self.batch_size, self.lr(), self.drop_path, self.smoothing, self.seed);
         // the bits of a device are its own
         let device = (self.device != Device::Cpu).then_some((self.device, self.dtype));
         let text = serde_json::to_string(&(format!("{data} x{images}"), arch, training, device))

@@ -1,6 +1,6 @@
 //! The table, the pictures and the words at the end of a job.
 
-use super::{Candidate, Job};
+use super::{Candidate, Job, JobOptions};
 use crate::models::{Architecture, Block, Model, cost, latency};
 use crate::report::table::{Table, bytes, count};
 use crate::{Error, Result, report::structure_svg, train::Evaluation};
@@ -75,7 +75,13 @@ impl Job {
             (None, Some(_)) => "official surrogate count".into(),
             (None, None) => "multiply-accumulates".into(),
         };
-        let mut text = format!("# SAViT, target {target:.1} % of the {counted}\n\nData: {data}. Seed {seed}.\n\n");
+        let JobOptions { device, dtype, .. } = &self.options;
+        let model = self.options.weights.as_ref().map_or(self.options.model.clone(), |path| path.display().to_string());
+        let of = format!(
+            "Model: {model}, {} pixels. Data: {data}. Seed {seed}. Device: {device}, {dtype}.",
+            self.arch.img_size
+        );
+        let mut text = format!("# SAViT, target {target:.1} % of the {counted}\n\n{of}\n\n");
         text += &table.markdown();
         text += "\n\n`random`: the same number of heads, hidden units and channels, drawn at random, fine-tuned the same \
                  way. Speed: images per second, median and the range from the 5th to the 95th percentile, all models in \

@@ -62,7 +62,8 @@ pub fn calibrate(model: &Model, data: Batches, options: &Options, progress: Prog
         hessian.add(&curvature.block_sums(&gates, &batch, &options.picks(depth, step)?, step)?);
         progress(step + 1, total);
     }
-    Ok(Calibration { model: model.arch().clone(), scores: windows.close()?, hessian: hessian.mean() })
+    let weights = Some(model.params().fingerprint()?);
+    Ok(Calibration { model: model.arch().clone(), weights, scores: windows.close()?, hessian: hessian.mean() })
 }
 
 /// Settings of iterative pruning: `iterations` rounds `frequency` mini-batches apart (the first has one more), in each of

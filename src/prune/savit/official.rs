@@ -206,7 +206,7 @@ impl Options {
 /// The whole official step from scores to a plan. Returns what the released code does not say, too: an indefinite
 /// Hessian, a reduction that misses the target by more than the tolerance.
 pub fn plan(calibration: &Calibration, options: &Options) -> Result<(Plan, Vec<String>)> {
-    let (Calibration { model, scores, hessian }, target) = (calibration, options.target);
+    let (Calibration { model, scores, hessian, .. }, target) = (calibration, options.target);
     Error::ensure(target > 0.0 && target < 1.0, "fraction of the surrogate to remove", "between 0 and 1", target)?;
     let mut warnings = check_hessian(hessian, false)?;
     scores.check_like("savit scores", &every_unit(model))?;

@@ -133,6 +133,9 @@ impl HessianSum {
 #[expect(missing_docs, reason = "their types' lines say it")]
 pub struct Calibration {
     pub model: Architecture,
+    /// [`Params::fingerprint`](crate::nn::Params::fingerprint) of the weights, where they are known.
+    #[serde(default)]
+    pub weights: Option<u32>,
     pub scores: Scores,
     pub hessian: Hessian,
 }

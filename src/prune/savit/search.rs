@@ -237,7 +237,7 @@ pub fn plan(calibration: &Calibration, options: &Options) -> Result<(Plan, Found
 
 /// The plan of one search.
 fn plan_at(calibration: &Calibration, options: &Options) -> Result<(Plan, Found)> {
-    let (Calibration { model, scores, hessian }, align) = (calibration, options.align);
+    let (Calibration { model, scores, hessian, .. }, align) = (calibration, options.align);
     let all = every_unit(model);
     scores.check_like("savit scores", &all)?;
     let found = search(model, hessian, options)?;
