@@ -11,6 +11,7 @@ use espalier::gpu::{StepState, params::StepNumbers};
 use espalier::models::{Architecture, Model};
 use espalier::nn::{Params, Pass};
 use espalier::ops::{self, AdamwTensor, Numbers};
+use espalier::optim::AdamW;
 use espalier::train::{DistillKind, Distillation, Outcome, Teacher, TrainConfig, Trainer};
 use espalier::{DType, Device, Error, Result, Tensor, Var, report::Show};
 use std::sync::Arc;
@@ -214,7 +215,7 @@ fn a_graph_keeps_its_memory_when_only_the_graph_is_left() {
     };
     let expected = chain().and_then(|y| y.to_f64s()).expect("values");
     let mut out = x.tensor().new_full([40, 40], 0.0).expect("device");
-    let (graph, ()) = gpu.capture(|| ops::ema(&mut out, &chain()?, 0.0)).expect("capture");
+    let (graph, ()) = gpu.capture(|| ops::ema(&mut out, &chain()?, 0.0, None)).expect("capture");
     // Smaller, so that they would fit where the graph's blocks lie.
     let others: Vec<Tensor> = (0..50).map(|k| x.tensor().new_full([24, 24], f64::from(k)).expect("device")).collect();
     for _ in 0..2 {
@@ -226,4 +227,27 @@ fn a_graph_keeps_its_memory_when_only_the_graph_is_left() {
         assert!(other.to_f64s().expect("values").iter().all(|v| *v == k as f64), "tensor {k} was overwritten");
     }
     common::check_guards().expect("no write beside a tensor or after its end");
+}
+
+/// A parameter without a gradient has a running average of its own launch, which a refused step leaves alone, too.
+#[test]
+fn a_refused_step_moves_no_average() {
+    let gpu = gpu_under_test().gpu().expect("simulator").expect("a GPU");
+    let all = |value: f64| -> Params {
+        let tensor = |name: &str| (name.to_string(), Tensor::full([3, 9], DType::F32, value).expect("tensor"));
+        let on_device = |(name, tensor): (String, Tensor)| (name, tensor.to_device(gpu_under_test()).expect("device"));
+        ["with", "bn.running_mean"].map(tensor).map(on_device).into_iter().collect()
+    };
+    let (mut params, mut average) = (all(1.0), all(0.0));
+    let gradient = all(0.5).iter().take(1).map(|(name, tensor)| (name.to_string(), tensor.clone())).collect();
+    let mut optimizer = AdamW { steps: 1, ..AdamW::new(&params).expect("moments") };
+    for (grad_scale, expected) in [(f64::NAN, 0.0), (1.0, 0.25)] {
+        let numbers = StepNumbers { grad_scale, ..optimizer.numbers(0.0) };
+        let state = StepState::of(gpu, &numbers).expect("state");
+        let average_ = Some((&mut average, 0.75));
+        optimizer.update(&mut params, &gradient, average_, Numbers::Device(&state)).expect("update");
+        for (name, tensor) in average.iter() {
+            assert!(tensor.to_f64s().expect("values").iter().all(|value| *value == expected), "{name} at {grad_scale}");
+        }
+    }
 }

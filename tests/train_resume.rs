@@ -6,7 +6,7 @@ use espalier::data::generated::{GeneratedDataset, Split};
 use espalier::data::loader::{Loader, LoaderOptions};
 use espalier::models::{Architecture, Model};
 use espalier::noise::Philox;
-use espalier::report::Show;
+use espalier::report::{RunFolder, Show, read_log};
 use espalier::train::{TrainConfig, Trainer};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -136,6 +136,63 @@ fn a_run_that_is_killed_ends_in_the_bits_of_one_that_is_not() {
     // Once more on a finished run: nothing to do, the same results.
     assert!(train(folder, &["--resume", "run"]).status().expect("run").success());
     assert!(train(folder, &["--resume", "nowhere"]).status().expect("run").code() == Some(1));
+}
+
+/// With a checkpoint after every epoch.
+fn kept() -> TrainConfig {
+    TrainConfig { checkpoint_every: 1, ..config() }
+}
+
+fn loader(images: usize, seed: u64) -> Loader {
+    let data = GeneratedDataset::new(Split::Train, images, 32, 0).expect("data");
+    Loader::new(Arc::new(data), LoaderOptions::train(16, seed)).expect("loader")
+}
+
+/// Stopped before its first checkpoint, or between an epoch's record and its checkpoint, a run that begins anew has each record
+/// once, and no half line.
+#[test]
+fn what_no_checkpoint_holds_is_struck_out_of_the_log() {
+    let temporary = tempfile::tempdir().expect("folder");
+    let run = |folder: &RunFolder, checkpoint: &Path| {
+        let mut model = model();
+        let trainer = Trainer::new(&mut model, kept(), Some(folder), Show::Quiet).expect("trainer");
+        let trainer = trainer.resuming(checkpoint.to_path_buf()).expect("resuming");
+        trainer.run(&loader(64, 3), None, None).map(drop)
+    };
+    let log = |folder: &RunFolder| read_log(folder.path().join("log.jsonl")).expect("log");
+    let whole = RunFolder::create(temporary.path().join("whole")).expect("folder");
+    run(&whole, &temporary.path().join("whole.safetensors")).expect("run");
+    assert_eq!(log(&whole).len(), 10, "8 steps and 2 epochs");
+
+    let stopped = RunFolder::create(temporary.path().join("stopped")).expect("folder");
+    let nowhere = temporary.path().join("nowhere/checkpoint.safetensors");
+    run(&stopped, &nowhere).expect_err("a checkpoint that cannot be written");
+    let records = log(&stopped);
+    assert!(records.len() == 5 && records[4]["epoch"] == 1, "the epoch's record comes first: {records:?}");
+    let file = stopped.path().join("log.jsonl");
+    let other = "{\"stage\":\"other\",\"step\":3}\n";
+    let torn = [other, &std::fs::read_to_string(&file).expect("log"), "{\"stage\":\"te"].concat();
+    std::fs::write(&file, torn).expect("write");
+    run(&RunFolder::open(stopped.path()).expect("folder"), &temporary.path().join("c.safetensors")).expect("run");
+    let found = log(&stopped);
+    assert!(found[0]["stage"] == "other" && found[1..] == log(&whole)[..], "{found:?}");
+}
+
+#[test]
+fn a_checkpoint_goes_on_with_its_own_images_only() {
+    let temporary = tempfile::tempdir().expect("folder");
+    let run = |images: usize, seed: u64| {
+        let mut model = model();
+        let trainer = Trainer::new(&mut model, kept(), None, Show::Quiet).expect("trainer");
+        let trainer = trainer.resuming(temporary.path().join("checkpoint.safetensors")).expect("resuming");
+        trainer.run(&loader(images, seed), None, None).map(drop)
+    };
+    run(64, 3).expect("run");
+    run(64, 3).expect("nothing is left to do");
+    for (images, seed) in [(65, 3), (64, 4)] {
+        let error = run(images, seed).expect_err("other images, or another order").to_string();
+        assert!(error.contains("checkpoint.safetensors") && error.contains("64 examples of 10 classes"), "{error}");
+    }
 }
 
 /// A run on CIFAR's files sees augmented images, the same whoever loads them.

@@ -34,6 +34,11 @@ pub trait Dataset: Send + Sync {
         self.class_names().len()
     }
 
+    /// What tells these examples from others, in words: a training run that is gone on with needs the same.
+    fn describe(&self) -> String {
+        format!("{} examples of {} classes", self.len(), self.num_classes())
+    }
+
     /// Whether there are no examples.
     fn is_empty(&self) -> bool {
         self.len() == 0
@@ -117,6 +122,14 @@ impl Dataset for FolderDataset {
     }
     fn img_size(&self) -> usize {
         self.transform.img_size
+    }
+    fn describe(&self) -> String {
+        let mut names = crc32fast::Hasher::new();
+        for (file, label) in &self.folder.files {
+            names.update(file.file_name().unwrap_or_default().as_encoded_bytes());
+            names.update(&label.to_le_bytes());
+        }
+        format!("{} images of {} classes, {:08x} by their names", self.len(), self.num_classes(), names.finalize())
     }
     fn sample(&self, index: usize, draw: u64) -> Result<Sample> {
         check_index(index, self.len())?;

@@ -80,6 +80,16 @@ impl Loader {
         &self.dataset
     }
 
+    /// What tells its batches from others, in words.
+    pub fn describe(&self) -> String {
+        let LoaderOptions { batch_size, order, shard, seed, .. } = &self.options;
+        let Shard { rank, world } = shard;
+        format!(
+            "{}, {order:?} by seed {seed}, batches of {batch_size}, part {rank} of {world}",
+            self.dataset.describe()
+        )
+    }
+
     /// The number of batches of an epoch without broken images.
     pub fn batches(&self) -> usize {
         let LoaderOptions { order, shard, batch_size: size, .. } = self.options;

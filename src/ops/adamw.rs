@@ -44,7 +44,7 @@ pub fn adamw(tensors: Vec<AdamwTensor>, betas: (f64, f64), eps: f64, numbers: Nu
         };
         let one = |mut t: AdamwTensor| {
             float_dispatch!(OP, t.param.dtype(), T => update::<T>(&mut t, betas, eps, &step))?;
-            t.average.map_or(Ok(()), |(average, decay)| ema(average, t.param, decay))
+            t.average.map_or(Ok(()), |(average, decay)| ema(average, t.param, decay, None))
         };
         return tensors.into_par_iter().try_for_each(one);
     };
@@ -112,14 +112,14 @@ fn launch_entries(
     Ok(())
 }
 
-/// `e ← d e + (1 - d) p`, for what no step of [`adamw`] averages.
-pub fn ema(average: &mut Tensor, param: &Tensor, decay: f64) -> Result<()> {
+/// `e ← d e + (1 - d) p`, for what no step of [`adamw`] averages; on a GPU not when the step at `state` is refused.
+pub fn ema(average: &mut Tensor, param: &Tensor, decay: f64, state: Option<&StepState>) -> Result<()> {
     average.check_same("ema", param)?;
     if let Some(gpu) = average.gpu() {
         let (count, param) = (average.stored_numel() as i64, param.address()?);
         let average_ = average.address_mut()?;
         let entry = params::AdamwTensor { param, average: average_, decay, count, ..bytemuck::Zeroable::zeroed() };
-        return launch_entries(gpu, average.dtype(), &[entry], (0.0, 0.0), 0.0, 0);
+        return launch_entries(gpu, average.dtype(), &[entry], (0.0, 0.0), 0.0, state.map_or(0, StepState::address));
     }
     float_dispatch!("ema", param.dtype(), T => {
         let (d, c) = (T::of(decay), T::of(1.0 - decay));
@@ -221,7 +221,7 @@ pub fn cases() -> Vec<Case> {
         let shape = d.sizes([22_050_664]);
         let run = |v: &[Var]| {
             let mut average = v[0].tensor().clone();
-            ema(&mut average, v[1].tensor(), 0.99)?;
+            ema(&mut average, v[1].tensor(), 0.99, None)?;
             let norm = global_norm([v[0].tensor(), v[1].tensor()])?;
             let norm = Tensor::full([], average.dtype().wide(), norm).to_device(average.device())?;
             Ok([average, norm].map(Var::constant))
@@ -230,7 +230,7 @@ pub fn cases() -> Vec<Case> {
             let state = third_by(&v[0])?;
             Ok(move || {
                 let (average, param) = v.split_at_mut(1);
-                ema(&mut average[0], &param[0], 0.99)?;
+                ema(&mut average[0], &param[0], 0.99, None)?;
                 let both = [&average[0], &param[0]];
                 let norm = || global_norm(both).map(drop);
                 state.as_ref().map_or_else(norm, |state| norm_and_scale(&both, None, None, state))

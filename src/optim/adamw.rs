@@ -61,14 +61,17 @@ impl AdamW {
         let fits = fits && average.as_ref().is_none_or(|(average, _)| average.len() == params.len());
         Error::ensure_shape(fits, "adamw", format_args!("{} moments and averages", params.len()), self.m.len())?;
         let mut averages = average.iter_mut().flat_map(|(all, decay)| all.iter_mut().map(|(_, one)| (one, *decay)));
+        let state = if let Numbers::Device(state) = numbers { Some(state) } else { None };
         let mut list = Vec::new();
         for (((name, param), (_, m)), (_, v)) in params.iter_mut().zip(self.m.iter_mut()).zip(self.v.iter_mut()) {
             let (weight_decay, lr_scale) = group_of(&self.rules, name, param, self.weight_decay);
             let average = averages.next();
             match grads.find(name).filter(|_| lr_scale != 0.0) {
                 Some(grad) => list.push(AdamwTensor { param, m, v, grad, weight_decay, lr_scale, average }),
-                // Of no gradient, and so of no launch that knows whether the step is refused: it moves towards where it is.
-                None => average.map_or(Ok(()), |(average, decay)| ops::ema(average, param, decay_of(name, decay)))?,
+                // It moves towards where it is, unless the step is refused.
+                None => {
+                    average.map_or(Ok(()), |(average, decay)| ops::ema(average, param, decay_of(name, decay), state))?
+                }
             }
         }
         ops::adamw(list, self.betas, self.eps, numbers)
@@ -126,7 +129,7 @@ pub fn clip_factor(norm: f64, max_norm: f64) -> f64 {
 /// `average ← decay · average + (1 - decay) · parameter`, of each parameter by its place; begins as a clone of them.
 pub fn ema(average: &mut Params, params: &Params, decay: f64) -> Result<()> {
     let mut pairs = average.iter_mut().zip(params.iter());
-    pairs.try_for_each(|((_, average), (name, param))| ops::ema(average, param, decay_of(name, decay)))
+    pairs.try_for_each(|((_, average), (name, param))| ops::ema(average, param, decay_of(name, decay), None))
 }
 
 /// 0 for a count of batches: that is copied.

@@ -15,6 +15,8 @@ struct Header {
     #[serde(default)]
     best: Option<f64>,
     #[serde(default)]
+    data: Option<String>,
+    #[serde(default)]
     scale: Option<LossScale>, // files of earlier versions have none
     config: TrainConfig,
 }
@@ -33,7 +35,8 @@ impl Trainer<'_> {
     /// Writes parameters, moments, average and settings, atomically.
     pub(super) fn save(&mut self, path: &Path) -> Result<()> {
         let (epoch, steps, within, best) = (self.epoch, self.optimizer.steps, self.within, self.best);
-        let header = Header { epoch, steps, within, best, scale: Some(self.scale), config: self.config.clone() };
+        let (data, scale, config) = (self.data.clone(), Some(self.scale), self.config.clone());
+        let header = Header { epoch, steps, within, best, data, scale, config };
         let header = serde_json::to_string(&header).map_err(|e| Error::invalid("training settings", "JSON", e))?;
         let tensors = self.tensors().map(|(name, tensor)| Ok((name, to_blob(tensor)?))).collect::<Result<Vec<_>>>()?;
         io::safetensors::write(path, &tensors, &[(HEADER.into(), header)])
@@ -57,7 +60,7 @@ impl Trainer<'_> {
             Error::ensure_key(*blob.shape == **tensor.shape(), &file, &key, expected, found)?;
             *tensor = to_tensor(&file, &key, blob)?.to_device(tensor.device())?;
         }
-        (self.epoch, self.optimizer.steps) = (header.epoch, header.steps);
+        (self.epoch, self.optimizer.steps, self.data) = (header.epoch, header.steps, header.data);
         (self.within, self.best, self.scale) = (header.within, header.best, header.scale.unwrap_or(self.scale));
         Ok(())
     }

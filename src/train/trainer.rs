@@ -50,6 +50,8 @@ pub struct Trainer<'a> {
     pub(super) best: Option<f64>,
     folder: Option<&'a RunFolder>,
     checkpoint: Option<PathBuf>,
+    /// What it is trained on, in words; until it runs that of the checkpoint.
+    pub(super) data: Option<String>,
     show: Show,
 }
 
@@ -77,6 +79,7 @@ impl<'a> Trainer<'a> {
             best: None,
             folder,
             checkpoint: None,
+            data: None,
             show,
         })
     }
@@ -86,19 +89,25 @@ impl<'a> Trainer<'a> {
     pub fn resuming(mut self, path: PathBuf) -> Result<Self> {
         if path.exists() {
             self.load(&path)?;
-            let (stage, step, epoch) = (self.config.stage.as_str(), self.optimizer.steps as u64, self.epoch as u64);
-            let done = |record: &Value| match record["epoch"].as_u64() {
-                Some(after) => after <= epoch,
-                None => record["step"].as_u64().is_none_or(|before| before < step),
-            };
-            self.folder.map_or(Ok(()), |folder| folder.keep(|record| record["stage"] != stage || done(record)))?;
         }
+        let (stage, step, epoch) = (self.config.stage.as_str(), self.optimizer.steps as u64, self.epoch as u64);
+        let done = |record: &Value| match record["epoch"].as_u64() {
+            Some(after) => after <= epoch,
+            None => record["step"].as_u64().is_none_or(|before| before < step),
+        };
+        self.folder.map_or(Ok(()), |folder| folder.keep(|record| record["stage"] != stage || done(record)))?;
         self.checkpoint = Some(path);
         Ok(self)
     }
 
-    /// Trains to the end; evaluates on `test` as the settings say. Errors: more batches to a step than an epoch has.
+    /// Trains to the end; evaluates on `test` as the settings say. Errors: more batches to a step than an epoch has; other
+    /// images, or in another order, than those that the checkpoint goes on with.
     pub fn run(mut self, train: &Loader, test: Option<&Loader>, mut teacher: Option<&mut Teacher>) -> Result<Outcome> {
+        let (data, before) = (train.describe(), self.data.take());
+        if let (Some(path), Some(before)) = (&self.checkpoint, before) {
+            Error::ensure_key(data == before, &path.display().to_string(), "training images", before, &data)?;
+        }
+        self.data = Some(data);
         let (batches, parts) = (train.batches(), self.config.parts());
         Error::ensure(parts <= batches, "accumulate", format_args!("at most {batches} batches, an epoch's"), parts)?;
         let batch = parts * train.dataset().len().checked_div(batches).unwrap_or(0);
@@ -165,17 +174,19 @@ impl<'a> Trainer<'a> {
             self.model.save(path, &config.stage)?;
             self.best = Some(accuracy.top1);
         }
-        let every = config.checkpoint_every;
-        if let Some(path) = self.checkpoint.clone().filter(|_| every > 0 && due(every)) {
-            self.save(&path)?;
-        }
         let steps = self.optimizer.steps;
         let mut record = json!({"stage": config.stage, "epoch": epoch, "step": steps, "epoch_loss": loss});
         if let Some(accuracy) = accuracy {
             record["top1"] = accuracy.top1.into();
             record["top5"] = accuracy.top5.into();
         }
-        self.folder.map_or(Ok(()), |folder| folder.log(&record)).map(|()| accuracy)
+        self.folder.map_or(Ok(()), |folder| folder.log(&record))?;
+        // Behind the record: what a checkpoint is not ahead of is struck out, never lost.
+        let every = config.checkpoint_every;
+        if let Some(path) = self.checkpoint.clone().filter(|_| every > 0 && due(every)) {
+            self.save(&path)?;
+        }
+        Ok(accuracy)
     }
 
     /// What a step needs of its batch number `part`.

@@ -24,7 +24,7 @@ pub struct Args {
     #[arg(long, default_value = "runs/train")]
     out: PathBuf,
     /// Go on with the stopped run of this folder, with its recipe and options; ends in the bits of a run that was never stopped
-    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["recipe", "changes", "out"])]
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["recipe", "changes", "out", "TrainOptions"])]
     resume: Option<PathBuf>,
     /// Name the recipes and say where they were published
     #[arg(long)]
