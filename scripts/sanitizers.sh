@@ -4,6 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 export ESPALIER_SIM_SANITIZE=address,undefined
+export ESPALIER_TEST_SHAPES="${ESPALIER_TEST_SHAPES:-6}" # of each case: it is slow
 # Only the C++ side is instrumented, so that stable Rust will do: the runtimes have to be loaded before the program, and
 # only into it, not into cargo. Rust's own leaks at exit are not looked for.
 host=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
