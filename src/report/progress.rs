@@ -74,7 +74,7 @@ pub struct Progress {
     unit: Unit,
     bar: ProgressBar,
     show: Show,
-    printed: Mutex<Instant>,
+    printed: Mutex<(Instant, Option<u64>)>, // when, and how much was done
 }
 
 impl Progress {
@@ -89,7 +89,7 @@ impl Progress {
         let style =
             ProgressStyle::with_template("[{bar:24}] {prefix}").unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::with_draw_target(Some(total), target).with_style(style.progress_chars("━╸─"));
-        Progress { what: what.into(), unit, bar, show, printed: Mutex::new(Instant::now()) }
+        Progress { what: what.into(), unit, bar, show, printed: Mutex::new((Instant::now(), None)) }
     }
 
     /// `n` more are done.
@@ -97,8 +97,8 @@ impl Progress {
         self.bar.inc(n);
         self.bar.set_prefix(self.line());
         let mut printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.show == Show::Lines && printed.elapsed() >= Duration::from_secs(5) {
-            *printed = Instant::now();
+        if self.show == Show::Lines && printed.0.elapsed() >= Duration::from_secs(5) {
+            *printed = (Instant::now(), Some(self.bar.position()));
             tell(self.line());
         }
     }
@@ -117,7 +117,8 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.show == Show::Lines {
+        let printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner).1;
+        if self.show == Show::Lines && printed != Some(self.bar.position()) {
             tell(self.line());
         }
         self.bar.abandon();
