@@ -192,6 +192,9 @@ fn prepare(mut recipe: Recipe, options: &TrainOptions) -> Result<Parts> {
 
 /// What loads images to train and to test on. Errors: fewer than a step needs, or than the order does.
 fn loaders(recipe: &Recipe, options: &TrainOptions, data: &Images) -> Result<(Loader, Loader)> {
+    for (what, images) in [("training images", &data.train), ("test images", &data.test)] {
+        Error::ensure(!images.is_empty(), what, "at least 1", 0)?;
+    }
     let &Recipe { batch_size, accumulate, seed, .. } = recipe;
     let order = LoaderOptions { order: recipe.order(), ..LoaderOptions::train(batch_size, seed) };
     let train = Loader::new(Arc::clone(&data.train), order)?;
@@ -199,7 +202,6 @@ fn loaders(recipe: &Recipe, options: &TrainOptions, data: &Images) -> Result<(Lo
     let expected = format_args!("at most {batches}, the batches of an epoch");
     Error::ensure(accumulate <= batches, "accumulate", expected, accumulate)?;
     recipe.config(batches)?.validate()?;
-    Error::ensure(!data.test.is_empty(), "test images", "at least 1", 0)?;
     let settings = LoaderOptions { skip_broken: options.skip_broken, ..LoaderOptions::eval(64) };
     Ok((train, Loader::new(Arc::clone(&data.test), settings)?))
 }
