@@ -6,6 +6,7 @@
 
 use espalier::data::augment::Transform;
 use espalier::data::{folder::loose_files, image::decode, resize::normalize};
+use espalier::train::recipe::Recipe;
 use espalier::{Error, Result, noise::Philox, report::exit_code};
 use serde_json::json;
 use std::{path::PathBuf, process::ExitCode, time::Instant};
@@ -47,7 +48,7 @@ fn run() -> Result<()> {
     };
     let passes = words.get(1).map_or(Ok(5), |text| text.parse::<u64>());
     let passes = passes.map_err(|_| Error::invalid("passes", "a number", &words[1]))?;
-    let (files, transform) = (loose_files(&[folder])?, Transform::published(224));
+    let (files, transform) = (loose_files(&[folder])?, Recipe::load("deit", &[])?.augment.train(224));
     for epoch in 0..=passes {
         let seconds = pass(&files, &transform, epoch)?;
         let speed = |seconds: f64| files.len() as f64 / seconds;

@@ -1,14 +1,23 @@
 //! Augmentation of single images: the operations against Pillow 9.5, the distributions of what is drawn, bad settings.
 
-use espalier::data::augment::{Crop, Interpolation, Transform};
+use espalier::data::augment::{Augment, Crop, Interpolation, Transform};
 use espalier::data::erasing::Erasing;
 use espalier::data::image::RgbImage;
 use espalier::data::pixel_ops::PixelOp;
 use espalier::data::randaugment::{OPERATIONS, RandAugment, color_jitter};
 use espalier::data::resize::Filter;
 use espalier::noise::Philox;
+use espalier::train::recipe::Recipe;
 use proptest::prelude::*;
 use std::collections::HashMap;
+
+/// The published policy.
+const POLICY: RandAugment = RandAugment { ops: 2, magnitude: 9.0, std: 0.5, increasing: true };
+
+/// What DeiT's recipe does to images of `size` pixels in training.
+fn published(size: usize) -> Transform {
+    Recipe::load("deit", &[]).unwrap().augment.train(size)
+}
 
 fn formula(width: usize, height: usize) -> RgbImage {
     let value = |i: usize| {
@@ -73,7 +82,7 @@ fn rand_augment_draws_evenly_and_by_its_magnitude() {
     let (mut counts, mut degrees, mut signs) = (HashMap::<&str, usize>::new(), Vec::new(), Vec::new());
     let mut applied = [0; 3];
     for sample in 0..IMAGES as u64 {
-        let drawn = RandAugment::PUBLISHED.draw(&mut noise.stream("data/colour", sample));
+        let drawn = POLICY.draw(&mut noise.stream("data/colour", sample));
         applied[drawn.len()] += 1;
         for operation in drawn {
             *counts.entry(operation.into()).or_default() += 1;
@@ -106,9 +115,9 @@ fn rand_augment_draws_evenly_and_by_its_magnitude() {
 #[test]
 fn policies_are_read_and_written() {
     for text in ["rand-m9-mstd0.5-inc1", "rand-n2-m9-mstd0.5-inc1", "rand-inc1-mstd0.5-m9"] {
-        assert_eq!(text.parse::<RandAugment>().unwrap(), RandAugment::PUBLISHED, "{text}");
+        assert_eq!(text.parse::<RandAugment>().unwrap(), POLICY, "{text}");
     }
-    assert_eq!(RandAugment::PUBLISHED.to_string(), "rand-n2-m9-mstd0.5-inc1");
+    assert_eq!(POLICY.to_string(), "rand-n2-m9-mstd0.5-inc1");
     let bare = RandAugment { ops: 2, magnitude: 10.0, std: 0.0, increasing: false };
     assert_eq!("rand".parse::<RandAugment>().unwrap(), bare);
     let three = "rand-n3-m7.5".parse::<RandAugment>().unwrap();
@@ -152,7 +161,7 @@ fn jitter_keeps_to_its_strength() {
     color_jitter(&mut same, 0.0, &mut noise.stream("data/colour", 0));
     assert_eq!(same, picture);
     // It does nothing while there is a policy.
-    let policy = Transform { color_jitter: 0.0, ..Transform::published(20) };
+    let policy = Transform { color_jitter: 0.0, ..published(20) };
     let both = Transform { color_jitter: 0.4, ..policy.clone() };
     let jitter = Transform { rand_augment: None, ..both.clone() };
     let applied = |transform: &Transform, k| transform.apply(&picture, &noise, k).unwrap();
@@ -198,7 +207,7 @@ fn erasing_is_as_often_as_large_and_as_noisy_as_told() {
 
 #[test]
 fn settings_are_data_and_bad_ones_are_refused() {
-    let good = Transform { interpolation: Interpolation::Random, color_jitter: 0.4, ..Transform::published(224) };
+    let good = Transform { interpolation: Interpolation::Random, color_jitter: 0.4, ..published(224) };
     let text = serde_json::to_string(&good).unwrap();
     assert!(text.contains("\"rand-n2-m9-mstd0.5-inc1\"") && text.contains("\"random\""), "{text}");
     assert_eq!(serde_json::from_str::<Transform>(&text).unwrap(), good);
@@ -210,13 +219,13 @@ fn settings_are_data_and_bad_ones_are_refused() {
         change(&mut erasing);
         Transform { erasing: Some(erasing), ..good.clone() }
     };
-    let policy = |magnitude, std| RandAugment { magnitude, std, ..RandAugment::PUBLISHED };
+    let policy = |magnitude, std| RandAugment { magnitude, std, ..POLICY };
     let bad = [
         Transform { color_jitter: -0.1, ..good.clone() },
         Transform { color_jitter: f64::NAN, ..good.clone() },
         Transform { rand_augment: Some(policy(11.0, 0.5)), ..good.clone() },
         Transform { rand_augment: Some(policy(9.0, f64::INFINITY)), ..good.clone() },
-        Transform { rand_augment: Some(RandAugment { ops: 0, ..RandAugment::PUBLISHED }), ..good.clone() },
+        Transform { rand_augment: Some(RandAugment { ops: 0, ..POLICY }), ..good.clone() },
         erasing(|e| e.probability = 1.5),
         erasing(|e| e.count = 0),
         erasing(|e| e.area = [0.0, 0.5]),
@@ -232,17 +241,17 @@ fn settings_are_data_and_bad_ones_are_refused() {
 #[test]
 fn a_recipe_is_the_parts_in_order() {
     let (noise, image) = (Philox { seed: 2, step: 3 }, formula(90, 70));
-    let whole = Transform::published(48);
+    let whole = published(48);
     for sample in 0..12 {
         let mut part = whole.crop_and_flip(&image, &noise, sample).unwrap();
-        assert_eq!(Transform::train(48).crop_and_flip(&image, &noise, sample).unwrap(), part);
+        assert_eq!(Augment::default().train(48).crop_and_flip(&image, &noise, sample).unwrap(), part);
         whole.colour(&mut part, &noise, sample);
         let mut values = espalier::data::resize::normalize(&part, whole.mean, whole.std);
         whole.erasing.unwrap().apply(&mut values, 48, 48, &noise, sample).unwrap();
         assert_eq!(whole.apply(&image, &noise, sample).unwrap(), values);
     }
     // Up to 32 pixels nothing is resized: zeros of the border are black after normalisation.
-    let small = Transform { flip: 0.0, ..Transform::train(32) };
+    let small = Transform { flip: 0.0, ..Augment::default().train(32) };
     assert_eq!(small.crop, Crop::Padded { padding: 4 });
     assert_eq!(small.apply(&formula(32, 32), &noise, 0).unwrap().len(), 3 * 32 * 32);
 }
@@ -254,11 +263,11 @@ proptest! {
     ) {
         let (width, height) = if turned { (height, width) } else { (width, height) };
         let interpolation = if random { Interpolation::Random } else { Interpolation::Bilinear };
-        let rand_augment = Some(RandAugment { ops: 15, std: 3.0, ..RandAugment::PUBLISHED });
+        let rand_augment = Some(RandAugment { ops: 15, std: 3.0, ..POLICY });
         let erasing = Some(Erasing { probability: 1.0, count: 5, ..Erasing::default() });
         // The crop of sizes above 32, so that every shape has one.
-        let crop = Transform::train(224).crop;
-        let transform = Transform { crop, interpolation, rand_augment, erasing, ..Transform::train(side) };
+        let crop = Augment::default().train(224).crop;
+        let transform = Transform { crop, interpolation, rand_augment, erasing, ..Augment::default().train(side) };
         let (noise, image) = (Philox { seed: 1, step: 2 }, formula(width, height));
         let values = transform.apply(&image, &noise, sample).unwrap();
         prop_assert_eq!(values.len(), 3 * side * side);

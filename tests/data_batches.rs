@@ -1,18 +1,23 @@
 //! What happens to batches: their order over epochs and processes, mixing, CIFAR's files, the same bits from any number of
 //! workers.
 
-use espalier::data::augment::{Interpolation, Transform};
+use espalier::data::augment::{Augment, Interpolation, Transform};
 use espalier::data::cifar::CifarDataset;
 use espalier::data::dataset::Dataset;
 use espalier::data::generated::Split;
 use espalier::data::loader::{Batch, Loader, LoaderOptions};
 use espalier::data::mixup::{Mix, MixMode, Mixup, beta, mix_images, mix_targets};
 use espalier::data::sampler::{Order, Shard, View};
+use espalier::data::source::{Images, Source};
 use espalier::noise::Philox;
+use espalier::train::recipe::Recipe;
 use espalier::{Result, ops};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, io::Write, path::Path, sync::Arc};
+
+/// The published mixing.
+const MIXUP: Mixup = Mixup { mixup: 0.8, cutmix: 1.0, probability: 1.0, switch: 0.5, mode: MixMode::Batch };
 
 fn indices(views: &[View]) -> Vec<usize> {
     views.iter().map(|view| view.index).collect()
@@ -85,7 +90,7 @@ fn cifar_10(root: &Path) {
 fn cifar_is_read_and_damage_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
-    let open = |split| CifarDataset::open(root, split, Transform::eval(32), 0);
+    let open = |split| CifarDataset::open(root, split, Augment::default().eval(32), 0);
     assert!(!CifarDataset::is_at(root));
     assert!(open(Split::Train).unwrap_err().to_string().contains("batches.meta.txt"));
     cifar_10(root);
@@ -120,15 +125,40 @@ fn cifar_is_read_and_damage_is_named() {
     let names: Vec<String> = (0..100).map(|class| format!("fine{class}")).collect();
     fs::write(folder.path().join("fine_label_names.txt"), names.join("\r\n")).unwrap();
     fs::write(folder.path().join("test.bin"), records(120, 2, 100)).unwrap();
-    let test = CifarDataset::open(folder.path(), Split::Test, Transform::eval(32), 0).unwrap();
+    let test = CifarDataset::open(folder.path(), Split::Test, Augment::default().eval(32), 0).unwrap();
     assert_eq!((test.len(), test.class_names()[99].as_str(), test.sample(101, 0).unwrap().label), (120, "fine99", 1));
+}
+
+/// A file of training images that is a pipe, and gone once somebody reads it.
+#[cfg(unix)]
+#[test]
+fn cifar_s_training_images_are_read_once() {
+    let folder = tempfile::tempdir().unwrap();
+    cifar_10(folder.path());
+    let pipe = folder.path().join("data_batch_1.bin");
+    fs::remove_file(&pipe).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let writer = std::thread::spawn(move || {
+        // Opening a pipe for writing waits for a reader.
+        let mut file = fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+        fs::remove_file(&pipe).unwrap();
+        file.write_all(&records(60, 1, 10)).unwrap();
+    });
+    let source = Source { root: Some(folder.path()), generated: [0; 2], seed: 1, classes: None };
+    let augment = Augment::default();
+    let images = Images::open(source, &augment.train(32), &augment.eval(32)).unwrap();
+    assert_eq!((images.train.len(), images.scoring.len(), images.test.len()), (300, 300, 20));
+    let [train, scoring] = [&images.train, &images.scoring].map(|dataset| dataset.sample(70, 0).unwrap());
+    assert!(train.label == scoring.label && train.pixels != scoring.pixels);
+    writer.join().unwrap();
 }
 
 #[test]
 fn a_whole_recipe_gives_the_same_batches_for_any_number_of_workers() {
     let folder = tempfile::tempdir().unwrap();
     cifar_10(folder.path());
-    let transform = Transform { interpolation: Interpolation::Random, ..Transform::published(40) };
+    let transform =
+        Transform { interpolation: Interpolation::Random, ..Recipe::load("deit", &[]).unwrap().augment.train(40) };
     let data = Arc::new(CifarDataset::open(folder.path(), Split::Train, transform, 5).unwrap());
     let run = |workers, world, number| {
         let shard = Shard { rank: world - 1, world };
@@ -194,7 +224,7 @@ fn mixing_is_drawn_as_told() {
     let near =
         |count: usize, p: f64| (count as f64 - p * STEPS as f64).abs() <= 5.0 * (p * (1.0 - p) * STEPS as f64).sqrt();
     let is_cut = |mixes: &[Mix]| mixes[0].cut.is_some();
-    let published = Mixup::PUBLISHED;
+    let published = MIXUP;
     assert!(near(count(published, is_cut), 0.5));
     assert!(near(count(Mixup { switch: 0.2, ..published }, is_cut), 0.2));
     assert!(near(count(Mixup { probability: 0.3, ..published }, |mixes| mixes[0] != Mix::NONE), 0.3));
@@ -235,7 +265,7 @@ proptest! {
     fn what_is_mixed_is_shared_out(half in 1usize..5, height in 1usize..12, width in 1usize..12, step: u64, mode in 0usize..3) {
         let images = 2 * half;
         let mode = [MixMode::Batch, MixMode::Pair, MixMode::Elem][mode];
-        let mixes = Mixup { mode, ..Mixup::PUBLISHED }.draw(images, height, width, &Philox { seed: 2, step }).unwrap();
+        let mixes = Mixup { mode, ..MIXUP }.draw(images, height, width, &Philox { seed: 2, step }).unwrap();
         let plane = height * width;
         // Image i is i everywhere, so that a mixed pixel tells the share of its partner.
         let mut mixed: Vec<f32> = (0..images * 3 * plane).map(|at| (at / (3 * plane)) as f32).collect();

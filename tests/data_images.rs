@@ -1,7 +1,7 @@
 //! Decoding, resizing and transforms against Pillow's and torchvision's results, and against every kind of bad file.
 
 use espalier::Error;
-use espalier::data::augment::{BoxDraws, Crop, Transform, padded_crop, random_box};
+use espalier::data::augment::{Augment, BoxDraws, Crop, Transform, padded_crop, random_box};
 use espalier::data::image::{RgbImage, decode, decode_bytes};
 use espalier::data::resize::*;
 use espalier::noise::Philox;
@@ -39,7 +39,7 @@ fn evaluation_preprocessing_equals_pillow() {
         let cropped = crop(&resize(&image, size.0, size.1, Filter::Bicubic).unwrap(), rect).unwrap();
         assert_eq!(crc32fast::hash(cropped.pixels()), crc);
         let noise = Philox { seed: 0, step: 0 };
-        assert_eq!(Transform::eval(224).crop_and_flip(&image, &noise, 0).unwrap(), cropped);
+        assert_eq!(Augment::default().eval(224).crop_and_flip(&image, &noise, 0).unwrap(), cropped);
         let values = normalize(&cropped, IMAGENET_MEAN, IMAGENET_STD);
         let expected = (f32::from(cropped.pixels()[3 * 225 + 2]) / 255.0 - 0.406) / 0.225;
         assert!((values[2 * 224 * 224 + 225] - expected).abs() < 1e-6);
@@ -57,8 +57,8 @@ fn extreme_shapes_resize() {
     for (width, height) in [(60_000, 1), (1, 60_000), (3, 200), (1, 1)] {
         let image = formula(width, height);
         // The resized image of the first two would have 4·10⁹ pixels; only the centre is made.
-        assert_eq!(Transform::eval(224).apply(&image, &noise, 0).unwrap().len(), 3 * 224 * 224);
-        assert_eq!(Transform::train(64).apply(&image, &noise, 0).unwrap().len(), 3 * 64 * 64);
+        assert_eq!(Augment::default().eval(224).apply(&image, &noise, 0).unwrap().len(), 3 * 224 * 224);
+        assert_eq!(Augment::default().train(64).apply(&image, &noise, 0).unwrap().len(), 3 * 64 * 64);
     }
     assert!(short_side_resized(&formula(60_000, 1), 256).is_err());
     assert!(resize(&one, 0, 5, Filter::Bilinear).is_err());
@@ -143,19 +143,22 @@ fn random_boxes_equal_torchvision() {
 #[test]
 fn transforms_are_functions_of_seed_epoch_and_sample() {
     let image = formula(70, 50);
-    let train = Transform::train(40);
+    let train = Augment::default().train(40);
     let at = |seed, step, sample| train.apply(&image, &Philox { seed, step }, sample).unwrap();
     assert_eq!(at(1, 2, 3), at(1, 2, 3));
     assert!(at(1, 2, 3) != at(2, 2, 3) && at(1, 2, 3) != at(1, 3, 3) && at(1, 2, 3) != at(1, 2, 4));
-    assert_eq!(Transform::train(32).crop, Crop::Padded { padding: 4 });
-    assert_eq!(Transform::eval(32).crop, Crop::Centre { resize: None });
-    assert_eq!(Transform::eval(384).crop, Crop::Centre { resize: Some(438) });
+    assert_eq!(Augment::default().train(32).crop, Crop::Padded { padding: 4 });
+    assert_eq!(Augment::default().eval(32).crop, Crop::Centre { resize: None });
+    assert_eq!(Augment::default().eval(384).crop, Crop::Centre { resize: Some(438) });
     for bad in [
-        Transform { img_size: 0, ..Transform::eval(224) },
-        Transform { flip: f32::NAN, ..Transform::eval(224) },
-        Transform { std: [0.0; 3], ..Transform::eval(224) },
-        Transform { crop: Crop::Centre { resize: Some(100) }, ..Transform::eval(224) },
-        Transform { crop: Crop::RandomResized { scale: [0.5, 0.1], ratio: [1.0, 1.0] }, ..Transform::eval(224) },
+        Transform { img_size: 0, ..Augment::default().eval(224) },
+        Transform { flip: f32::NAN, ..Augment::default().eval(224) },
+        Transform { std: [0.0; 3], ..Augment::default().eval(224) },
+        Transform { crop: Crop::Centre { resize: Some(100) }, ..Augment::default().eval(224) },
+        Transform {
+            crop: Crop::RandomResized { scale: [0.5, 0.1], ratio: [1.0, 1.0] },
+            ..Augment::default().eval(224)
+        },
     ] {
         assert!(bad.validate().is_err(), "{bad:?}");
     }

@@ -1,10 +1,11 @@
 //! Folders, the loader's determinism and failures, and the generated data set.
 
-use espalier::data::augment::Transform;
+use espalier::data::augment::Augment;
 use espalier::data::dataset::{Dataset, FolderDataset, Sample};
 use espalier::data::folder::{ImageFolder, imagenet_classes, loose_files};
 use espalier::data::generated::{CLASSES, Difficulty, GeneratedDataset, Split};
 use espalier::data::loader::{Batch, Loader, LoaderOptions};
+use espalier::data::source::{Images, Source};
 use espalier::{Error, Result};
 use std::path::Path;
 use std::sync::Arc;
@@ -56,6 +57,26 @@ fn folders_are_read_in_the_order_of_torchvision() {
     assert!(ImageFolder::open(root.path().join("missing")).is_err());
 }
 
+/// Training images are decoded once for training, scoring and a test on the same: the second and third need no file.
+#[test]
+fn a_folder_is_read_once() {
+    let root = tempfile::tempdir().unwrap();
+    for index in 0..4 {
+        write_png(&root.path().join(format!("class{}/{index}.png", index % 2)), &generated(4), index);
+    }
+    let source = Source { root: Some(root.path()), generated: [0; 2], seed: 1, classes: None };
+    let augment = Augment::default();
+    let images = Images::open(source, &augment.train(16), &augment.eval(16)).unwrap();
+    let sample = |dataset: &Arc<dyn Dataset>, index| dataset.sample(index, 0);
+    let train: Vec<Sample> = (0..4).map(|index| sample(&images.train, index).unwrap()).collect();
+    std::fs::remove_dir_all(root.path().join("class1")).unwrap();
+    for (index, train) in train.iter().enumerate() {
+        let [scoring, test] = [&images.scoring, &images.test].map(|dataset| sample(dataset, index).unwrap());
+        assert_eq!((scoring.label, &scoring), (train.label, &test));
+        assert!(scoring.pixels != train.pixels);
+    }
+}
+
 #[test]
 fn imagenet_classes_are_in_label_order() {
     let classes = imagenet_classes();
@@ -76,7 +97,7 @@ fn batches_do_not_depend_on_the_number_of_workers() {
         write_png(&root.path().join(format!("class{}/{index:03}.png", index % 3)), &generated(53), index);
     }
     let folder = ImageFolder::open(root.path()).unwrap();
-    let data: Arc<dyn Dataset> = Arc::new(FolderDataset::new(folder, Transform::train(16), 1).unwrap());
+    let data: Arc<dyn Dataset> = Arc::new(FolderDataset::new(folder, Augment::default().train(16), 1).unwrap());
     let options = LoaderOptions { prefetch: 1, ..LoaderOptions::train(20, 9) };
     let first = epoch(Arc::clone(&data), &options, 0, 4);
     assert_eq!(first.iter().map(|b| b.labels.len()).collect::<Vec<_>>(), [20, 20]);

@@ -43,6 +43,7 @@ fn student() -> Model {
 /// A distilled run of two steps on the generated images in `folder`, with the teacher of `weights`.
 fn job(folder: &Path, weights: PathBuf) -> Result<TrainJob> {
     let recipe = "extends = \"deit_tiny_distilled\"\nunset = [\"model\", \"teacher\", \"rates.lr_batch\"]\nepochs = 2\nbatch_size = 8
+accumulate = 1
 repeated_augmentation = 1\nseed = 1\n[rates]\nlr = 1e-3\nwarmup_epochs = 0\ncosine_epochs = 2\n";
     let path = folder.join("recipe.toml");
     std::fs::write(&path, recipe).expect("write");

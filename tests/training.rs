@@ -5,13 +5,16 @@ mod common;
 use common::Dying;
 use espalier::data::generated::{GeneratedDataset, Split};
 use espalier::data::loader::{Loader, LoaderOptions};
-use espalier::data::mixup::Mixup;
+use espalier::data::mixup::{MixMode, Mixup};
 use espalier::models::{Architecture, Model};
 use espalier::optim::{GroupRule, default_rules, group_of};
 use espalier::report::{Progress, RunFolder, Show, read_log};
 use espalier::train::{DistillKind, Distillation, Teacher, TrainConfig, Trainer, evaluate};
 use espalier::{DType, Error, Tensor};
 use std::sync::Arc;
+
+/// The published mixing.
+const MIXUP: Mixup = Mixup { mixup: 0.8, cutmix: 1.0, probability: 1.0, switch: 0.5, mode: MixMode::Batch };
 
 fn data(split: Split, len: usize) -> GeneratedDataset {
     GeneratedDataset::new(split, len, 32, 0).expect("data")
@@ -40,7 +43,7 @@ fn bytes(model: &Model) -> Vec<Vec<u8>> {
 fn a_resumed_run_ends_in_the_same_bits() {
     let folder = tempfile::tempdir().expect("folder");
     let train = loader(Split::Train, 64, 16);
-    let config = |epochs| TrainConfig { mixup: Mixup::PUBLISHED, ..config(epochs) };
+    let config = |epochs| TrainConfig { mixup: MIXUP, ..config(epochs) };
     let mut whole = model();
     Trainer::new(&mut whole, config(3), None, Show::Quiet).unwrap().run(&train, None, None).unwrap();
 
@@ -95,23 +98,23 @@ fn a_teacher_sees_the_mixed_images_of_its_run() {
     };
     // The images of both runs are the same until they are mixed: logits of the first are wrong in the second.
     let mut shared = Teacher::remembering(&dense);
-    run(1, Mixup::PUBLISHED, &mut shared);
-    assert!(run(2, Mixup::PUBLISHED, &mut shared) == run(2, Mixup::PUBLISHED, &mut Teacher::remembering(&dense)));
+    run(1, MIXUP, &mut shared);
+    assert!(run(2, MIXUP, &mut shared) == run(2, MIXUP, &mut Teacher::remembering(&dense)));
     // Without mixing they are right, also after a run with it.
     let plain = run(2, Mixup::default(), &mut shared);
     assert!(plain == run(2, Mixup::default(), &mut shared));
     assert!(plain == run(2, Mixup::default(), &mut Teacher::remembering(&dense)));
-    assert!(plain != run(2, Mixup::PUBLISHED, &mut shared));
+    assert!(plain != run(2, MIXUP, &mut shared));
 }
 
 #[test]
 fn odd_batches_cannot_be_mixed() {
-    let mixed = TrainConfig { mixup: Mixup::PUBLISHED, ..config(1) };
+    let mixed = TrainConfig { mixup: MIXUP, ..config(1) };
     let mut model = model();
     let trainer = Trainer::new(&mut model, mixed.clone(), None, Show::Quiet).unwrap();
     let error = trainer.run(&loader(Split::Train, 64, 15), None, None).unwrap_err().to_string();
     assert!(error.contains("even") && error.contains("15"), "{error}");
-    let bad = TrainConfig { mixup: Mixup { cutmix: -1.0, ..Mixup::PUBLISHED }, ..mixed };
+    let bad = TrainConfig { mixup: Mixup { cutmix: -1.0, ..MIXUP }, ..mixed };
     assert!(Trainer::new(&mut model, bad, None, Show::Quiet).is_err());
 }
 

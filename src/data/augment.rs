@@ -43,6 +43,67 @@ impl Interpolation {
     }
 }
 
+/// What happens to images of any size between the file and the model. The default is what DeiT's and Swin's recipes have in
+/// common before they change colours: RandomResizedCrop(0.08–1, 3/4–4/3) and flip, evaluation by the centre.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Augment {
+    /// Area of the random crop, as a share of the image's.
+    pub scale: [f64; 2],
+    /// Width / height of the random crop.
+    pub ratio: [f64; 2],
+    /// Probability of a horizontal flip.
+    pub flip: f32,
+    /// Kernel of the resize in training.
+    pub interpolation: Interpolation,
+    /// RandAugment's policy, such as `rand-m9-mstd0.5-inc1`.
+    pub rand_augment: Option<RandAugment>,
+    /// Brightness, contrast and saturation, where there is no policy.
+    pub color_jitter: f64,
+    /// Random erasing.
+    pub erasing: Option<Erasing>,
+    /// Evaluation: the share of the shorter side that the centre crop takes.
+    pub crop_pct: f64,
+    /// Channel means, of values in [0, 1].
+    pub mean: [f32; 3],
+    /// Channel deviations.
+    pub std: [f32; 3],
+}
+
+impl Default for Augment {
+    fn default() -> Self {
+        Self {
+            scale: [0.08, 1.0],
+            ratio: [3.0 / 4.0, 4.0 / 3.0],
+            flip: 0.5,
+            interpolation: Interpolation::Bicubic,
+            rand_augment: None,
+            color_jitter: 0.0,
+            erasing: None,
+            crop_pct: 0.875,
+            mean: IMAGENET_MEAN,
+            std: IMAGENET_STD,
+        }
+    }
+}
+
+impl Augment {
+    /// Evaluation at `img_size` pixels: shorter side to ⌊img_size / crop_pct⌋, centre; up to 32 nothing is resized.
+    pub fn eval(&self, img_size: usize) -> Transform {
+        let crop = Crop::Centre { resize: (img_size > 32).then(|| (img_size as f64 / self.crop_pct) as usize) };
+        let &Self { mean, std, .. } = self;
+        let (interpolation, rand_augment, color_jitter, erasing) = (Interpolation::Bicubic, None, 0.0, None);
+        Transform { img_size, crop, flip: 0.0, interpolation, rand_augment, color_jitter, erasing, mean, std }
+    }
+
+    /// Training at `img_size` pixels: up to 32 a crop with a border of 4 instead of a resize.
+    pub fn train(&self, img_size: usize) -> Transform {
+        let &Self { scale, ratio, flip, interpolation, rand_augment, color_jitter, erasing, .. } = self;
+        let crop = if img_size > 32 { Crop::RandomResized { scale, ratio } } else { Crop::Padded { padding: 4 } };
+        Transform { crop, flip, interpolation, rand_augment, color_jitter, erasing, ..self.eval(img_size) }
+    }
+}
+
 /// Everything between decoding and the model, in this order: crop, flip, colours, normalisation, erasing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -71,30 +132,6 @@ pub struct Transform {
 }
 
 impl Transform {
-    /// The evaluation transform of DeiT and Swin: shorter side to ⌊img_size / 0.875⌋, centre; up to 32 pixels no resize.
-    pub fn eval(img_size: usize) -> Self {
-        let crop = Crop::Centre { resize: (img_size > 32).then_some(img_size * 8 / 7) };
-        let (mean, std) = (IMAGENET_MEAN, IMAGENET_STD);
-        let interpolation = Interpolation::Bicubic;
-        let (rand_augment, color_jitter, erasing) = (None, 0.0, None);
-        Self { img_size, crop, flip: 0.0, interpolation, rand_augment, color_jitter, erasing, mean, std }
-    }
-
-    /// The crop and flip of their training: RandomResizedCrop(0.08–1, 3/4–4/3); up to 32 pixels a crop with border 4.
-    pub fn train(img_size: usize) -> Self {
-        let crop = match img_size {
-            0..=32 => Crop::Padded { padding: 4 },
-            _ => Crop::RandomResized { scale: [0.08, 1.0], ratio: [3.0 / 4.0, 4.0 / 3.0] },
-        };
-        Self { crop, flip: 0.5, ..Self::eval(img_size) }
-    }
-
-    /// The whole augmentation of their recipes: besides [`Self::train`], RandAugment and random erasing.
-    pub fn published(img_size: usize) -> Self {
-        let (rand_augment, erasing) = (Some(RandAugment::PUBLISHED), Some(Erasing::default()));
-        Self { rand_augment, erasing, ..Self::train(img_size) }
-    }
-
     /// Checks what a configuration file can get wrong.
     pub fn validate(&self) -> Result<()> {
         let (size, most, colours) = (self.img_size, 1 << 14, (self.mean, self.std));

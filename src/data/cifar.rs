@@ -4,7 +4,7 @@
 use super::dataset::{Dataset, Sample, check_index};
 use super::{augment::Transform, generated::Split, image::RgbImage};
 use crate::{Error, Result, noise::Philox};
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 
 const SIDE: usize = 32;
 const PIXELS: usize = SIDE * SIDE;
@@ -29,11 +29,11 @@ const CIFAR_100: Form =
     Form { train: &["train.bin"], test: &["test.bin"], names: "fine_label_names.txt", classes: 100, labels: 2 };
 
 /// One split of `cifar-10-batches-bin` or `cifar-100-binary` under a [`Transform`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct CifarDataset {
     names: Vec<String>,
     /// Label and planes of each image.
-    images: Vec<(usize, Vec<u8>)>,
+    images: Arc<[(usize, Vec<u8>)]>,
     transform: Transform,
     seed: u64,
 }
@@ -63,7 +63,12 @@ impl CifarDataset {
         for file in files {
             read(&folder.join(file), &form, &mut images)?;
         }
-        Ok(Self { names, images, transform, seed })
+        Ok(Self { names, images: images.into(), transform, seed })
+    }
+
+    /// The same images, not read again, under another transform.
+    pub fn with_transform(&self, transform: Transform) -> Result<Self> {
+        transform.validate().map(|()| Self { transform, ..self.clone() })
     }
 
     /// Image `index` as it lies in the file. An error when there is none.

@@ -3,7 +3,7 @@
 use super::image::{RgbImage, decode};
 use super::{augment::Transform, folder::ImageFolder};
 use crate::{Error, Result, noise::Philox};
-use std::{borrow::Cow, sync::OnceLock};
+use std::{borrow::Cow, sync::Arc, sync::OnceLock};
 
 /// One example: the model's input, CHW `[3, img_size, img_size]`, and its class.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,25 +79,30 @@ impl ImageCache {
 }
 
 /// The images of an [`ImageFolder`] under a [`Transform`]; a set of small images is decoded once.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct FolderDataset {
-    folder: ImageFolder,
+    folder: Arc<ImageFolder>,
     transform: Transform,
     seed: u64,
-    cache: ImageCache,
+    cache: Arc<ImageCache>,
 }
 
 impl FolderDataset {
     /// The folder's images with augmentation drawn from (seed, draw, index). Errors: an invalid transform.
     pub fn new(folder: ImageFolder, transform: Transform, seed: u64) -> Result<Self> {
         transform.validate()?;
-        let cache = ImageCache::new(folder.files.len(), CACHE_BYTES);
-        Ok(Self { folder, transform, seed, cache })
+        let cache = Arc::new(ImageCache::new(folder.files.len(), CACHE_BYTES));
+        Ok(Self { folder: Arc::new(folder), transform, seed, cache })
+    }
+
+    /// The same images, listed and decoded once, under another transform.
+    pub fn with_transform(&self, transform: Transform) -> Result<Self> {
+        transform.validate().map(|()| Self { transform, ..self.clone() })
     }
 
     /// Keeps no decoded image in memory: for a single pass.
     pub fn uncached(mut self) -> Self {
-        self.cache = ImageCache::new(0, 0);
+        self.cache = Arc::new(ImageCache::new(0, 0));
         self
     }
 
@@ -107,8 +112,9 @@ impl FolderDataset {
         let fits = labels.len() == folders && labels.iter().all(|label| *label < classes);
         let expected = format_args!("{folders} labels below {classes}");
         Error::ensure(fits, "labels of the class folders", expected, format_args!("{labels:?}"))?;
-        self.folder.files.iter_mut().for_each(|(_, label)| *label = labels[*label]);
-        self.folder.classes = names;
+        let folder = Arc::make_mut(&mut self.folder);
+        folder.files.iter_mut().for_each(|(_, label)| *label = labels[*label]);
+        folder.classes = names;
         Ok(self)
     }
 }

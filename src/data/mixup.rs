@@ -75,9 +75,6 @@ impl Mix {
 }
 
 impl Mixup {
-    /// The published recipes': α 0.8 and 1, half of each, one λ a batch.
-    pub const PUBLISHED: Self = Self { mixup: 0.8, cutmix: 1.0, probability: 1.0, switch: 0.5, mode: MixMode::Batch };
-
     /// Whether anything is ever mixed.
     pub fn is_on(&self) -> bool {
         self.probability > 0.0 && (self.mixup > 0.0 || self.cutmix > 0.0)

@@ -66,9 +66,6 @@ pub const OPERATIONS: [(&str, Operation); 15] = [
 ];
 
 impl RandAugment {
-    /// The policy of the DeiT and Swin recipes, `rand-n2-m9-mstd0.5-inc1`.
-    pub const PUBLISHED: Self = Self { ops: 2, magnitude: 9.0, std: 0.5, increasing: true };
-
     /// Refuses values that no policy can have.
     pub fn validate(&self) -> Result<()> {
         let fits = (1..=32).contains(&self.ops) && (0.0..=10.0).contains(&self.magnitude);

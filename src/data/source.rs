@@ -22,7 +22,8 @@ pub struct Source<'a> {
     pub classes: Option<usize>,
 }
 
-/// Images of one size, and what they are, for reports: `train` augmented, `scoring` the same as evaluation sees them.
+/// Images of one size, and what they are, for reports: `train` augmented, `scoring` the same, read once, as evaluation sees
+/// them.
 #[expect(missing_docs, reason = "the line above says it")]
 pub struct Images {
     pub name: String,
@@ -38,21 +39,18 @@ impl Images {
         let Some(root) = source.root else { return Self::generated(source, eval.img_size) };
         let seed = source.seed;
         if CifarDataset::is_at(root) {
-            let open = |split, transform: &Transform| -> Result<Arc<dyn Dataset>> {
-                Ok(Arc::new(CifarDataset::open(root, split, transform.clone(), seed)?))
-            };
-            let (train, scoring) = (open(Split::Train, train)?, open(Split::Train, eval)?);
-            return Ok(Self { name: root.display().to_string(), train, scoring, test: open(Split::Test, eval)? });
+            let open = |split, transform: &Transform| CifarDataset::open(root, split, transform.clone(), seed);
+            let (train, test) = (open(Split::Train, train)?, Arc::new(open(Split::Test, eval)?));
+            let (name, scoring) = (root.display().to_string(), Arc::new(train.with_transform(eval.clone())?));
+            return Ok(Self { name, train: Arc::new(train), scoring, test });
         }
         let [train_root, test_root] = folders(root)?;
         let same = if train_root == test_root { " (tested on the training images)" } else { "" };
         let open = |root: &Path, transform: &Transform| folder(root, transform.clone(), source);
-        let images = Self {
-            name: format!("{}{same}", root.display()),
-            train: open(&train_root, train)?,
-            scoring: open(&train_root, eval)?,
-            test: open(&test_root, eval)?,
-        };
+        let train = open(&train_root, train)?;
+        let scoring = Arc::new(train.with_transform(eval.clone())?);
+        let test = if same.is_empty() { Arc::new(open(&test_root, eval)?) } else { Arc::clone(&scoring) };
+        let images = Self { name: format!("{}{same}", root.display()), train: Arc::new(train), scoring, test };
         let (ours, theirs) = (images.train.class_names(), images.test.class_names());
         if let Some(k) = (0..ours.len().max(theirs.len())).find(|&k| ours.get(k) != theirs.get(k)) {
             let what = format!("class {k} of {}", test_root.display());
@@ -84,7 +82,7 @@ fn folders(root: &Path) -> Result<[PathBuf; 2]> {
 }
 
 /// Labels are the folders' ranks; for a model of 1,000 classes, folders named by ImageNet's wnids get those labels.
-fn folder(root: &Path, transform: Transform, source: Source) -> Result<Arc<dyn Dataset>> {
+fn folder(root: &Path, transform: Transform, source: Source) -> Result<FolderDataset> {
     let folder = ImageFolder::open(root)?;
     let imagenet = imagenet_classes();
     let labels = folder.class_indices(imagenet);
@@ -92,8 +90,8 @@ fn folder(root: &Path, transform: Transform, source: Source) -> Result<Arc<dyn D
     match labels {
         Ok(labels) if source.classes == Some(imagenet.len()) => {
             let names = imagenet.iter().map(|(_, _, name)| name.to_string()).collect();
-            Ok(Arc::new(dataset.relabelled(labels, names)?))
+            dataset.relabelled(labels, names)
         }
-        _ => Ok(Arc::new(dataset)),
+        _ => Ok(dataset),
     }
 }

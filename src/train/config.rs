@@ -76,6 +76,7 @@ impl TrainConfig {
     pub fn validate(&self) -> Result<()> {
         self.schedule.validate()?;
         self.mixup.validate()?;
+        self.distillation.validate()?;
         let ema_decay = self.ema_decay.unwrap_or(0.0);
         for (what, value) in [("smoothing", self.smoothing), ("drop_path", self.drop_path), ("ema_decay", ema_decay)] {
             Error::ensure((0.0..1.0).contains(&value), what, "0 to below 1", value)?;

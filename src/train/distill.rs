@@ -60,6 +60,12 @@ impl Default for Distillation {
 }
 
 impl Distillation {
+    /// Refuses values that have no meaning.
+    pub fn validate(&self) -> Result<()> {
+        Error::ensure((0.0..=1.0).contains(&self.alpha), "distillation.alpha", "0 to 1", self.alpha)?;
+        Error::ensure(self.tau > 0.0 && self.tau.is_finite(), "distillation.tau", "above 0", self.tau)
+    }
+
     /// The whole loss from the student's heads, the base loss on the first of them, and the teacher's logits `[B, K]`.
     pub fn loss(&self, logits: &[Var], base: Var, teacher: Option<&Tensor>) -> Result<Var> {
         if self.kind == DistillKind::None {

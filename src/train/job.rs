@@ -7,7 +7,7 @@ use crate::data::source::{Images, Source};
 use crate::io::write_atomic;
 use crate::models::{Architecture, LoadOptions, Model, zoo};
 use crate::report::{Progress, RunFolder, Show, Table, tell};
-use crate::{Device, Error, Result, nn::Params, nn::Precision};
+use crate::{Device, Error, Result, nn::Precision};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -43,13 +43,21 @@ pub struct TrainOptions {
     pub dtype: Option<Precision>,
 }
 
-/// A run in its folder.
-pub struct TrainJob {
+/// The recipe in force, and what it works on.
+struct Parts {
     recipe: Recipe,
-    options: TrainOptions,
-    data: Images,
+    /// The images' name.
+    data: String,
+    train: Loader,
+    test: Loader,
     model: Model,
     teacher: Option<Model>,
+}
+
+/// A run in its folder.
+pub struct TrainJob {
+    parts: Parts,
+    options: TrainOptions,
     /// The run folder.
     pub folder: RunFolder,
     show: Show,
@@ -63,16 +71,16 @@ const BEST: &str = "best.safetensors";
 impl TrainJob {
     /// A new run of `recipe` in a folder at `out`, or beside it where something is there already.
     pub fn open(recipe: Recipe, mut options: TrainOptions, out: &Path, show: Show) -> Result<Self> {
-        let (recipe, data, model, teacher) = prepare(recipe, &options)?;
+        let parts = prepare(recipe, &options)?;
+        let text = parts.recipe.to_toml()?;
         // A run may be gone on with from another folder.
         for path in [&mut options.data, &mut options.weights, &mut options.teacher_weights].into_iter().flatten() {
             *path = path.canonicalize().map_err(Error::io("open", &*path))?;
         }
         let folder = RunFolder::create(out)?;
         folder.write_json(OPTIONS, &options)?;
-        let text = recipe.to_toml()?;
         write_atomic(folder.file(RECIPE)?, |file| file.write_all(text.as_bytes()))?;
-        Ok(Self { recipe, options, data, model, teacher, folder, show })
+        Ok(Self { parts, options, folder, show })
     }
 
     /// The run in the folder at `path`, which was stopped.
@@ -82,49 +90,50 @@ impl TrainJob {
         let options: TrainOptions = serde_json::from_str(&read(OPTIONS)?).map_err(wrong)?;
         read(RECIPE)?;
         let recipe = Recipe::load(&path.join(RECIPE).display().to_string(), &[])?;
-        let (recipe, data, model, teacher) = prepare(recipe, &options)?;
-        Ok(Self { recipe, options, data, model, teacher, folder: RunFolder::open(path)?, show })
+        Ok(Self { parts: prepare(recipe, &options)?, options, folder: RunFolder::open(path)?, show })
     }
 
     /// The recipe in force.
     pub fn recipe(&self) -> &Recipe {
-        &self.recipe
+        &self.parts.recipe
     }
 
     /// Trains to the end; the table's text. The folder then has `model.safetensors`, `best.safetensors` (of all evaluations),
     /// `average.safetensors` (of the weights, where the recipe keeps one), curves and results.
     pub fn run(mut self) -> Result<String> {
-        let &Recipe { batch_size, seed, .. } = &self.recipe;
-        let order = LoaderOptions { order: self.recipe.order(), ..LoaderOptions::train(batch_size, seed) };
-        let train = Loader::new(Arc::clone(&self.data.train), order)?;
-        let settings = LoaderOptions { skip_broken: self.options.skip_broken, ..LoaderOptions::eval(64) };
-        let test = Loader::new(Arc::clone(&self.data.test), settings)?;
-        let (config, best) = (self.recipe.config(train.batches())?, self.folder.file(BEST)?);
-        let mut trainer = Trainer::new(&mut self.model, config, Some(&self.folder), self.show)?;
+        if self.options.data.is_none() {
+            // A flip makes stripes_45 of stripes_135.
+            tell(
+                "warning: generated images are not augmented, only mixed: a crop, flip or turn can change their class",
+            );
+        }
+        let Parts { recipe, train, test, model, teacher, .. } = &mut self.parts;
+        let (config, best) = (recipe.config(train.batches())?, self.folder.file(BEST)?);
+        let mut trainer = Trainer::new(model, config, Some(&self.folder), self.show)?;
+        (trainer.optimizer.betas, trainer.optimizer.eps) = (recipe.betas.into(), recipe.eps);
         trainer.keep_best = Some(best);
         let trainer = trainer.resuming(self.folder.file(CHECKPOINT)?)?;
-        let mut teacher = self.teacher.as_ref().map(Teacher::remembering);
-        let outcome = trainer.run(&train, Some(&test), teacher.as_mut())?;
+        let mut teacher = teacher.as_ref().map(Teacher::remembering);
+        let outcome = trainer.run(train, Some(test), teacher.as_mut())?;
         outcome.broken.iter().for_each(|error| tell(format_args!("warning: left out: {error}")));
-        self.report(&test, outcome)
+        self.report(outcome)
     }
 
     /// Evaluates what the run ends with, writes it, and says how it did.
-    fn report(&self, test: &Loader, outcome: Outcome) -> Result<String> {
-        let average = outcome.ema.map(|ema| self.averaged(ema)).transpose()?;
-        let load = LoadOptions { arch: Some(self.model.arch().clone()), ..LoadOptions::default() };
-        let best = Model::load(self.folder.file(BEST)?, &load)?.to_device(self.model.device())?;
-        let best = best.with_precision(self.model.precision());
-        let models = [
-            ("last", "model", Some(&self.model)),
-            ("best", "best", Some(&best)),
-            ("average", "average", average.as_ref()),
-        ];
+    fn report(&self, outcome: Outcome) -> Result<String> {
+        let Parts { recipe, data, model, .. } = &self.parts;
+        let average = outcome.ema.map(|ema| Model::new(model.arch().clone(), ema, "moving average")).transpose()?;
+        let average = average.map(|average| average.with_precision(model.precision()));
+        let load = LoadOptions { arch: Some(model.arch().clone()), ..LoadOptions::default() };
+        let best = Model::load(self.folder.file(BEST)?, &load)?.to_device(model.device())?;
+        let best = best.with_precision(model.precision());
+        let models =
+            [("last", "model", Some(model)), ("best", "best", Some(&best)), ("average", "average", average.as_ref())];
         let (mut table, mut records) =
             (Table::new(&["weights", "top-1", "top-5", "loss", "images", "file"]), Vec::new());
         for (name, file, model) in models {
             let Some(model) = model else { continue };
-            let Evaluation { accuracy, .. } = self.evaluate(name, model, test)?;
+            let Evaluation { accuracy, .. } = self.evaluate(name, model)?;
             let file = format!("{file}.safetensors");
             if name != "best" {
                 model.save(self.folder.file(&file)?, "train")?;
@@ -136,20 +145,18 @@ impl TrainJob {
         }
         self.folder.write_json("result.json", &records)?;
         self.folder.curves()?;
-        Ok(format!("{}: {}\n{}", self.data.name, self.recipe.source, table.text()))
+        Ok(format!("{data}: {}\n{}", recipe.source, table.text()))
     }
 
-    fn averaged(&self, ema: Params) -> Result<Model> {
-        Ok(Model::new(self.model.arch().clone(), ema, "moving average")?.with_precision(self.model.precision()))
-    }
-
-    fn evaluate(&self, name: &str, model: &Model, test: &Loader) -> Result<Evaluation> {
-        evaluate(model, test, &Progress::with(self.data.test.len() as u64, &format!("evaluate {name}"), self.show))
+    fn evaluate(&self, name: &str, model: &Model) -> Result<Evaluation> {
+        let test = &self.parts.test;
+        evaluate(model, test, &Progress::with(test.dataset().len() as u64, &format!("evaluate {name}"), self.show))
     }
 }
 
-/// Recipe in force, images, model and teacher. Everything that can be refused is refused here, before anything is written.
-fn prepare(mut recipe: Recipe, options: &TrainOptions) -> Result<(Recipe, Images, Model, Option<Model>)> {
+/// Everything that can be refused is refused here, before anything is written.
+fn prepare(mut recipe: Recipe, options: &TrainOptions) -> Result<Parts> {
+    recipe.validate()?;
     let device = options.device;
     let chosen = options.dtype.or((device == Device::Cpu).then_some(Precision::F32));
     recipe.precision = chosen.unwrap_or(recipe.precision);
@@ -158,7 +165,11 @@ fn prepare(mut recipe: Recipe, options: &TrainOptions) -> Result<(Recipe, Images
     let (arch, seed) = (recipe.architecture()?, recipe.seed);
     let given = |arch| LoadOptions { arch, img_size: recipe.img_size, new_head: true, seed, ..LoadOptions::default() };
     let own = match (&arch, &options.weights) {
-        (None, Some(weights)) => Some(Model::load(weights, &given(None))?),
+        (None, Some(weights)) => {
+            let said = recipe.patch_size.map_or("none".into(), |side| side.to_string());
+            Error::ensure(recipe.patch_size.is_none(), "patch_size", "none beside weights that say the model", said)?;
+            Some(Model::load(weights, &given(None))?)
+        }
         _ => None,
     };
     let arch = arch.or_else(|| own.as_ref().map(|model| model.arch().clone()));
@@ -173,25 +184,39 @@ fn prepare(mut recipe: Recipe, options: &TrainOptions) -> Result<(Recipe, Images
         (_, Some(weights)) => Model::load(weights, &given(Some(arch)))?,
         (_, None) => Model::init(arch, seed)?,
     };
-    let (size, images) = (recipe.batch_size, data.train.len());
-    Error::ensure(
-        size * recipe.accumulate <= images,
-        "batch_size x accumulate",
-        format_args!("at most {images}, the images"),
-        size * recipe.accumulate,
-    )?;
+    let (train, test) = loaders(&recipe, options, &data)?;
     let model = model.to_device(device)?.with_precision(recipe.eval_precision);
     let teacher = teacher(&recipe, options, model.arch())?;
-    Ok((recipe, data, model, teacher))
+    Ok(Parts { recipe, data: data.name, train, test, model, teacher })
+}
+
+/// What loads images to train and to test on. Errors: fewer than a step needs, or than the order does.
+fn loaders(recipe: &Recipe, options: &TrainOptions, data: &Images) -> Result<(Loader, Loader)> {
+    for (what, images) in [("training images", &data.train), ("test images", &data.test)] {
+        Error::ensure(!images.is_empty(), what, "at least 1", 0)?;
+    }
+    let &Recipe { batch_size, accumulate, seed, .. } = recipe;
+    let order = LoaderOptions { order: recipe.order(), ..LoaderOptions::train(batch_size, seed) };
+    let train = Loader::new(Arc::clone(&data.train), order)?;
+    let batches = train.batches();
+    let expected = format_args!("at most {batches}, the batches of an epoch");
+    Error::ensure(accumulate <= batches, "accumulate", expected, accumulate)?;
+    recipe.config(batches)?.validate()?;
+    let settings = LoaderOptions { skip_broken: options.skip_broken, ..LoaderOptions::eval(64) };
+    Ok((train, Loader::new(Arc::clone(&data.test), settings)?))
 }
 
 /// The teacher of `student`, where the recipe wants one: for the same images, BatchNorm folded, in the precision of evaluations.
 fn teacher(recipe: &Recipe, options: &TrainOptions, student: &Architecture) -> Result<Option<Model>> {
-    if recipe.distillation.kind == DistillKind::None {
+    let (learned, weights) = (recipe.distillation, options.teacher_weights.as_ref());
+    if learned.kind == DistillKind::None {
+        let found = weights.map_or(String::new(), |file| file.display().to_string());
+        Error::ensure(weights.is_none(), "teacher-weights", "none for a recipe without distillation", found)?;
         return Ok(None);
     }
+    let fits = student.distilled || learned.single_head;
+    Error::ensure(fits, "distillation", "a student with two heads, or distillation.single_head", "one head")?;
     let name = recipe.teacher.as_deref();
-    let weights = options.teacher_weights.as_ref();
     let weights = weights.ok_or_else(|| {
         Error::invalid("teacher-weights", format!("weights of {}", name.unwrap_or("the teacher")), "none")
     })?;

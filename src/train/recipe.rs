@@ -2,10 +2,7 @@
 //! extend another and say only what differs (`extends`), or is left out (`unset`).
 
 use super::{Distillation, TrainConfig};
-use crate::data::augment::{Crop, Interpolation, Transform};
-use crate::data::resize::{IMAGENET_MEAN, IMAGENET_STD};
-use crate::data::sampler::Order;
-use crate::data::{erasing::Erasing, mixup::Mixup, randaugment::RandAugment};
+use crate::data::{augment::Augment, erasing::Erasing, mixup::Mixup, sampler::Order};
 use crate::models::{Architecture, zoo};
 use crate::{Error, Result, nn::Precision, optim::Cosine};
 use serde::{Deserialize, Serialize};
@@ -84,65 +81,6 @@ impl Rates {
     }
 }
 
-/// What happens to images between the file and the model; the default crops and flips.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Augment {
-    /// Area of the random crop, as a share of the image's.
-    pub scale: [f64; 2],
-    /// Width / height of the random crop.
-    pub ratio: [f64; 2],
-    /// Probability of a horizontal flip.
-    pub flip: f32,
-    /// Kernel of the resize in training.
-    pub interpolation: Interpolation,
-    /// RandAugment's policy, such as `rand-m9-mstd0.5-inc1`.
-    pub rand_augment: Option<RandAugment>,
-    /// Brightness, contrast and saturation, where there is no policy.
-    pub color_jitter: f64,
-    /// Random erasing.
-    pub erasing: Option<Erasing>,
-    /// Evaluation: the share of the shorter side that the centre crop takes.
-    pub crop_pct: f64,
-    /// Channel means, of values in [0, 1].
-    pub mean: [f32; 3],
-    /// Channel deviations.
-    pub std: [f32; 3],
-}
-
-impl Default for Augment {
-    fn default() -> Self {
-        Self {
-            scale: [0.08, 1.0],
-            ratio: [3.0 / 4.0, 4.0 / 3.0],
-            flip: 0.5,
-            interpolation: Interpolation::Bicubic,
-            rand_augment: None,
-            color_jitter: 0.0,
-            erasing: None,
-            crop_pct: 0.875,
-            mean: IMAGENET_MEAN,
-            std: IMAGENET_STD,
-        }
-    }
-}
-
-impl Augment {
-    /// Evaluation at `img_size` pixels: up to 32 nothing is resized.
-    pub fn eval(&self, img_size: usize) -> Transform {
-        let resize = (img_size > 32).then(|| (img_size as f64 / self.crop_pct) as usize);
-        let &Self { mean, std, .. } = self;
-        Transform { crop: Crop::Centre { resize }, mean, std, ..Transform::eval(img_size) }
-    }
-
-    /// Training at `img_size` pixels: up to 32 a crop with a border of 4 instead of a resize.
-    pub fn train(&self, img_size: usize) -> Transform {
-        let &Self { scale, ratio, flip, interpolation, rand_augment, color_jitter, erasing, .. } = self;
-        let crop = if img_size > 32 { Crop::RandomResized { scale, ratio } } else { Crop::Padded { padding: 4 } };
-        Transform { crop, flip, interpolation, rand_augment, color_jitter, erasing, ..self.eval(img_size) }
-    }
-}
-
 /// A recipe; what a file leaves out has the value of the default, which augments and regularises nothing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -157,14 +95,18 @@ pub struct Recipe {
     pub patch_size: Option<usize>,
     /// Passes over the data.
     pub epochs: usize,
-    /// Images of a batch.
+    /// Images of a batch; mixing is drawn for each, so that a published process's batch is one.
     pub batch_size: usize,
-    /// Batches of a step.
+    /// Batches of a step; the learning rate follows the images of all.
     pub accumulate: usize,
     /// How often an image comes in a row, augmented anew each time; 1 is plain shuffling.
     pub repeated_augmentation: usize,
     /// AdamW's weight decay.
     pub weight_decay: f64,
+    /// AdamW's decay of the first and second moment.
+    pub betas: [f64; 2],
+    /// What AdamW adds to the root of the second moment.
+    pub eps: f64,
     /// Names (`*suffix`, `prefix*`) of parameters that do not decay; biases and tensors of one axis never do.
     pub no_decay: Vec<String>,
     /// Largest global norm of the gradients.
@@ -213,6 +155,8 @@ impl Default for Recipe {
             accumulate: 1,
             repeated_augmentation: 1,
             weight_decay: 0.05,
+            betas: [0.9, 0.999],
+            eps: 1e-8,
             no_decay: ["pos_embed", "cls_token", "dist_token"].map(String::from).into(),
             clip_norm: None,
             ema_decay: None,
@@ -241,7 +185,7 @@ impl Recipe {
     pub fn load(name: &str, changes: &[String]) -> Result<Self> {
         let mut table = table(name, 0)?;
         for change in changes {
-            set(&mut table, change)?;
+            set(&mut table, name, change)?;
         }
         let recipe: Recipe = Value::Table(table).try_into().map_err(|error| wrong(name, error))?;
         recipe.validate().map(|()| recipe)
@@ -254,22 +198,33 @@ impl Recipe {
 
     /// Refuses what no run can do.
     pub fn validate(&self) -> Result<()> {
-        let positive = [
-            ("epochs", self.epochs),
-            ("batch_size", self.batch_size),
-            ("accumulate", self.accumulate),
-            ("eval_every", self.eval_every),
+        let counts = [
+            ("epochs", self.epochs, 1),
+            ("batch_size", self.batch_size, 1),
+            ("accumulate", self.accumulate, 1),
+            ("eval_every", self.eval_every, 1),
+            ("checkpoint_every", self.checkpoint_every, 0),
+            ("checkpoint_every_steps", self.checkpoint_every_steps, 0),
+            ("rates.lr_batch", self.rates.lr_batch.unwrap_or(1), 1),
+            ("rates.warmup_epochs", self.rates.warmup_epochs, 0),
+            ("rates.cosine_epochs", self.rates.cosine_epochs, 0),
+            ("rates.lag", self.rates.lag, 0),
         ];
-        for (what, value) in positive {
-            Error::ensure((1..=1 << 24).contains(&value), what, "1 to 16777216", value)?;
+        for (what, value, least) in counts {
+            Error::ensure((least..=1 << 24).contains(&value), what, format_args!("{least} to 16777216"), value)?;
         }
+        let repeats = self.repeated_augmentation;
+        Error::ensure((1..=64).contains(&repeats), "repeated_augmentation", "1 to 64", repeats)?;
+        let seed = self.seed;
+        Error::ensure(seed <= i64::MAX as u64, "seed", format_args!("at most {}, TOML's largest", i64::MAX), seed)?;
+        let (betas, eps) = (self.betas, self.eps);
+        let within = betas.iter().all(|beta| (0.0..1.0).contains(beta));
+        Error::ensure(within, "betas", "0 to below 1", format_args!("{betas:?}"))?;
+        Error::ensure(eps > 0.0 && eps.is_finite(), "eps", "above 0", eps)?;
         let (even, odd) = (self.batch_size.is_multiple_of(2) || !self.mixup.is_on(), self.batch_size);
         Error::ensure(even, "batch_size", "an even number for mixup and cutmix", odd)?;
         let crop_pct = self.augment.crop_pct;
         Error::ensure((0.1..=1.0).contains(&crop_pct), "augment.crop_pct", "0.1 to 1", crop_pct)?;
-        if let Some(batch) = self.rates.lr_batch {
-            Error::ensure(batch > 0, "rates.lr_batch", "at least 1", batch)?;
-        }
         self.augment.train(self.img_size.unwrap_or(224)).validate()?;
         self.config(1)?.validate()
     }
@@ -340,8 +295,11 @@ fn table(name: &str, depth: usize) -> Result<Table> {
             let beside = Path::new(name).with_file_name(&base);
             let base = if beside.is_file() { beside.display().to_string() } else { base };
             let mut under = table(&base, depth + 1)?;
-            if let Some(Value::Array(keys)) = over.remove("unset") {
-                keys.iter().filter_map(Value::as_str).try_for_each(|key| set(&mut under, &format!("{key}=")))?;
+            let unset = over.remove("unset").unwrap_or_else(|| Value::Array(Vec::new()));
+            let no_list = || Error::invalid(format!("recipe {name}, unset"), "a list of keys", &unset);
+            for key in unset.as_array().ok_or_else(no_list)? {
+                let (inner, last) = place(&mut under, name, key.as_str().ok_or_else(no_list)?)?;
+                inner.remove(last);
             }
             lay_over(&mut under, over);
             Ok(under)
@@ -359,25 +317,47 @@ fn lay_over(under: &mut Table, over: Table) {
     }
 }
 
-/// `a.b=value`: TOML, or a bare word.
-fn set(table: &mut Table, change: &str) -> Result<()> {
+/// `a.b=value` for the recipe `name`: TOML, or a bare word; nothing leaves the key out.
+fn set(table: &mut Table, name: &str, change: &str) -> Result<()> {
     let expected = "key=value, such as rates.lr=1e-3";
     let (path, value) =
         change.split_once('=').ok_or_else(|| Error::invalid("change of the recipe", expected, change))?;
-    let (mut inner, mut names) = (table, path.trim().split('.').peekable());
-    while let Some(name) = names.next() {
-        if names.peek().is_none() {
-            match value.trim() {
-                "" => inner.remove(name),
-                value => inner.insert(name.into(), parsed(value)),
-            };
-            return Ok(());
-        }
-        let place = inner.entry(name).or_insert_with(|| Value::Table(Table::new()));
-        let Value::Table(next) = place else { return Err(Error::invalid(path, "a key of a table", name)) };
-        inner = next;
-    }
+    let (inner, last) = place(table, name, path.trim())?;
+    match value.trim() {
+        "" => inner.remove(last),
+        value => inner.insert(last.into(), parsed(value)),
+    };
     Ok(())
+}
+
+/// Where the key `path` of the recipe `name` belongs: the table, and the key there.
+fn place<'t, 'p>(table: &'t mut Table, name: &str, path: &'p str) -> Result<(&'t mut Table, &'p str)> {
+    let unknown = || Error::invalid(format!("recipe {name}"), "a key that recipes have", path);
+    let every = Value::Table(every_key()?);
+    path.split('.').try_fold(&every, |inner, part| inner.get(part)).ok_or_else(unknown)?;
+    let (tables, last) = path.rsplit_once('.').map_or((None, path), |(tables, last)| (Some(tables), last));
+    let inner = tables
+        .into_iter()
+        .flat_map(|tables| tables.split('.'))
+        .try_fold(table, |inner, part| inner.entry(part).or_insert_with(|| Value::Table(Table::new())).as_table_mut());
+    Ok((inner.ok_or_else(unknown)?, last))
+}
+
+/// A recipe with every key that there is.
+fn every_key() -> Result<Table> {
+    let (some, erasing) = (|| Some(String::new()), Some(Erasing::default()));
+    let recipe = Recipe {
+        model: some(),
+        img_size: Some(1),
+        patch_size: Some(1),
+        clip_norm: Some(1.0),
+        ema_decay: Some(0.0),
+        teacher: some(),
+        rates: Rates { lr_batch: Some(1), ..Rates::default() },
+        augment: Augment { rand_augment: Some("rand".parse()?), erasing, ..Augment::default() },
+        ..Recipe::default()
+    };
+    Table::try_from(recipe).map_err(|error| Error::invalid("recipe", "values that TOML can hold", error))
 }
 
 fn parsed(text: &str) -> Value {

@@ -1,10 +1,10 @@
 //! `espalier classify`: the most probable classes of image files.
 
 use crate::{show::print, source};
-use espalier::data::dataset::FolderDataset;
 use espalier::data::folder::{ImageFolder, imagenet_classes, loose_files};
+use espalier::data::{augment::Augment, dataset::FolderDataset};
 use espalier::data::{loader::Loader, loader::LoaderOptions};
-use espalier::{Device, Error, Result, report::table::one_line, report::tell, train::images, train::recipe::Augment};
+use espalier::{Device, Error, Result, report::table::one_line, report::tell, train::images};
 use espalier::{models::Predictor, nn::Precision};
 use serde_json::{Value, json};
 use std::{path::Path, path::PathBuf, sync::Arc};

@@ -1,6 +1,6 @@
 //! Where a model comes from: a name of the zoo, a file, or both.
 
-use espalier::data::augment::Transform;
+use espalier::data::augment::Augment;
 use espalier::models::file::LoadOptions;
 use espalier::models::{Architecture, Family, Model, zoo, zoo::ZooEntry};
 use espalier::{Error, Result};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// The model in `weights`, or in what was downloaded for `name`; `name` and `img_size` say what the file does not.
 pub fn load(name: Option<&str>, weights: Option<&Path>, img_size: Option<usize>) -> Result<Model> {
     let entry = name.map(zoo::find).transpose()?;
-    img_size.map_or(Ok(()), |img_size| Transform::eval(img_size).validate())?;
+    img_size.map_or(Ok(()), |img_size| Augment::default().eval(img_size).validate())?;
     let weights = match (weights, &entry) {
         (Some(weights), _) => weights.to_path_buf(),
         (None, Some(entry)) => downloaded(entry)?,

@@ -10,7 +10,7 @@ pub use options::JobOptions;
 
 use super::savit::{Calibration, calibrate, official, search};
 use super::{apply, plan::Plan, plan::every_unit};
-use crate::data::augment::Transform;
+use crate::data::augment::Augment;
 use crate::data::loader::{Batch, Loader, LoaderOptions};
 use crate::data::source::{Images, Source};
 use crate::models::timetable::{Extent, Table, Times};
@@ -54,7 +54,8 @@ impl Job {
         let own_classes = given.is_some().then_some(arch.num_classes);
         let (side, generated) = (arch.img_size, [options.train_images, options.test_images]);
         let source = Source { root: options.data.as_deref(), generated, seed: options.seed, classes: own_classes };
-        let data = Images::open(source, &Transform::train(side), &Transform::eval(side))?;
+        let augment = Augment::default();
+        let data = Images::open(source, &augment.train(side), &augment.eval(side))?;
         let classes = data.test.num_classes();
         let own = own_classes.unwrap_or(classes);
         Error::ensure(classes == own, "classes of the data", format!("the model's {own}"), classes)?;

@@ -4,7 +4,7 @@ use super::super::case::Case;
 use super::super::produced::Produced;
 use super::base_data::channels;
 use super::parts::{Outcome, put};
-use espalier::data::augment::{BoxDraws, Transform, random_box};
+use espalier::data::augment::{Augment, BoxDraws, Transform, random_box};
 use espalier::data::erasing::{Erasing, paste};
 use espalier::data::image::RgbImage;
 use espalier::data::mixup::{Mix, mix_images, mix_targets};
@@ -127,8 +127,8 @@ pub fn randaugment_ops(case: &Case) -> Outcome<Produced> {
     let mut produced = Produced::new();
     let image = image(case, "in/image")?;
     let fill: [u8; 3] = serde_json::from_value(case.at("/fill_rgb")?.clone())?;
-    if Transform::published(224).fill() != fill {
-        return Err(format!("fill colour {:?}", Transform::published(224).fill()).into());
+    if Augment::default().train(224).fill() != fill {
+        return Err(format!("fill colour {:?}", Augment::default().train(224).fill()).into());
     }
     for (index, recorded) in case.list_at("/ops")?.iter().enumerate() {
         let filter = if recorded["resample"] == "bilinear" { Filter::Bilinear } else { Filter::Bicubic };
@@ -183,7 +183,7 @@ pub fn train_pipeline(case: &Case) -> Outcome<Produced> {
         picture.mirror();
     }
     put_image(&mut produced, "out/after_flip", &picture);
-    let fill = Transform { mean, std, ..Transform::published(size) }.fill();
+    let fill = Transform { mean, std, ..Augment::default().train(size) }.fill();
     for recorded in case.list_at("/randaugment")? {
         at_level(recorded, "magnitude")?.apply(&mut picture, Filter::Bicubic, fill);
     }

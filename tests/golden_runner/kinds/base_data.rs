@@ -4,7 +4,7 @@ use super::super::case::Case;
 use super::super::produced::Produced;
 use super::formula::formula;
 use super::parts::{Outcome, Taps, put, tensor};
-use espalier::data::augment::{Crop, Interpolation, Transform};
+use espalier::data::augment::{Augment, Crop, Interpolation, Transform};
 use espalier::data::image::RgbImage;
 use espalier::data::resize::{Filter, centre_rect, normalize, resize, short_side_size};
 use espalier::models::{LoadOptions, Model, interpolate};
@@ -80,7 +80,7 @@ pub fn resize_crop_normalize(case: &Case) -> Outcome<Produced> {
         let (width, height) = resized.size();
         let rect = centre_rect(width, height, size)?;
         let crop = Crop::Centre { resize: Some(side) };
-        let transform = Transform { crop, interpolation, mean, std, ..Transform::eval(size) };
+        let transform = Transform { crop, interpolation, mean, std, ..Augment::default().eval(size) };
         let noise = Philox { seed: 0, step: 0 };
         let cropped = transform.crop_and_flip(&image, &noise, 0)?;
         produced.put_f32(format!("out/{index}/normalized"), &[3, size, size], &transform.apply(&image, &noise, 0)?);
