@@ -5,7 +5,7 @@ use espalier::models::deit;
 use espalier::models::interpolate::{bias_table, pos_embed};
 use espalier::models::layout::Work;
 use espalier::models::regnet::WidthRule;
-use espalier::models::zoo::{ZooEntry, find, zoo};
+use espalier::models::zoo::{ZooEntry, find, published, waiting, zoo};
 use espalier::models::{Architecture, Block, Mixer, Model, Stem};
 use espalier::nn::{Hooks, Mode, NoHooks, Pass};
 use espalier::ops::case::Draw;
@@ -52,7 +52,8 @@ fn swin_counts_equal_the_published_integers() {
         assert_eq!(Counting::Fvcore.count(&model, &model), conv + linear + products + norms);
         assert_eq!(Counting::Swin.count(&model, &model), own);
     }
-    assert_eq!(params(&Architecture::swin(224, 4, 128, &[2, 2, 18, 2], &[4, 8, 16, 32], 7)), 87_768_224);
+    let base = Architecture::swin(224, 4, 128, &[2, 2, 18, 2], &[4, 8, 16, 32], 7);
+    assert_eq!((params(&base), Counting::Swin.count(&base, &base)), (87_768_224, 15_438_473_216));
 }
 
 /// Windows of 7 on grids of 56, 28, 14 and 7; at 448 pixels the last grid has room for four of them.
@@ -152,7 +153,7 @@ fn a_stem_that_the_family_does_not_have_is_refused() {
         Architecture { distilled: true, ..good.clone() },
         Architecture { stem: Stem::Conv4, ..Architecture::deit(32, 16, 32, 2, 2) },
         Architecture { dense_head: true, ..Architecture::deit(32, 16, 32, 2, 2) },
-        Architecture { stages: Vec::new(), ..WidthRule::Y160.architecture(224) },
+        Architecture { stages: Vec::new(), ..find("regnety_160").unwrap().architecture },
     ] {
         assert!(bad.validate().is_err(), "{bad:?}");
     }
@@ -173,16 +174,96 @@ fn an_unknown_counting_lists_the_known_ones() {
     assert!(Counting::ALL.into_iter().all(|counting| find(counting.name()).unwrap() == counting));
 }
 
+/// The one figure that no counting here gives: PiT-B's 12.5 G, of an unnamed counting (fvcore gives 12.42 G, products 12.40 G).
+const UNEXPLAINED: [(&str, &str, u64); 1] = [("pit_b", "fvcore", 12_500_000_000)];
+
 #[test]
 fn every_published_figure_is_recomputed() {
-    let mut compared = 0;
-    for entry in zoo().unwrap() {
-        for figure in entry.compared().unwrap() {
-            assert!(!figure.differs, "{} {figure:?}", entry.name);
-            compared += 1;
+    let (mut compared, mut differing) = (0, Vec::new());
+    let entries = zoo().unwrap();
+    for entry in &entries {
+        let figures = entry.compared().unwrap();
+        compared += figures.len();
+        let differs = figures.into_iter().filter(|figure| figure.differs);
+        differing.extend(differs.map(|figure| (entry.name.as_str(), figure.figure, figure.published)));
+    }
+    assert_eq!(differing, UNEXPLAINED);
+    assert!(compared >= 50, "{compared} figures");
+}
+
+/// Pruned models that cannot be built yet: SiT and LV-ViT section 7, single-path SPViT section 6, soft-token SPViT section 14, Clip
+/// & Concat sections 7 and E7.
+#[test]
+fn models_whose_structure_is_not_built_yet_have_figures_alone() {
+    let (entries, waiting) = (zoo().unwrap(), waiting().unwrap());
+    let mut names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+    names.extend(waiting.iter().map(|entry| entry.name.as_str()));
+    let all = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), all, "a name twice");
+    for entry in &waiting {
+        let (dense, figures) = (find(&entry.dense).unwrap(), &entry.published);
+        assert!(dense.dense.is_none() && !figures.source.is_empty(), "{entry:?}");
+        assert!(figures.top1.is_some() || figures.params.is_some(), "{entry:?}");
+        let message = find(&entry.name).unwrap_err().to_string();
+        for part in [&entry.name, &entry.method, "its pruned structure is not built yet"] {
+            assert!(message.contains(part), "{message}");
         }
     }
-    assert!(compared >= 50, "{compared} figures");
+    let methods = |method: &str| waiting.iter().filter(|entry| entry.method == method).count();
+    let methods = ["SiT", "single-path SPViT", "soft-token SPViT", "Clip & Concat", "EViT"].map(methods);
+    assert_eq!((methods, waiting.len()), ([5, 12, 8, 4, 10], 39));
+    let exact = [
+        ("sit_t", 80.1, 15_872_934, 991_940_800),
+        ("sit_l", 85.6, 148_168_398, 34_366_005_504),
+        ("spvit_deit_small", 78.3, 16_116_858, 3_346_503_936),
+        ("spvit_swin_tiny_distilled", 81.0, 26_306_263, 3_334_210_560),
+        ("spvit_soft_deit_small_3keep", 79.11, 22_071_454, 2_738_500_000),
+        ("clip_concat_deit_tiny_40", 71.4, 5_717_416, 700_000_000),
+        ("evit_deit_small_0.7", 79.4, 22_050_664, 3_000_000_000),
+    ];
+    for (name, top1, params, count) in exact {
+        let figures = &waiting.iter().find(|entry| entry.name == name).expect(name).published;
+        let last = figures.count.last().expect(name).value;
+        assert_eq!((figures.top1, figures.params, last), (Some(top1), Some(params), count), "{name}");
+    }
+}
+
+/// What token slimming adds to the parameters of its dense model, section 3: modules of `K` tokens with half of the width hidden.
+#[test]
+fn slimmed_models_have_the_parameters_of_the_dense_one_and_their_modules() {
+    for (entry, tokens) in waiting().unwrap().iter().zip([[98, 49, 24]; 4].iter().chain(&[[162, 81, 40]])) {
+        assert_eq!(entry.method, "SiT");
+        let dense = find(&entry.dense).unwrap().architecture;
+        let (c, half) = (dense.embed_dim, dense.embed_dim / 2);
+        let module = |k: usize| (2 * c + c * half + half + half * k + k + 1) as u64;
+        let expected = params(&dense) + tokens.iter().map(|&k| module(k)).sum::<u64>();
+        assert_eq!(entry.published.params, Some(expected), "{}", entry.name);
+    }
+}
+
+/// LV-ViT is evaluated on larger shares of an image: SiT and LV-ViT, section 8.6; base models, section 4.
+#[test]
+fn a_published_model_is_known_by_its_architecture() {
+    for entry in zoo().unwrap() {
+        let crop = match entry.name.as_str() {
+            "lvvit_t" | "lvvit_s" => Some(0.9),
+            "lvvit_m" | "lvvit_l_448" => Some(1.0),
+            _ => None,
+        };
+        assert_eq!(entry.crop_pct, crop, "{}", entry.name);
+        let arch = &entry.architecture;
+        // DeiT-B for larger images is the same model.
+        let own = if entry.name.ends_with("_384") { entry.name.replace("384", "224") } else { entry.name.clone() };
+        let larger = arch.clone().with_img_size(2 * arch.img_size).with_classes(10);
+        let folded = Architecture { folded: true, ..arch.clone() };
+        for arch in [arch, &larger, &folded] {
+            assert_eq!(published(arch).unwrap().expect(&entry.name).name, own);
+        }
+        let other = Architecture { embed_dim: arch.embed_dim + 1, ..arch.clone() };
+        assert_eq!(published(&other).unwrap(), None);
+    }
 }
 
 /// Off by one unit in the last place of an exact figure, or just beyond half of a rounded one's last digit: marked, and only it.

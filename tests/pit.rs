@@ -1,10 +1,12 @@
 //! PiT: its published sizes, stem and pooling against plain loops, files, what is refused, and the same model on a GPU.
 
+use espalier::models::block::drop_rate;
 use espalier::models::cost::{Counting, macs, params};
 use espalier::models::{Architecture, Block, LoadOptions, Mixer, Model, Stage, Stem, interpolate, zoo};
-use espalier::nn::{Hooks, Mode, Pass, Site};
+use espalier::nn::{Hooks, Mode, NoHooks, Pass, Site};
+use espalier::noise::Noise;
 use espalier::ops::case::Draw;
-use espalier::{DType, Result, Tensor, Var};
+use espalier::{DType, Result, Tape, Tensor, Var};
 use std::cell::RefCell;
 use std::collections::HashMap;
 
@@ -224,6 +226,46 @@ fn positions_follow_the_image() -> Result<()> {
     Ok(())
 }
 
+/// The same number for every draw.
+struct Always(f32);
+
+impl Noise for Always {
+    fn uniform(&self, _: &str, _: u64, out: &mut [f32]) -> Result<()> {
+        out.fill(self.0);
+        Ok(())
+    }
+}
+
+/// The authors divide by the number of blocks, not by one less: the last of 4 blocks has 3/4 of the rate, not all of it.
+#[test]
+fn the_last_block_is_dropped_at_less_than_the_rate() -> Result<()> {
+    let swin = Architecture::swin(16, 2, 4, &[2, 2], &[1, 2], 4).with_classes(5);
+    let rates = |arch: &Architecture| [0, 1, 2, 3].map(|i| drop_rate(arch, i, 0.8));
+    assert_eq!(rates(&arch()).map(|rate| (rate * 1e9).round()), [0.0, 0.2e9, 0.4e9, 0.6e9]);
+    assert_eq!(rates(&swin).map(|rate| (rate * 3e9).round()), [0.0, 0.8e9, 1.6e9, 2.4e9]);
+    assert_eq!(drop_rate(&Architecture::deit(16, 4, 6, 1, 2), 0, 0.8), 0.0);
+
+    // A draw keeps what is dropped at its rate or below.
+    let moved = |arch: Architecture, bias: &str, draw: f32| -> Result<bool> {
+        let (model, noise, tape) = (Model::init(arch, 3)?, Always(draw), Tape::new());
+        let mode = Mode { drop_path: 0.8, noise: &noise, ..Mode::eval() };
+        let pass = Pass::new(model.params(), Some(&tape), mode, &NoHooks)?;
+        let side = model.arch().img_size;
+        let images = Draw::random(vec![1], 3).normal([2, 3, side, side]).to_dtype(DType::F32)?;
+        let logits = model.forward(&pass, &Var::constant(images))?;
+        let seed: Vec<f32> = (0..10).map(|i| i as f32 - 3.0).collect();
+        let mut grads = tape.backward_from(&[(&logits[0], Tensor::from_slice([2, 5], &seed)?)])?;
+        let grad = grads.take(pass.var(bias)?).map_or(Ok(Vec::new()), |grad| grad.to_f64s())?;
+        Ok(grad.iter().any(|v| *v != 0.0))
+    };
+    let last = "transformers.2.blocks.0.mlp.fc2.bias";
+    assert!(moved(arch(), last, 0.7)?, "dropped at 0.7");
+    assert!(!moved(arch(), last, 0.55)?, "kept at 0.55");
+    let last = "layers.1.blocks.1.mlp.fc2.bias";
+    assert!(moved(swin.clone(), last, 0.85)? && !moved(swin, last, 0.7)?);
+    Ok(())
+}
+
 #[test]
 fn what_is_no_pit_is_refused() {
     assert!(arch().validate().is_ok());
@@ -254,8 +296,7 @@ fn what_is_no_pit_is_refused() {
 #[cfg(feature = "sim")]
 #[test]
 fn a_gpu_gives_the_same_values() -> Result<()> {
-    use espalier::nn::{NoHooks, Params};
-    use espalier::{Device, Tape};
+    use espalier::{Device, nn::Params};
     let model = Model::init(arch(), 3)?;
     let images = Draw::random(vec![1], 3).normal([2, 3, 16, 16]).to_dtype(DType::F32)?;
     let run = |device: Device| -> Result<(Tensor, Params)> {

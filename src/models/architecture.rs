@@ -421,6 +421,12 @@ impl Architecture {
         Ok(())
     }
 
+    /// Refuses a model that the classes of images cannot train: a dense head learns from labels of their patches.
+    pub fn ensure_trained_by_classes(&self) -> Result<()> {
+        let expected = "one without a dense head, such as the sit_lvvit models: token labels are not read yet";
+        Error::ensure(!self.dense_head, "model to train", expected, "a dense head")
+    }
+
     /// Refuses a model of another family than `what` works on.
     pub fn ensure_family(&self, what: &str, family: Family) -> Result<()> {
         Error::ensure(self.family == family, what, format_args!("a model of family {family}"), self.family)

@@ -1,9 +1,9 @@
 //! The pre-norm block that all families share: `x += f Mixer(LN1(x))`, `x += f MLP(LN2(x))`. Mixers with queries, keys and
 //! values: one packed linear layer (which, head, column), softmax scale `head_dim^-0.5`, a projection. MLP: exact GELU.
-//! `f` is drop path's factor of the sample over `residual_divisor`; the rate of block `i` is `i / (depth - 1)` of the mode's.
+//! `f` is drop path's factor of the sample over `residual_divisor`, at the rate of [`drop_rate`].
 
 use super::layout::{Init, Layout, Work};
-use super::{Architecture, Block, Mixer};
+use super::{Architecture, Block, Family, Mixer};
 use crate::nn::{Pass, Site, Stream, Tokens};
 use crate::{Error, Result, Var, ops, ops::Windows};
 
@@ -51,10 +51,17 @@ pub fn forward(
     Ok(Stream::resume(y, i + 1))
 }
 
+/// The drop-path rate of block `i`: `i / (blocks - 1)` of the model's `rate`, but `i / blocks` in PiT, as its authors publish it;
+/// the specification is silent about PiT's.
+pub fn drop_rate(arch: &Architecture, i: usize, rate: f64) -> f64 {
+    let blocks = arch.blocks.len();
+    let parts = if arch.family == Family::Pit { blocks } else { blocks.saturating_sub(1) };
+    rate * i as f64 / parts.max(1) as f64
+}
+
 /// The two residual branches of a block.
 fn branches(arch: &Architecture, pass: &Pass, i: usize, key: &str, stream: &mut Stream) -> Result<()> {
-    let depth = arch.blocks.len();
-    let rate = if depth > 1 { pass.mode.drop_path * i as f64 / (depth - 1) as f64 } else { 0.0 };
+    let rate = drop_rate(arch, i, pass.mode.drop_path);
     for (branch, norm) in [("attn", "norm1"), ("mlp", "norm2")] {
         let x = stream.norm(pass, &format!("{key}.{norm}"), arch.ln_eps)?;
         let out = if branch == "attn" { attention(arch, pass, i, key, &x)? } else { mlp(pass, i, key, &x)? };

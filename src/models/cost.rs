@@ -19,11 +19,12 @@ pub struct LayerCost {
 }
 
 /// How multiply-accumulates are counted; two countings never share a column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, strum::IntoStaticStr)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum Counting {
     /// The truth: what the matrix products of [`layers`] multiply, nothing else.
+    #[default]
     Macs,
     /// DeiT and most tables since: [`Counting::Macs`] + 5 per element that enters a LayerNorm, 2 a BatchNorm.
     Fvcore,

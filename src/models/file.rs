@@ -384,7 +384,8 @@ impl Weights {
     /// Fresh heads in place of missing ones and of those for another number of classes, when a seed is given.
     fn heads(&mut self, arch: &Architecture, seed: Option<u64>) -> Result<()> {
         let (classes, layout) = (arch.num_classes, Model::layout(arch));
-        for head in arch.heads() {
+        let dense = (arch.family == Family::Lvvit).then_some("aux_head"); // of the same classes
+        for head in arch.heads().chain(dense) {
             let key = format!("{head}.weight");
             let Some(dim) = layout.find(&key).map(|slot| slot.shape[1]) else { continue };
             let shape = self.params.find(&key).map(|weight| weight.shape());

@@ -26,10 +26,6 @@ pub struct WidthRule {
 }
 
 impl WidthRule {
-    /// RegNetY of 16 billion multiply-accumulates, DeiT's teacher.
-    pub const Y160: Self =
-        Self { w0: 200.0, wa: 106.23, wm: 2.48, group_width: 112, depth: 18, se_ratio: 0.25, stem_width: 32 };
-
     /// `w0 wm^round(log(1 + wa j / w0) / log wm)` for block `j`, rounded to multiples of 8, then of the group width.
     pub fn width(&self, block: usize) -> usize {
         let exponent = ((1.0 + self.wa * block as f64 / self.w0).ln() / self.wm.ln()).round_ties_even();

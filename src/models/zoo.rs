@@ -1,17 +1,17 @@
-//! Published models by name, with the figures that their papers, model zoos and logs give (`zoo.toml`).
+//! Published models by name, with the figures that their papers, model zoos and logs give (`zoo.toml`); those whose pruned
+//! structure is not built yet have figures alone.
 
 use super::{Architecture, Block, Mixer, Reduce, Stem, cost, cost::Counting, regnet::WidthRule};
 use crate::{Error, Result};
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
 /// A published count of the multiply-accumulates of one image, by its convention; `rounded_to` is the figure's last
 /// digit: the true count is within half of it (0 when all digits are given).
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the lines above say it")]
-pub struct Count {
-    pub counting: Counting,
+pub struct Count<C = Counting> {
+    pub counting: C,
     pub value: u64,
     #[serde(default)]
     pub rounded_to: u64,
@@ -22,16 +22,17 @@ pub struct Count {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "the lines above say it")]
-pub struct Figures {
+pub struct Figures<C = Counting> {
     pub top1: Option<f64>,
     pub top5: Option<f64>,
     pub params: Option<u64>,
-    pub count: Vec<Count>,
+    pub count: Vec<Count<C>>,
     pub source: String,
 }
 
 /// A published model: its name (the official one where there is one), the name of the official checkpoint's `file` and the
-/// address (`url`) of it, and the name of the `dense` model that it was pruned from.
+/// address (`url`) of it, the name of the `dense` model that it was pruned from, and the share of the resized image's shorter
+/// side that the crop of its evaluation takes (`crop_pct`), where that is not the usual one.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(missing_docs, reason = "the lines above say it")]
 pub struct ZooEntry {
@@ -39,8 +40,21 @@ pub struct ZooEntry {
     pub file: Option<String>,
     pub url: Option<String>,
     pub dense: Option<String>,
+    pub crop_pct: Option<f64>,
     pub architecture: Architecture,
     pub published: Figures,
+}
+
+/// A published model that its `method` made of the `dense` one, with a structure that is not built yet. Its figures may be counted
+/// by conventions that are known by name alone.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the lines above say it")]
+pub struct Waiting {
+    pub name: String,
+    pub dense: String,
+    pub method: String,
+    pub published: Figures<String>,
 }
 
 /// A published integer beside the one computed here.
@@ -95,19 +109,47 @@ impl ZooEntry {
     }
 }
 
-/// Every published model, in the order of `zoo.toml`.
+/// Every published model that can be built, in the order of `zoo.toml`.
 pub fn zoo() -> Result<Vec<ZooEntry>> {
-    let lists = toml::from_str::<BTreeMap<String, Vec<Row>>>(include_str!("zoo.toml"));
-    let lists = lists.map_err(|error| Error::invalid("zoo.toml", "a model list", error))?;
-    lists.into_values().flatten().map(Row::entry).collect()
+    lists()?.model.into_iter().map(Row::entry).collect()
 }
 
-/// The model called `name`; the error lists the known names.
+/// The other published models, in the order of `zoo.toml`.
+pub fn waiting() -> Result<Vec<Waiting>> {
+    Ok(lists()?.waiting)
+}
+
+/// The model called `name`; the error lists the known names, or says what the model waits for.
 pub fn find(name: &str) -> Result<ZooEntry> {
+    if let Some(Waiting { method, .. }) = waiting()?.iter().find(|entry| entry.name == name) {
+        let found = format!("{name}: its pruned structure is not built yet, it waits for the method {method}");
+        return Err(Error::invalid("model", "one that can be built", found));
+    }
     let entries = zoo()?;
     let known = entries.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>().join(", ");
     let found = entries.into_iter().find(|entry| entry.name == name);
     found.ok_or_else(|| Error::invalid("model", format!("one of {known}"), name))
+}
+
+/// The published model that `arch` is, for images of any size and any number of classes, its BatchNorm folded or not.
+pub fn published(arch: &Architecture) -> Result<Option<ZooEntry>> {
+    let same = |entry: &ZooEntry| {
+        let Architecture { img_size, num_classes, folded, .. } = entry.architecture;
+        let arch = Architecture { folded, ..arch.clone() };
+        arch.with_img_size(img_size).with_classes(num_classes) == entry.architecture
+    };
+    Ok(zoo()?.into_iter().find(same))
+}
+
+fn lists() -> Result<Lists> {
+    toml::from_str(include_str!("zoo.toml")).map_err(|error| Error::invalid("zoo.toml", "lists of models", error))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Lists {
+    model: Vec<Row>,
+    waiting: Vec<Waiting>,
 }
 
 #[derive(Deserialize)]
@@ -117,6 +159,7 @@ struct Row {
     file: Option<String>,
     url: Option<String>,
     dense: Option<String>,
+    crop_pct: Option<f64>,
     img_size: Option<usize>,
     #[serde(default)]
     embed_dim: usize,
@@ -138,8 +181,8 @@ impl Row {
     fn entry(self) -> Result<ZooEntry> {
         let architecture = self.architecture()?;
         architecture.validate()?;
-        let Self { name, file, url, dense, published, .. } = self;
-        Ok(ZooEntry { name, file, url, dense, architecture, published })
+        let Self { name, file, url, dense, crop_pct, published, .. } = self;
+        Ok(ZooEntry { name, file, url, dense, crop_pct, architecture, published })
     }
 
     /// RegNetY by its rule, PiT by its stem (patches twice as wide as they are apart), Swin by its depths (patch 4, windows of 7 at

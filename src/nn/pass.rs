@@ -21,7 +21,7 @@ pub enum BatchNorm {
 /// What differs between training and evaluation.
 #[derive(Clone, Copy)]
 pub struct Mode<'a> {
-    /// Stochastic depth: the rate of the last block; 0 switches it off.
+    /// Stochastic depth: the rate that [`drop_rate`](crate::models::block::drop_rate) spreads over the blocks; 0 switches it off.
     pub drop_path: f64,
     /// Where random draws come from.
     pub noise: &'a dyn Noise,

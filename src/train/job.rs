@@ -175,6 +175,7 @@ fn prepare(mut recipe: Recipe, options: &TrainOptions) -> Result<Parts> {
     let arch = arch.or_else(|| own.as_ref().map(|model| model.arch().clone()));
     let neither = || Error::invalid("recipe", "a model, or weights that say which it is", "neither");
     let arch = arch.ok_or_else(neither)?;
+    arch.ensure_trained_by_classes()?;
     let (root, generated) = (options.data.as_deref(), [options.train_images, options.test_images]);
     let source = Source { root, generated, seed, classes: Some(arch.num_classes) };
     let data = Images::open(source, &recipe.augment.train(arch.img_size), &recipe.augment.eval(arch.img_size))?;

@@ -59,6 +59,7 @@ impl<'a> Trainer<'a> {
     /// A fresh run. With a folder it logs there.
     pub fn new(model: &'a mut Model, config: TrainConfig, folder: Option<&'a RunFolder>, show: Show) -> Result<Self> {
         config.validate()?;
+        model.arch().ensure_trained_by_classes()?;
         let mut optimizer = AdamW { weight_decay: config.weight_decay, ..AdamW::new(model.params())? };
         if let Some(patterns) = &config.no_decay {
             optimizer.rules = no_decay_rules(patterns);

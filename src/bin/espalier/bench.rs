@@ -26,7 +26,7 @@ pub struct Args {
     /// Timed rounds, after two that are not timed
     #[arg(long, default_value_t = 20)]
     rounds: usize,
-    /// Measure the points of the latency table anew
+    /// Measure anew the points of the latency table that the models need; its others stay
     #[arg(long, conflicts_with = "no_prediction")]
     fresh_table: bool,
     /// Leave the latency table out
@@ -57,7 +57,7 @@ pub fn run(args: &Args) -> Result<()> {
     let header = ["model", "batch", "ms (p5–p95)", "ms predicted", "img/s (p5–p95)", "MACs", "GFLOP/s"];
     let (mut table, mut predictions) = (Table::new(&header), LatencyTable::open(args.device, Show::detect(args.json))?);
     if args.fresh_table {
-        predictions.clear();
+        predictions.renew();
     }
     for &batch in &args.batch {
         rivals.iter().try_for_each(|(_, model)| fits_memory(model, batch))?;

@@ -4,15 +4,16 @@ use crate::{show::print, source};
 use espalier::data::folder::{ImageFolder, imagenet_classes, loose_files};
 use espalier::data::{augment::Augment, dataset::FolderDataset};
 use espalier::data::{loader::Loader, loader::LoaderOptions};
+use espalier::models::{Architecture, Predictor, zoo};
+use espalier::nn::Precision;
 use espalier::{Device, Error, Result, report::table::one_line, report::tell, train::images};
-use espalier::{models::Predictor, nn::Precision};
 use serde_json::{Value, json};
 use std::{path::Path, path::PathBuf, sync::Arc};
 
 /// Print the most probable classes of images, one file a line
 ///
-/// Preprocessing is that of DeiT's and Swin's evaluation: shorter side to 8/7 of the input (256 for 224), bicubic, centre
-/// crop, ImageNet mean and deviation; other models need other values. Files are taken in the order given, folders in sorted order with all below them.
+/// Preprocessing is that of DeiT's and Swin's evaluation: shorter side to 8/7 of the input (256 for 224; what another published
+/// model takes, `espalier zoo --json` says), bicubic, centre crop, ImageNet mean and deviation; other models need other values. Files are taken in the order given, folders in sorted order with all below them.
 #[derive(clap::Args)]
 pub struct Args {
     /// Name of the model (see `espalier zoo`); the file says it for a checkpoint written by espalier
@@ -42,9 +43,10 @@ pub struct Args {
     /// Deviation, as --mean [default: ImageNet's]
     #[arg(long, value_delimiter = ',', num_args = 1)]
     std: Vec<f32>,
-    /// Share of the resized image's shorter side that the centre crop takes: 0.9 for many models of timm
-    #[arg(long, default_value_t = 0.875)]
-    crop_pct: f64,
+    /// Share of the resized image's shorter side that the centre crop takes, such as 0.9 for many models of timm [default: that of
+    /// the model in `espalier zoo`, else 0.875]
+    #[arg(long)]
+    crop_pct: Option<f64>,
     /// Device to run on
     #[arg(long, value_enum, default_value_t)]
     device: Device,
@@ -66,7 +68,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut predictor = Predictor::new(&model);
     let (side, classes) = (model.arch().img_size, model.arch().num_classes);
     let folder = ImageFolder { classes: vec!["unknown".into()], files: files.clone() };
-    let dataset = FolderDataset::new(folder, preprocessing(args)?.eval(side), 0)?.uncached();
+    let dataset = FolderDataset::new(folder, preprocessing(args, model.arch())?.eval(side), 0)?.uncached();
     let options = LoaderOptions { skip_broken: args.skip_broken, ..LoaderOptions::eval(args.batch) };
     let mut batches = Loader::new(Arc::new(dataset), options)?.epoch(0)?;
     let mut told = 0;
@@ -86,10 +88,12 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// What happens to an image before the model sees it.
-fn preprocessing(args: &Args) -> Result<Augment> {
-    let plain = Augment { crop_pct: args.crop_pct, ..Augment::default() };
-    Error::ensure((0.1..=1.0).contains(&args.crop_pct), "--crop-pct", "0.1 to 1", args.crop_pct)?;
+/// What happens to an image before the model of `arch` sees it.
+fn preprocessing(args: &Args, arch: &Architecture) -> Result<Augment> {
+    let (usual, own) = (Augment::default(), zoo::published(arch)?.and_then(|entry| entry.crop_pct));
+    let crop_pct = args.crop_pct.or(own).unwrap_or(usual.crop_pct);
+    Error::ensure((0.1..=1.0).contains(&crop_pct), "--crop-pct", "0.1 to 1", crop_pct)?;
+    let plain = Augment { crop_pct, ..usual };
     let channels = |what: &str, values: &[f32], usual| match *values {
         [] => Ok(usual),
         [one] => Ok([one; 3]),

@@ -2,7 +2,7 @@
 
 use crate::show::{grouped, print};
 use espalier::models::cost::{self, Counting};
-use espalier::models::zoo::{self, Compared, ZooEntry};
+use espalier::models::zoo::{self, Compared, Waiting, ZooEntry};
 use espalier::{Error, Result, report::Table};
 use serde_json::{Map, Value, json};
 
@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 /// `macs` counts the matrix products only. A published count has the name of its convention: `fvcore` adds 5 per
 /// LayerNorm element and 2 per BatchNorm element, `swin` is the method of Swin's repository, `savit-masked` and
 /// `savit-deployed` are the two counters of SAViT's code. A figure that differs from ours by more than its rounding has the mark ≠.
+/// Last come pruned models whose structure is not built yet, with their published figures alone and – for ours.
 #[derive(clap::Args)]
 pub struct Args {
     /// Only models whose name contains this
@@ -33,12 +34,20 @@ pub fn run(args: &Args) -> Result<()> {
             rows(&mut table, entry, &compared);
         }
     }
-    Error::ensure(shown > 0, "filter", "part of a model's name", filter)?;
-    match (args.json, differing) {
-        (true, _) => Ok(()),
-        (false, 0) => print(table.text()),
-        (false, n) => print(format!("{}\n≠: {n} figures differ from ours by more than their rounding", table.text())),
+    let waiting: Vec<Waiting> = zoo::waiting()?.into_iter().filter(|entry| entry.name.contains(filter)).collect();
+    Error::ensure(shown + waiting.len() > 0, "filter", "part of a model's name", filter)?;
+    if args.json {
+        return waiting.iter().try_for_each(|entry| print(waiting_object(entry)));
     }
+    waiting.iter().for_each(|entry| waiting_rows(&mut table, entry));
+    let mut text = table.text();
+    if differing > 0 {
+        text += &format!("\n≠: {differing} figures differ from ours by more than their rounding");
+    }
+    if !waiting.is_empty() {
+        text += &format!("\n–: the pruned structure of {} models is not built yet", waiting.len());
+    }
+    print(text)
 }
 
 /// The countings that say something about the model, computed.
@@ -51,36 +60,68 @@ fn counts(entry: &ZooEntry) -> Result<Map<String, Value>> {
 
 fn object(entry: &ZooEntry, compared: &[Compared]) -> Result<Value> {
     let ZooEntry { architecture, published: figures, .. } = entry;
-    let counted = compared.iter().map(|figure| (figure.figure, Some(figure.published.into())));
-    let [top1, top5] = [figures.top1, figures.top5].map(|percent| percent.map(Value::from));
-    let given = counted.chain([("top1", top1), ("top5", top5)]).filter_map(|(name, value)| Some((name.into(), value?)));
-    let mut published: Map<String, Value> = given.collect();
-    if !published.is_empty() {
-        published.insert("source".into(), figures.source.clone().into());
-    }
+    let counted = compared.iter().map(|figure| (figure.figure, figure.published));
+    let published = published(counted, [figures.top1, figures.top5], &figures.source);
     let differs: Vec<&str> = compared.iter().filter(|figure| figure.differs).map(|figure| figure.figure).collect();
     Ok(json!({
         "name": entry.name, "file": entry.file, "url": entry.url, "sha256": entry.sha256(), "dense": entry.dense,
-        "img_size": architecture.img_size, "params": cost::params(architecture), "macs": cost::macs(architecture),
+        "crop_pct": entry.crop_pct, "img_size": architecture.img_size, "params": cost::params(architecture), "macs": cost::macs(architecture),
         "counts": counts(entry)?, "published": published, "differs": differs,
     }))
+}
+
+/// The figures that were published, and where.
+fn published<'a>(
+    counted: impl Iterator<Item = (&'a str, u64)>, [top1, top5]: [Option<f64>; 2], source: &str,
+) -> Map<String, Value> {
+    let counted = counted.map(|(name, value)| (name, Some(value.into())));
+    let given = counted.chain([("top1", top1.map(Value::from)), ("top5", top5.map(Value::from))]);
+    let mut published: Map<String, Value> = given.filter_map(|(name, value)| Some((name.into(), value?))).collect();
+    if !published.is_empty() {
+        published.insert("source".into(), source.into());
+    }
+    published
+}
+
+fn waiting_object(entry: &Waiting) -> Value {
+    let figures = &entry.published;
+    let params = figures.params.map(|params| ("params", params)).into_iter();
+    let counted = params.chain(figures.count.iter().map(|count| (&*count.counting, count.value)));
+    json!({
+        "name": entry.name, "dense": entry.dense, "waits_for": entry.method, "params": null, "macs": null, "counts": {},
+        "published": published(counted, [figures.top1, figures.top5], &figures.source), "differs": [],
+    })
+}
+
+/// The rows of [`rows`], without ours.
+fn waiting_rows(table: &mut Table, entry: &Waiting) {
+    let figures = &entry.published;
+    let params = figures.params.map_or("–".into(), |params| format!("– {}", grouped(params)));
+    let counts = figures.count.iter().map(|count| [count.counting.clone(), grouped(count.value), "–".into()]);
+    lines(table, [entry.name.clone(), params, "–".into()], counts.collect(), [figures.top1, figures.top5]);
 }
 
 /// A row of the model, and one more for each further published counting.
 fn rows(table: &mut Table, entry: &ZooEntry, compared: &[Compared]) {
     let ZooEntry { architecture, published, .. } = entry;
-    let percent = |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.1}"));
     let mark = |figure: &Compared| format!("{}{}", grouped(figure.here), if figure.differs { " ≠" } else { "" });
     let (params, counts): (Vec<_>, Vec<_>) = compared.iter().partition(|figure| figure.figure == "params");
     let params = match params[..] {
         [params] if params.differs => format!("{} {}", mark(params), grouped(params.published)),
         _ => grouped(cost::params(architecture)),
     };
-    let mut first = [entry.name.clone(), params, grouped(cost::macs(architecture))];
-    let mut last = [published.top1, published.top5].map(percent);
-    let none = counts.is_empty().then(|| ["–"; 3].map(String::from));
-    let figures = counts.iter().map(|count| [count.figure.into(), grouped(count.published), mark(count)]);
-    for figure in figures.chain(none) {
-        table.row(std::mem::take(&mut first).into_iter().chain(figure).chain(std::mem::take(&mut last)));
+    let counts = counts.iter().map(|count| [count.figure.into(), grouped(count.published), mark(count)]);
+    let first = [entry.name.clone(), params, grouped(cost::macs(architecture))];
+    lines(table, first, counts.collect(), [published.top1, published.top5]);
+}
+
+/// Name, parameters and products stand in the first row of a model, and so do its accuracies.
+fn lines(table: &mut Table, mut first: [String; 3], mut counts: Vec<[String; 3]>, accuracy: [Option<f64>; 2]) {
+    let mut last = accuracy.map(|value| value.map_or("–".into(), |value| format!("{value:.1}")));
+    if counts.is_empty() {
+        counts.push(["–"; 3].map(String::from));
+    }
+    for count in counts {
+        table.row(std::mem::take(&mut first).into_iter().chain(count).chain(std::mem::take(&mut last)));
     }
 }

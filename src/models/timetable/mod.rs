@@ -17,8 +17,9 @@ use crate::report::{Progress, Show, progress::Unit, tell};
 use crate::{Device, Error, Result, cpu};
 use measure::{Point, measure};
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::{collections::BTreeMap, fs, io::Write};
+use std::{fs, io::Write};
 
 /// The form of the file; another one is measured anew.
 const VERSION: u32 = 1;
@@ -38,6 +39,8 @@ pub struct Table {
     device: Device,
     path: Option<PathBuf>,
     kept: Kept,
+    /// Points to measure anew when they are asked for.
+    stale: BTreeSet<String>,
     show: Show,
 }
 
@@ -83,7 +86,7 @@ impl Table {
             tell(format_args!("latency table {file} is measured anew: {why}"));
             empty
         });
-        Self { device, path, kept, show }
+        Self { device, path, kept, stale: BTreeSet::new(), show }
     }
 
     /// The number of points that are measured.
@@ -96,9 +99,9 @@ impl Table {
         self.kept.milliseconds.is_empty()
     }
 
-    /// Forgets every point, so that all are measured anew.
-    pub fn clear(&mut self) {
-        self.kept.milliseconds.clear();
+    /// From now on each point that is asked for is measured anew, once; the others stay as they are.
+    pub fn renew(&mut self) {
+        self.stale = self.kept.milliseconds.keys().cloned().collect();
     }
 
     /// Whether a table can have the blocks of `arch`.
@@ -150,7 +153,7 @@ impl Table {
     fn ensure(&mut self, points: &[Point]) -> Result<()> {
         let mut missing: Vec<Point> = Vec::new();
         for point in points {
-            let known = self.kept.milliseconds.contains_key(&point.name);
+            let known = self.kept.milliseconds.contains_key(&point.name) && !self.stale.contains(&point.name);
             if !known && missing.iter().all(|other| other.name != point.name) {
                 missing.push(point.clone());
             }
@@ -161,7 +164,10 @@ impl Table {
         let progress =
             Progress::over((missing.len() * measure::PASSES) as u64, Unit::Points, "latency table", self.show);
         let measured = measure(&missing, self.device, &mut || progress.inc(1))?;
-        self.kept.milliseconds.extend(missing.into_iter().map(|point| point.name).zip(measured));
+        for (Point { name, .. }, milliseconds) in missing.into_iter().zip(measured) {
+            self.stale.remove(&name);
+            self.kept.milliseconds.insert(name, milliseconds);
+        }
         // what cannot be kept is measured again the next time
         self.keep().unwrap_or_else(|error| tell(format_args!("warning: the latency table is not kept: {error}")));
         Ok(())
