@@ -125,6 +125,7 @@ fn a_run_that_is_killed_ends_in_the_bits_of_one_that_is_not() {
         child.kill().expect("kill");
         child.wait().expect("wait");
     }
+    std::fs::remove_file(folder.join("begin.safetensors")).expect("the weights that it began with");
     let last = train(folder, &["--resume", "run"]).status().expect("run");
     assert!(last.success(), "{}", std::fs::read_to_string(folder.join("output.txt")).unwrap());
     for name in

@@ -9,7 +9,7 @@ use crate::models::{Architecture, LoadOptions, Model, zoo};
 use crate::report::{Progress, RunFolder, Show, Table, tell};
 use crate::{Device, Error, Result, nn::Precision};
 use clap::Args;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
 use std::{io::Write, path::Path, path::PathBuf, sync::Arc};
 
@@ -65,13 +65,14 @@ pub struct TrainJob {
 
 const OPTIONS: &str = "options.json";
 const RECIPE: &str = "recipe.toml";
+const ARCHITECTURE: &str = "architecture.json";
 const CHECKPOINT: &str = "checkpoint.safetensors";
 const BEST: &str = "best.safetensors";
 
 impl TrainJob {
     /// A new run of `recipe` in a folder at `out`, or beside it where something is there already.
     pub fn open(recipe: Recipe, mut options: TrainOptions, out: &Path, show: Show) -> Result<Self> {
-        let parts = prepare(recipe, &options)?;
+        let parts = prepare(recipe, &options, None)?;
         let text = parts.recipe.to_toml()?;
         // A run may be gone on with from another folder.
         for path in [&mut options.data, &mut options.weights, &mut options.teacher_weights].into_iter().flatten() {
@@ -79,18 +80,21 @@ impl TrainJob {
         }
         let folder = RunFolder::create(out)?;
         folder.write_json(OPTIONS, &options)?;
+        folder.write_json(ARCHITECTURE, parts.model.arch())?;
         write_atomic(folder.file(RECIPE)?, |file| file.write_all(text.as_bytes()))?;
         Ok(Self { parts, options, folder, show })
     }
 
     /// The run in the folder at `path`, which was stopped.
     pub fn resume(path: &Path, show: Show) -> Result<Self> {
-        let read = |name: &str| std::fs::read_to_string(path.join(name)).map_err(Error::io("read", path.join(name)));
-        let wrong = |error| Error::invalid(path.join(OPTIONS).display().to_string(), "the options of a run", error);
-        let options: TrainOptions = serde_json::from_str(&read(OPTIONS)?).map_err(wrong)?;
-        read(RECIPE)?;
-        let recipe = Recipe::load(&path.join(RECIPE).display().to_string(), &[])?;
-        Ok(Self { parts: prepare(recipe, &options)?, options, folder: RunFolder::open(path)?, show })
+        let options: TrainOptions = read_json(&path.join(OPTIONS), "the options of a run")?;
+        let recipe = path.join(RECIPE);
+        std::fs::metadata(&recipe).map_err(Error::io("read", &recipe))?;
+        let recipe = Recipe::load(&recipe.display().to_string(), &[])?;
+        // A checkpoint holds every parameter: nobody has to keep the weights that the run began with.
+        let begun = path.join(CHECKPOINT).exists();
+        let begun = begun.then(|| read_json(&path.join(ARCHITECTURE), "an architecture")).transpose()?;
+        Ok(Self { parts: prepare(recipe, &options, begun)?, options, folder: RunFolder::open(path)?, show })
     }
 
     /// The recipe in force.
@@ -154,17 +158,24 @@ impl TrainJob {
     }
 }
 
-/// Everything that can be refused is refused here, before anything is written.
-fn prepare(mut recipe: Recipe, options: &TrainOptions) -> Result<Parts> {
+fn read_json<T: DeserializeOwned>(file: &Path, what: &str) -> Result<T> {
+    let text = std::fs::read_to_string(file).map_err(Error::io("read", file))?;
+    serde_json::from_str(&text).map_err(|error| Error::invalid(file.display().to_string(), what, error))
+}
+
+/// Everything that can be refused is refused here, before anything is written. A run that has `begun` finds its parameters in its
+/// checkpoint.
+fn prepare(mut recipe: Recipe, options: &TrainOptions, begun: Option<Architecture>) -> Result<Parts> {
     recipe.validate()?;
     let device = options.device;
     let chosen = options.dtype.or((device == Device::Cpu).then_some(Precision::F32));
     recipe.precision = chosen.unwrap_or(recipe.precision);
     recipe.eval_precision = chosen.unwrap_or(recipe.eval_precision);
     [recipe.precision, recipe.eval_precision].into_iter().try_for_each(|precision| precision.ensure_on(device))?;
-    let (arch, seed) = (recipe.architecture()?, recipe.seed);
+    let weights = options.weights.as_ref().filter(|_| begun.is_none());
+    let (arch, seed) = (begun.map_or_else(|| recipe.architecture(), |arch| Ok(Some(arch)))?, recipe.seed);
     let given = |arch| LoadOptions { arch, img_size: recipe.img_size, new_head: true, seed, ..LoadOptions::default() };
-    let own = match (&arch, &options.weights) {
+    let own = match (&arch, weights) {
         (None, Some(weights)) => {
             let said = recipe.patch_size.map_or("none".into(), |side| side.to_string());
             Error::ensure(recipe.patch_size.is_none(), "patch_size", "none beside weights that say the model", said)?;
@@ -180,7 +191,7 @@ fn prepare(mut recipe: Recipe, options: &TrainOptions) -> Result<Parts> {
     let source = Source { root, generated, seed, classes: Some(arch.num_classes) };
     let data = Images::open(source, &recipe.augment.train(arch.img_size), &recipe.augment.eval(arch.img_size))?;
     let arch = arch.with_classes(data.train.num_classes());
-    let model = match (own, &options.weights) {
+    let model = match (own, weights) {
         (Some(model), _) if *model.arch() == arch => model,
         (_, Some(weights)) => Model::load(weights, &given(Some(arch)))?,
         (_, None) => Model::init(arch, seed)?,
