@@ -64,8 +64,9 @@ fn what_cannot_be_is_refused_before_anything_is_written() {
     refused(Recipe { batch_size: 16, ..recipe() }, kept, &["batch_size", "1 to 8", "16"]);
     // 300 images are two batches of 128 in the sampler's 256, and of 130 one.
     refused(Recipe { accumulate: 2, ..repeated(130) }, images, &["accumulate", "at most 1", "2"]);
-    refused(recipe(), |options| options.train_images = 0, &["training images", "at least 1"]);
-    refused(recipe(), |options| options.test_images = 0, &["test images", "at least 1"]);
+    refused(recipe(), |options| options.train_images = 0, &["train-images", "1 to 100000000", "0"]);
+    refused(recipe(), |options| options.train_images = usize::MAX, &["train-images", "1 to 100000000"]);
+    refused(recipe(), |options| options.test_images = 0, &["test-images", "1 to 100000000", "0"]);
 
     refused(Recipe { seed: 1 << 63, ..recipe() }, kept, &["seed", "9223372036854775808"]);
     refused(Recipe { patch_size: Some(4), ..recipe() }, kept, &["patch_size", "weights that say the model", "4"]);

@@ -168,13 +168,20 @@ fn what_no_checkpoint_holds_is_struck_out_of_the_log() {
     let stopped = RunFolder::create(temporary.path().join("stopped")).expect("folder");
     let nowhere = temporary.path().join("nowhere/checkpoint.safetensors");
     run(&stopped, &nowhere).expect_err("a checkpoint that cannot be written");
+    let error = RunFolder::open(stopped.path()).expect_err("one process at a time").to_string();
+    assert!(error.contains("log.jsonl") && error.contains("no other process"), "{error}");
     let records = log(&stopped);
     assert!(records.len() == 5 && records[4]["epoch"] == 1, "the epoch's record comes first: {records:?}");
     let file = stopped.path().join("log.jsonl");
     let other = "{\"stage\":\"other\",\"step\":3}\n";
     let torn = [other, &std::fs::read_to_string(&file).expect("log"), "{\"stage\":\"te"].concat();
     std::fs::write(&file, torn).expect("write");
-    run(&RunFolder::open(stopped.path()).expect("folder"), &temporary.path().join("c.safetensors")).expect("run");
+    let (path, half) = (stopped.path().to_path_buf(), stopped.path().join(".checkpoint.safetensors.x.tmp"));
+    std::fs::write(&half, "half").expect("write");
+    drop(stopped);
+    let stopped = RunFolder::open(path).expect("folder");
+    assert!(!half.exists());
+    run(&stopped, &temporary.path().join("c.safetensors")).expect("run");
     let found = log(&stopped);
     assert!(found[0]["stage"] == "other" && found[1..] == log(&whole)[..], "{found:?}");
 }

@@ -105,6 +105,15 @@ impl Dataset for CifarDataset {
     fn img_size(&self) -> usize {
         self.transform.img_size
     }
+    fn describe(&self) -> String {
+        let mut all = crc32fast::Hasher::new();
+        self.names.iter().for_each(|name| all.update(name.as_bytes()));
+        for (label, planes) in self.images.iter() {
+            all.update(&label.to_le_bytes());
+            all.update(planes);
+        }
+        format!("{} images of {} classes, {:08x} by all that they are", self.len(), self.num_classes(), all.finalize())
+    }
     fn sample(&self, index: usize, draw: u64) -> Result<Sample> {
         let (image, noise) = (self.image(index)?, Philox { seed: self.seed, step: draw });
         Ok(Sample { pixels: self.transform.apply(&image, &noise, index as u64)?, label: self.images[index].0 })

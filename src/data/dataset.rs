@@ -131,6 +131,7 @@ impl Dataset for FolderDataset {
     }
     fn describe(&self) -> String {
         let mut names = crc32fast::Hasher::new();
+        self.folder.classes.iter().for_each(|name| names.update(name.as_bytes()));
         for (file, label) in &self.folder.files {
             names.update(file.file_name().unwrap_or_default().as_encoded_bytes());
             names.update(&label.to_le_bytes());

@@ -60,7 +60,11 @@ impl RgbImage {
 /// another format, truncated, damaged or larger than [`MAX_PIXELS`].
 pub fn decode(path: impl AsRef<Path>) -> Result<RgbImage> {
     let path = path.as_ref();
-    let bytes = std::fs::metadata(path).map_err(Error::io("read", path))?.len();
+    let found = std::fs::metadata(path).map_err(Error::io("read", path))?;
+    if !found.is_file() {
+        return Err(broken(path, "expected a file, found something else"));
+    }
+    let bytes = found.len();
     if bytes > MAX_FILE_BYTES {
         return Err(broken(path, format!("{bytes} bytes, more than {MAX_FILE_BYTES}")));
     }

@@ -47,7 +47,7 @@ impl Model {
             (_, 0) => "missing".into(),
             (first, _) => format!("the first {first} missing, the others unexpected"),
         };
-        let keys = [missing, extra].concat().join(", ");
+        let keys = [some_of(&missing), some_of(&extra)].concat().join(", ");
         Err(Error::key(source, keys, format!("the {} keys of the model", layout.slots.len()), found))
     }
 
@@ -154,6 +154,13 @@ pub fn latency<'a>(models: &[(&'a str, &'a Model)], batch: usize, rounds: usize)
         Ok((name, Box::new(move || predictor.logits(&images).map(drop))))
     };
     interleaved(&mut models.iter().map(rival).collect::<Result<Vec<_>>>()?, rounds, 2)
+}
+
+/// The first names, and how many more there are: another model's file has hundreds.
+fn some_of(names: &[&str]) -> Vec<String> {
+    const MOST: usize = 8;
+    let more = (names.len() > MOST).then(|| format!("{} more", names.len() - MOST));
+    names.iter().take(MOST).map(|name| name.to_string()).chain(more).collect()
 }
 
 /// `(a + b) / 2` of two heads; one head as it is.

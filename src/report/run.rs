@@ -5,7 +5,7 @@ use crate::{Error, Result, io::write_atomic};
 use serde::Serialize;
 use serde_json::Value;
 use std::sync::{Mutex, PoisonError};
-use std::{fs, fs::File, io::ErrorKind, io::Write, path::Component, path::Path, path::PathBuf};
+use std::{fs, fs::File, fs::TryLockError, io::ErrorKind, io::Write, path::Component, path::Path, path::PathBuf};
 
 /// The folder's log, one JSON object a line.
 pub const LOG: &str = "log.jsonl";
@@ -40,10 +40,16 @@ impl RunFolder {
         Self::open(path)
     }
 
-    /// The folder at `path`, to go on in it.
+    /// The folder at `path`, to go on in it: alone, and without the halves of files that a killed process leaves.
     pub fn open(path: impl Into<PathBuf>) -> Result<RunFolder> {
         let path = path.into();
         let log = Mutex::new(open_log(&path)?);
+        for entry in fs::read_dir(&path).map_err(Error::io("read", &path))?.flatten() {
+            let name = entry.file_name();
+            if name.to_str().is_some_and(|name| name.starts_with('.') && name.ends_with(".tmp")) {
+                fs::remove_file(entry.path()).map_err(Error::io("remove", entry.path()))?;
+            }
+        }
         Ok(RunFolder { path, log })
     }
 
@@ -94,8 +100,11 @@ impl RunFolder {
 }
 
 fn open_log(folder: &Path) -> Result<File> {
-    let log = folder.join(LOG);
-    File::options().create(true).append(true).open(&log).map_err(Error::io("create", &log))
+    let path = folder.join(LOG);
+    let log = File::options().create(true).append(true).open(&path).map_err(Error::io("create", &path))?;
+    // held as long as the file is open; where there are no locks nobody is kept out
+    let taken = matches!(log.try_lock(), Err(TryLockError::WouldBlock));
+    Error::ensure(!taken, path.display(), "a run folder that no other process works in", "one in use").map(|()| log)
 }
 
 fn not_json(name: &str, error: serde_json::Error) -> Error {

@@ -43,6 +43,18 @@ pub struct TrainOptions {
     pub dtype: Option<Precision>,
 }
 
+impl TrainOptions {
+    /// A run may be gone on with from another folder.
+    fn make_absolute(&mut self) -> Result<()> {
+        let paths = [&mut self.data, &mut self.weights, &mut self.teacher_weights].into_iter().flatten();
+        // what is gone was not needed, or was missed before
+        paths.filter(|path| path.exists()).try_for_each(|path| {
+            *path = path.canonicalize().map_err(Error::io("open", &*path))?;
+            Ok(())
+        })
+    }
+}
+
 /// The recipe in force, and what it works on.
 struct Parts {
     recipe: Recipe,
@@ -74,10 +86,7 @@ impl TrainJob {
     pub fn open(recipe: Recipe, mut options: TrainOptions, out: &Path, show: Show) -> Result<Self> {
         let parts = prepare(recipe, &options, None)?;
         let text = parts.recipe.to_toml()?;
-        // A run may be gone on with from another folder.
-        for path in [&mut options.data, &mut options.weights, &mut options.teacher_weights].into_iter().flatten() {
-            *path = path.canonicalize().map_err(Error::io("open", &*path))?;
-        }
+        options.make_absolute()?;
         let folder = RunFolder::create(out)?;
         folder.write_json(OPTIONS, &options)?;
         folder.write_json(ARCHITECTURE, parts.model.arch())?;
@@ -85,16 +94,21 @@ impl TrainJob {
         Ok(Self { parts, options, folder, show })
     }
 
-    /// The run in the folder at `path`, which was stopped.
-    pub fn resume(path: &Path, show: Show) -> Result<Self> {
-        let options: TrainOptions = read_json(&path.join(OPTIONS), "the options of a run")?;
+    /// The run in the folder at `path`, which was stopped; `anew` may say where its images are now, and to leave out broken ones.
+    pub fn resume(path: &Path, anew: TrainOptions, show: Show) -> Result<Self> {
+        let before: TrainOptions = read_json(&path.join(OPTIONS), "the options of a run")?;
+        let (data, skip_broken) = (anew.data.or(before.data.clone()), anew.skip_broken || before.skip_broken);
+        let mut options = TrainOptions { data, skip_broken, ..before };
         let recipe = path.join(RECIPE);
         std::fs::metadata(&recipe).map_err(Error::io("read", &recipe))?;
         let recipe = Recipe::load(&recipe.display().to_string(), &[])?;
         // A checkpoint holds every parameter: nobody has to keep the weights that the run began with.
         let begun = path.join(CHECKPOINT).exists();
         let begun = begun.then(|| read_json(&path.join(ARCHITECTURE), "an architecture")).transpose()?;
-        Ok(Self { parts: prepare(recipe, &options, begun)?, options, folder: RunFolder::open(path)?, show })
+        let (parts, folder) = (prepare(recipe, &options, begun)?, RunFolder::open(path)?);
+        options.make_absolute()?;
+        folder.write_json(OPTIONS, &options)?;
+        Ok(Self { parts, options, folder, show })
     }
 
     /// The recipe in force.
@@ -115,8 +129,9 @@ impl TrainJob {
         let (config, best) = (recipe.config(train.batches())?, self.folder.file(BEST)?);
         let mut trainer = Trainer::new(model, config, Some(&self.folder), self.show)?;
         (trainer.optimizer.betas, trainer.optimizer.eps) = (recipe.betas.into(), recipe.eps);
+        let mut trainer = trainer.resuming(self.folder.file(CHECKPOINT)?)?;
+        trainer.best = trainer.best.filter(|_| best.exists()); // the next evaluation makes it anew
         trainer.keep_best = Some(best);
-        let trainer = trainer.resuming(self.folder.file(CHECKPOINT)?)?;
         let mut teacher = teacher.as_ref().map(Teacher::remembering);
         let outcome = trainer.run(train, Some(test), teacher.as_mut())?;
         outcome.broken.iter().for_each(|error| tell(format_args!("warning: left out: {error}")));
@@ -129,10 +144,11 @@ impl TrainJob {
         let average = outcome.ema.map(|ema| Model::new(model.arch().clone(), ema, "moving average")).transpose()?;
         let average = average.map(|average| average.with_precision(model.precision()));
         let load = LoadOptions { arch: Some(model.arch().clone()), ..LoadOptions::default() };
-        let best = Model::load(self.folder.file(BEST)?, &load)?.to_device(model.device())?;
-        let best = best.with_precision(model.precision());
+        let best = Model::load(self.folder.file(BEST)?, &load).and_then(|best| best.to_device(model.device()));
+        let best = best.inspect_err(|error| tell(format_args!("warning: the best weights are lost: {error}")));
+        let best = best.ok().map(|best| best.with_precision(model.precision()));
         let models =
-            [("last", "model", Some(model)), ("best", "best", Some(&best)), ("average", "average", average.as_ref())];
+            [("last", "model", Some(model)), ("best", "best", best.as_ref()), ("average", "average", average.as_ref())];
         let (mut table, mut records) =
             (Table::new(&["weights", "top-1", "top-5", "loss", "images", "file"]), Vec::new());
         for (name, file, model) in models {
@@ -167,6 +183,9 @@ fn read_json<T: DeserializeOwned>(file: &Path, what: &str) -> Result<T> {
 /// checkpoint.
 fn prepare(mut recipe: Recipe, options: &TrainOptions, begun: Option<Architecture>) -> Result<Parts> {
     recipe.validate()?;
+    for (what, images) in [("train-images", options.train_images), ("test-images", options.test_images)] {
+        Error::ensure((1..=100_000_000).contains(&images), what, "1 to 100000000", images)?;
+    }
     let device = options.device;
     let chosen = options.dtype.or((device == Device::Cpu).then_some(Precision::F32));
     recipe.precision = chosen.unwrap_or(recipe.precision);

@@ -4,7 +4,7 @@
 use super::{Distillation, TrainConfig};
 use crate::data::{augment::Augment, erasing::Erasing, mixup::Mixup, sampler::Order};
 use crate::models::{Architecture, zoo};
-use crate::{Error, Result, nn::Precision, optim::Cosine};
+use crate::{Error, Result, nn::Precision, optim::Cosine, report::table::shorten};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use toml::{Table, Value};
@@ -36,7 +36,7 @@ pub struct Rates {
     pub min_lr: f64,
     pub warmup_lr: f64,
     pub warmup_epochs: usize,
-    /// Epochs until `min_lr`; what the recipe trains longer is at that rate.
+    /// Epochs until `min_lr`, by default all; what the recipe trains longer is at that rate.
     pub cosine_epochs: usize,
     pub warmup_prefix: bool,
     /// Whether the rate changes with every step instead of every epoch.
@@ -62,12 +62,16 @@ impl Default for Rates {
 }
 
 impl Rates {
+    fn cosine_epochs(&self, epochs: usize) -> usize {
+        if self.cosine_epochs == 0 { epochs } else { self.cosine_epochs }
+    }
+
     /// The schedule of a run of `epochs` epochs of `steps` steps of `images` images.
     pub fn cosine(&self, epochs: usize, steps: usize, images: usize) -> Cosine {
         let scale = self.lr_batch.map_or(1.0, |batch| images as f64 / batch.max(1) as f64);
         let low = if self.scale_all { scale } else { 1.0 };
         let unit = if self.in_steps { steps } else { 1 };
-        let cosine = if self.cosine_epochs == 0 { epochs } else { self.cosine_epochs };
+        let cosine = self.cosine_epochs(epochs);
         let length = if self.warmup_prefix { cosine.saturating_sub(self.warmup_epochs) } else { cosine };
         Cosine {
             lr: self.lr * scale,
@@ -187,7 +191,8 @@ impl Recipe {
         for change in changes {
             set(&mut table, name, change)?;
         }
-        let recipe: Recipe = Value::Table(table).try_into().map_err(|error| wrong(name, error))?;
+        let mut recipe: Recipe = Value::Table(table).try_into().map_err(|error| wrong(name, error))?;
+        recipe.rates.cosine_epochs = recipe.rates.cosine_epochs(recipe.epochs);
         recipe.validate().map(|()| recipe)
     }
 
@@ -272,8 +277,11 @@ impl Recipe {
     }
 }
 
+/// Of a recipe file.
+const MOST_BYTES: u64 = 1 << 20;
+
 fn wrong(name: &str, error: impl std::fmt::Display) -> Error {
-    Error::invalid(format!("recipe {name}"), "a recipe in TOML", error)
+    Error::invalid(format!("recipe {name}"), "a recipe in TOML", shorten(&error.to_string(), 400))
 }
 
 /// The table of a recipe laid over that of the one it extends; a file's is looked for beside it first.
@@ -282,7 +290,16 @@ fn table(name: &str, depth: usize) -> Result<Table> {
     let own = RECIPES.iter().find(|(known, _)| *known == name).map(|(_, text)| text.to_string());
     let text = match own {
         Some(text) => text,
-        None if Path::new(name).is_file() => std::fs::read_to_string(name).map_err(Error::io("read", name))?,
+        None if Path::new(name).is_file() => {
+            let bytes = std::fs::metadata(name).map_err(Error::io("read", name))?.len();
+            Error::ensure(
+                bytes <= MOST_BYTES,
+                format_args!("recipe {name}"),
+                format_args!("at most {MOST_BYTES} bytes"),
+                bytes,
+            )?;
+            std::fs::read_to_string(name).map_err(Error::io("read", name))?
+        }
         None => {
             let known = RECIPES.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
             return Err(Error::invalid("recipe", format!("a file, or one of {known}"), name));

@@ -23,8 +23,10 @@ pub struct Args {
     /// Run folder; an existing one gets a numbered sibling
     #[arg(long, default_value = "runs/train")]
     out: PathBuf,
-    /// Go on with the stopped run of this folder, with its recipe and options; ends in the bits of a run that was never stopped
-    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["recipe", "changes", "out", "TrainOptions"])]
+    /// Go on with the stopped run of this folder, with its recipe and options; ends in the bits of a run that was never stopped.
+    /// Only --data (for images that were moved) and --skip-broken may be given anew
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["recipe", "changes", "out", "weights", "teacher_weights",
+        "train_images", "test_images", "device", "dtype"])]
     resume: Option<PathBuf>,
     /// Name the recipes and say where they were published
     #[arg(long)]
@@ -41,7 +43,7 @@ pub fn run(args: Args) -> Result<()> {
     }
     let show = Show::detect(args.quiet);
     let job = match (&args.resume, &args.recipe) {
-        (Some(folder), _) => TrainJob::resume(folder, show)?,
+        (Some(folder), _) => TrainJob::resume(folder, args.options, show)?,
         (None, Some(name)) => TrainJob::open(Recipe::load(name, &args.changes)?, args.options, &args.out, show)?,
         (None, None) => return Err(Error::invalid("recipe", "a name or a file", "none")),
     };

@@ -97,11 +97,15 @@ impl Job {
         let &JobOptions { epochs, drop_path, smoothing, seed, .. } = options;
         let cached = options.cache.join(options.dense_key(&arch, self.data.train.len())?);
         if cached.exists() {
-            if self.show != Show::Quiet {
-                tell(format_args!("dense model from {}", cached.display()));
+            match Model::load(&cached, &LoadOptions { arch: Some(arch.clone()), ..LoadOptions::default() }) {
+                Ok(model) => {
+                    if self.show != Show::Quiet {
+                        tell(format_args!("dense model from {}", cached.display()));
+                    }
+                    return Ok(model.to_device(device)?.with_precision(dtype));
+                }
+                Err(error) => tell(format_args!("the cached dense model is made anew: {error}")),
             }
-            let model = Model::load(&cached, &LoadOptions { arch: Some(arch), ..LoadOptions::default() })?;
-            return Ok(model.to_device(device)?.with_precision(dtype));
         }
         let (mut model, train) =
             (Model::init(arch, seed)?.to_device(device)?.with_precision(dtype), self.training(seed)?);
