@@ -305,7 +305,11 @@ fn table(name: &str, depth: usize) -> Result<Table> {
             return Err(Error::invalid("recipe", format!("a file, or one of {known}"), name));
         }
     };
-    let mut over: Table = text.parse().map_err(|error| wrong(name, error))?;
+    let mut over: Table = text.parse().map_err(|error: toml::de::Error| {
+        let line =
+            error.span().and_then(|span| text.get(..span.start)).map_or(0, |before| before.matches('\n').count());
+        wrong(name, format_args!("{} in line {}", error.message(), line + 1))
+    })?;
     match over.remove("extends") {
         None => Ok(over),
         Some(Value::String(base)) => {
