@@ -186,7 +186,13 @@ fn what_makes_a_model_of_a_model_keeps_it() {
     // Without it, nothing is written.
     model.clone().with_trained(None).unwrap().save(&second, "dense").unwrap();
     assert!(io::read(&second).unwrap().metadata.iter().all(|(key, _)| key != file::TRAINED));
-    assert!(model.with_trained(Some(trained(&NAMES))).is_err());
+    assert!(model.clone().with_trained(Some(trained(&NAMES))).is_err());
+    for wrong in [f32::NAN, f32::INFINITY] {
+        let own = model.trained().unwrap().clone();
+        let message =
+            model.clone().with_trained(Some(Trained { mean: [0.5, wrong, 0.5], ..own })).unwrap_err().to_string();
+        assert!(message.contains("mean, std") && message.contains("finite"), "{message}");
+    }
 }
 
 #[test]
@@ -208,7 +214,7 @@ fn damaged_metadata_is_refused() {
         (with("class_names", json!(["a", "b", "", "d"])), "class_names[2]"),
         (with("class_names", json!(["a", "b", "c", "d".repeat(1025)])), "class_names[3]"),
         (with("class_names", json!([1, 2, 3, 4])), "string"),
-        (with("mean", json!([0.5, 1e39, 0.5])), "mean"),
+        (with("mean", json!([0.5, 1e39, 0.5])), "out of range"),
         (with("mean", json!([0.5, 0.5])), "length 2"),
         (with("mean", json!([0.5, null, 0.5])), "null"),
         (with("std", json!([0.5, 0.0, 0.5])), "std"),

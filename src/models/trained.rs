@@ -36,10 +36,10 @@ impl Trained {
     pub fn validate(&self, classes: usize) -> Result<()> {
         let Self { class_names: names, mean, std, crop_pct } = self;
         Error::ensure(names.len() == classes, "class_names", format_args!("{classes} names"), names.len())?;
-        let lengths = names.iter().map(String::len).enumerate();
-        for (k, length) in lengths.filter(|(_, length)| !(1..=LONGEST).contains(length)) {
-            let (expected, found) = (format!("1 to {LONGEST} bytes"), format!("{length} bytes"));
-            return Err(Error::invalid(format!("class_names[{k}]"), expected, found));
+        for (k, length) in names.iter().map(String::len).enumerate() {
+            let fits = (1..=LONGEST).contains(&length);
+            let what = format_args!("class_names[{k}]");
+            Error::ensure(fits, what, format_args!("1 to {LONGEST} bytes"), format_args!("{length} bytes"))?;
         }
         let usable = mean.iter().all(|m| m.is_finite()) && std.iter().all(|s| s.is_finite() && *s > 0.0);
         Error::ensure(usable, "mean, std", "finite, std positive", format_args!("{mean:?}, {std:?}"))?;
