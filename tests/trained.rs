@@ -223,7 +223,7 @@ fn damaged_metadata_is_refused() {
         (with("crop_pct", json!(1.5)), "crop_pct"),
         (with("more", json!(1)), "more"),
         ("{}".into(), "class_names"),
-        ("[".repeat(100_000), "recursion"),
+        ("[".repeat(100_000), "invalid type"),
         (String::new(), "EOF"),
     ];
     for (text, expected) in cases {
