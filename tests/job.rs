@@ -50,6 +50,8 @@ fn a_job_leaves_a_compact_model_that_loads_in_both_forms() {
     }
     let load = |name: &str| Model::load(run.join(name), &LoadOptions::default()).expect(name);
     let (dense, small) = (load("dense.safetensors"), load("savit.safetensors"));
+    assert!(dense.trained().is_some_and(|trained| trained.class_names.len() == 10));
+    assert_eq!(small.trained(), dense.trained());
     let share = cost::macs(small.arch()) as f64 / cost::macs(dense.arch()) as f64;
     assert!((0.595..=0.6).contains(&share), "{share}");
     assert_eq!(cost::macs(small.arch()), cost::macs(load("random.safetensors").arch()));

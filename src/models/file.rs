@@ -1,24 +1,31 @@
 //! Models in files: official checkpoints in, our own in and out.
 //!
 //! Keys and shapes are those of the official checkpoints (base_models 1.4). Our safetensors carry the [`Architecture`]
-//! as JSON under [`ARCHITECTURE`], what the model is in the middle of under [`STAGE`], and [`FORMAT_VERSION`]. Foreign
-//! files carry none: the architecture is then the caller's, or is read off the shapes. A header of a hostile file cannot
-//! ask for memory: what is listed or made is bounded by the tensors that are there.
+//! as JSON under [`ARCHITECTURE`], what the model was trained on under [`TRAINED`] where that is known, what it is in the
+//! middle of under [`STAGE`], and [`FORMAT_VERSION`]. Foreign files carry none: the architecture is then the caller's, or is
+//! read off the shapes. A header of a hostile file cannot ask for memory: what is listed or made is bounded by the tensors
+//! that are there.
 
 use super::interpolate::{self, side_of};
 use super::layout::{COUNTER, Slot};
-use super::{Architecture, Block, Family, Mixer, Model, Reduce, Stage, Stem, block::bias_table, deit, pit, swin, zoo};
+use super::{Architecture, Block, Family, Mixer, Model, Reduce, Stage, Stem, Trained};
+use super::{block::bias_table, deit, pit, swin, zoo};
 use crate::io::{self, Blob, BlobType, Checkpoint, keys, pth, safetensors};
 use crate::{DType, Error, Result, Tensor, nn::Params};
+use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt::Display, path::Path};
 
 /// Metadata key of the architecture.
 pub const ARCHITECTURE: &str = "espalier.architecture";
+/// Metadata key of what the model was trained on.
+pub const TRAINED: &str = "espalier.trained";
 /// Metadata key of the stage: `dense`, `finetune` ….
 pub const STAGE: &str = "espalier.stage";
 /// Metadata key of the version of this layout: `1`.
 pub const FORMAT_VERSION: &str = "espalier.format_version";
 const VERSION: &str = "1";
+/// What is under [`TRAINED`], in errors.
+const WHAT: &str = "what the model was trained on";
 /// Width of a head in the published models.
 const HEAD_DIM: usize = 64;
 
@@ -53,8 +60,8 @@ impl Model {
     /// the file's own, else read off keys and shapes: heads are `rows(qkv) / (3 head_dim)`, the image size comes from the
     /// position embedding. Only for the caller's architecture or image size positions of another grid are resized
     /// (base_models 1.5). Errors name file, key, what was expected and found: [`Error::Io`], [`Error::File`] for a
-    /// damaged file, [`Error::Key`] for missing, unexpected, misshapen or non-finite tensors, [`Error::Invalid`] for an
-    /// architecture that no model can have.
+    /// damaged file, [`Error::Key`] for missing, unexpected, misshapen or non-finite tensors and metadata that lie,
+    /// [`Error::Invalid`] for an architecture that no model can have. A model with fresh heads was trained on nothing yet.
     pub fn load(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Model> {
         Self::from_checkpoint(io::read(path)?, options)
     }
@@ -62,7 +69,7 @@ impl Model {
     /// [`Model::load`] of a checkpoint that is in memory already.
     pub fn from_checkpoint(checkpoint: Checkpoint, options: &LoadOptions) -> Result<Model> {
         let file = checkpoint.file.display().to_string();
-        let own = architecture(&checkpoint)?;
+        let (own, trained) = (architecture(&checkpoint)?, carried::<Trained>(&checkpoint, TRAINED, WHAT)?);
         let tensors = keys::swin(keys::unwrap(checkpoint, options.wrapper.as_deref())?);
         let tensor = |(name, blob): (String, Blob)| to_tensor(&file, &name, &blob).map(|tensor| (name, tensor));
         let params = tensors.into_iter().map(tensor).collect::<Result<_>>()?;
@@ -85,16 +92,22 @@ impl Model {
             weights.positions(&arch);
             weights.bias_tables(&arch);
         }
-        weights.heads(&arch, options.new_head.then_some(options.seed))?;
-        Model::new(arch, weights.params, &weights.file)
+        let fresh = weights.heads(&arch, options.new_head.then_some(options.seed))?;
+        let model = Model::new(arch, weights.params, &weights.file)?.with_trained(trained.filter(|_| !fresh));
+        model.map_err(|error| match error {
+            Error::Invalid { .. } => Error::key(&weights.file, TRAINED, WHAT, error.to_string()),
+            other => other,
+        })
     }
 
-    /// Writes safetensors with the architecture and `stage`, atomically. Reading and writing again gives equal bytes.
+    /// Writes safetensors with the architecture, what the model was trained on and `stage`, atomically. Reading and writing again gives equal bytes.
     /// Errors: [`Error::Io`]; a file that was there stays as it was then.
     pub fn save(&self, path: impl AsRef<Path>, stage: &str) -> Result<()> {
-        let arch = serde_json::to_string(self.arch()).map_err(|e| Error::invalid("architecture", "JSON", e))?;
-        let metadata = [(FORMAT_VERSION, VERSION), (STAGE, stage), (ARCHITECTURE, &arch)];
-        safetensors::write(path, &self.blobs()?, &metadata.map(|(key, value)| (key.to_string(), value.to_string())))
+        let (version, arch) = ((FORMAT_VERSION, VERSION.into()), (ARCHITECTURE, json(ARCHITECTURE, self.arch())?));
+        let trained = self.trained().map(|trained| Ok((TRAINED, json(TRAINED, trained)?))).transpose()?;
+        let metadata = [version, (STAGE, stage.into()), arch].into_iter().chain(trained);
+        let metadata: Vec<(String, String)> = metadata.map(|(key, value)| (key.to_string(), value)).collect();
+        safetensors::write(path, &self.blobs()?, &metadata)
     }
 
     /// Writes the official form of PyTorch files, `{"model": state_dict}`, atomically. It carries no metadata, so a
@@ -120,13 +133,28 @@ impl Model {
 /// The architecture that one of our files carries; an error when it cannot be, or the file's layout is a newer one.
 fn architecture(checkpoint: &Checkpoint) -> Result<Option<Architecture>> {
     let file = checkpoint.file.display().to_string();
-    let find = |name: &str| checkpoint.metadata.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-    let version = find(FORMAT_VERSION).unwrap_or(VERSION);
+    let version = entry(checkpoint, FORMAT_VERSION).unwrap_or(VERSION);
     Error::ensure_key(version == VERSION, &file, FORMAT_VERSION, VERSION, version)?;
-    let Some(json) = find(ARCHITECTURE) else { return Ok(None) };
-    let parsed = serde_json::from_str::<Architecture>(json).map_err(|error| error.to_string());
-    let checked = parsed.and_then(|arch| arch.validate().map(|()| arch).map_err(|error| error.to_string()));
-    checked.map(Some).map_err(|error| Error::key(&file, ARCHITECTURE, "an architecture", error))
+    let what = "an architecture";
+    let arch = carried::<Architecture>(checkpoint, ARCHITECTURE, what)?;
+    let checked = arch.as_ref().map_or(Ok(()), Architecture::validate);
+    checked.map_err(|error| Error::key(&file, ARCHITECTURE, what, error.to_string()))?;
+    Ok(arch)
+}
+
+/// The metadata under `key`.
+fn entry<'a>(checkpoint: &'a Checkpoint, key: &str) -> Option<&'a str> {
+    checkpoint.metadata.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+}
+
+/// The same, parsed: `what`.
+fn carried<T: DeserializeOwned>(checkpoint: &Checkpoint, key: &str, what: &str) -> Result<Option<T>> {
+    let parsed = entry(checkpoint, key).map(serde_json::from_str).transpose();
+    parsed.map_err(|error| Error::key(&checkpoint.file.display().to_string(), key, what, error.to_string()))
+}
+
+fn json(key: &str, value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::invalid(key, "JSON", error))
 }
 
 /// A float tensor for a file.
@@ -381,10 +409,11 @@ impl Weights {
         }
     }
 
-    /// Fresh heads in place of missing ones and of those for another number of classes, when a seed is given.
-    fn heads(&mut self, arch: &Architecture, seed: Option<u64>) -> Result<()> {
+    /// Fresh heads in place of missing ones and of those for another number of classes, when a seed is given; whether there were any.
+    fn heads(&mut self, arch: &Architecture, seed: Option<u64>) -> Result<bool> {
         let (classes, layout) = (arch.num_classes, Model::layout(arch));
         let dense = (arch.family == Family::Lvvit).then_some("aux_head"); // of the same classes
+        let mut any = false;
         for head in arch.heads().chain(dense) {
             let key = format!("{head}.weight");
             let Some(dim) = layout.find(&key).map(|slot| slot.shape[1]) else { continue };
@@ -394,6 +423,7 @@ impl Weights {
                 continue;
             }
             if let Some(seed) = seed {
+                any = true;
                 let ours = |slot: &&Slot| slot.name.strip_prefix(head).is_some_and(|rest| rest.starts_with('.'));
                 // A new head of Swin begins with zeros.
                 let fresh = |slot: &Slot| match arch.family {
@@ -409,6 +439,6 @@ impl Weights {
                 return Err(self.error(&key, expected, format!("{rows} classes")));
             }
         }
-        Ok(())
+        Ok(any)
     }
 }

@@ -14,9 +14,11 @@ mod predictor;
 pub mod regnet;
 pub mod swin;
 pub mod timetable;
+pub mod trained;
 pub mod zoo;
 
 pub use architecture::{Architecture, Block, Family, Mixer, Reduce, Stage, Stem};
 pub use file::LoadOptions;
 pub use model::{Model, latency, mean_of_heads};
 pub use predictor::Predictor;
+pub use trained::Trained;

@@ -1,7 +1,7 @@
 //! A model: an architecture and its parameters.
 
 use super::layout::{Layout, Slot};
-use super::{Architecture, Family, Predictor, deit, lvvit, pit, regnet, swin};
+use super::{Architecture, Family, Predictor, Trained, deit, lvvit, pit, regnet, swin};
 use crate::gpu::Tf32;
 use crate::nn::{BATCHNORM_EPS, Params, Pass, Precision};
 use crate::ops::{self, Statistics};
@@ -14,13 +14,14 @@ pub struct Model {
     arch: Architecture,
     params: Params,
     precision: Precision,
+    trained: Option<Trained>,
 }
 
 impl Model {
     /// Fresh parameters from `seed`.
     pub fn init(arch: Architecture, seed: u64) -> Result<Self> {
         arch.validate()?;
-        Ok(Self { params: Self::layout(&arch).init(seed)?, arch, precision: Precision::F32 })
+        Ok(Self { params: Self::layout(&arch).init(seed)?, arch, precision: Precision::F32, trained: None })
     }
 
     /// Takes `params` after checking every name and shape; an error lists what is missing, unexpected or of another
@@ -42,7 +43,7 @@ impl Model {
         let extra: Vec<&str> =
             params.iter().map(|(name, _)| name).filter(|name| ordered.find(name).is_none()).collect();
         let found = match (missing.len(), extra.len()) {
-            (0, 0) => return Ok(Self { params: ordered, arch, precision: Precision::F32 }),
+            (0, 0) => return Ok(Self { params: ordered, arch, precision: Precision::F32, trained: None }),
             (0, _) => "unexpected".into(),
             (_, 0) => "missing".into(),
             (first, _) => format!("the first {first} missing, the others unexpected"),
@@ -82,7 +83,7 @@ impl Model {
         let ours = Self::layout(&arch).slots.into_iter();
         let kept = ours.map(|slot| Ok((params.get(&slot.name)?.clone(), slot.name)));
         let params = kept.map(|entry| entry.map(|(tensor, name)| (name, tensor))).collect::<Result<_>>()?;
-        Ok(Self { params, arch, precision: self.precision })
+        Ok(Self { params, arch, precision: self.precision, trained: self.trained.clone() })
     }
 
     /// The architecture.
@@ -114,6 +115,17 @@ impl Model {
     /// What it predicts in; `f32` unless asked for otherwise.
     pub fn precision(&self) -> Precision {
         self.precision
+    }
+
+    /// The same model, trained on `trained`. Errors: other than a name for each class, values that no image can be given.
+    pub fn with_trained(self, trained: Option<Trained>) -> Result<Self> {
+        trained.as_ref().map_or(Ok(()), |trained| trained.validate(self.arch.num_classes))?;
+        Ok(Self { trained, ..self })
+    }
+
+    /// What it was trained on, where that is known.
+    pub fn trained(&self) -> Option<&Trained> {
+        self.trained.as_ref()
     }
 
     /// Where the parameters are.

@@ -22,7 +22,8 @@ pub fn apply(model: &Model, plan: &Plan) -> Result<Model> {
         }
         params.insert(name, tensor);
     }
-    Ok(Model::new(small, params, "pruned model")?.with_precision(model.precision()))
+    let small = Model::new(small, params, "pruned model")?.with_precision(model.precision());
+    small.with_trained(model.trained().cloned())
 }
 
 /// The kept indices of the leading and of the last axis of a parameter, `None` for all.

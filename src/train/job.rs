@@ -2,10 +2,11 @@
 
 use super::recipe::Recipe;
 use super::{DistillKind, Evaluation, Outcome, Teacher, Trainer, evaluate};
+use crate::data::augment::Augment;
 use crate::data::loader::{Loader, LoaderOptions};
 use crate::data::source::{Images, Source};
 use crate::io::write_atomic;
-use crate::models::{Architecture, LoadOptions, Model, zoo};
+use crate::models::{Architecture, LoadOptions, Model, Trained, zoo};
 use crate::report::{Progress, RunFolder, Show, Table, tell};
 use crate::{Device, Error, Result, nn::Precision};
 use clap::Args;
@@ -143,6 +144,7 @@ impl TrainJob {
         let Parts { recipe, data, model, .. } = &self.parts;
         let average = outcome.ema.map(|ema| Model::new(model.arch().clone(), ema, "moving average")).transpose()?;
         let average = average.map(|average| average.with_precision(model.precision()));
+        let average = average.map(|average| average.with_trained(model.trained().cloned())).transpose()?;
         let load = LoadOptions { arch: Some(model.arch().clone()), ..LoadOptions::default() };
         let best = Model::load(self.folder.file(BEST)?, &load).and_then(|best| best.to_device(model.device()));
         let best = best.inspect_err(|error| tell(format_args!("warning: the best weights are lost: {error}")));
@@ -217,6 +219,9 @@ fn prepare(mut recipe: Recipe, options: &TrainOptions, begun: Option<Architectur
     };
     let (train, test) = loaders(&recipe, options, &data)?;
     let model = model.to_device(device)?.with_precision(recipe.eval_precision);
+    // Generated images come by the default's mean and deviation.
+    let seen = root.map_or_else(Augment::default, |_| recipe.augment.clone());
+    let model = model.with_trained(Some(Trained::new(data.train.class_names(), &seen)))?;
     let teacher = teacher(&recipe, options, model.arch())?;
     Ok(Parts { recipe, data: data.name, train, test, model, teacher })
 }

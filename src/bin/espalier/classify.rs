@@ -4,7 +4,7 @@ use crate::{show::print, source};
 use espalier::data::folder::{ImageFolder, imagenet_classes, loose_files};
 use espalier::data::{augment::Augment, dataset::FolderDataset};
 use espalier::data::{loader::Loader, loader::LoaderOptions};
-use espalier::models::{Architecture, Predictor, zoo};
+use espalier::models::{Model, Predictor, Trained, zoo};
 use espalier::nn::Precision;
 use espalier::{Device, Error, Result, report::table::one_line, report::tell, train::images};
 use serde_json::{Value, json};
@@ -13,7 +13,8 @@ use std::{path::Path, path::PathBuf, sync::Arc};
 /// Print the most probable classes of images, one file a line
 ///
 /// Preprocessing is that of DeiT's and Swin's evaluation: shorter side to 8/7 of the input (256 for 224; what another published
-/// model takes, `espalier zoo --json` says), bicubic, centre crop, ImageNet mean and deviation; other models need other values. Files are taken in the order given, folders in sorted order with all below them.
+/// model takes, `espalier zoo --json` says), bicubic, centre crop, ImageNet mean and deviation; other models need other values. A
+/// file of `espalier train` or `espalier prune` brings its own, and the names of its classes. Files are taken in the order given, folders in sorted order with all below them.
 #[derive(clap::Args)]
 pub struct Args {
     /// Name of the model (see `espalier zoo`); the file says it for a checkpoint written by espalier
@@ -37,14 +38,15 @@ pub struct Args {
     /// Input side in pixels, if not the model's; position embeddings are interpolated
     #[arg(long)]
     img_size: Option<usize>,
-    /// Mean of the training's images, of values from 0 to 1: one for all channels, or three [default: ImageNet's]
+    /// Mean of the training's images, of values from 0 to 1: one for all channels, or three [default: the file's, else
+    /// ImageNet's]
     #[arg(long, value_delimiter = ',', num_args = 1)]
     mean: Vec<f32>,
-    /// Deviation, as --mean [default: ImageNet's]
+    /// Deviation, as --mean [default: the file's, else ImageNet's]
     #[arg(long, value_delimiter = ',', num_args = 1)]
     std: Vec<f32>,
-    /// Share of the resized image's shorter side that the centre crop takes, such as 0.9 for many models of timm [default: that of
-    /// the model in `espalier zoo`, else 0.875]
+    /// Share of the resized image's shorter side that the centre crop takes, such as 0.9 for many models of timm [default: the
+    /// file's, else that of the model in `espalier zoo`, else 0.875]
     #[arg(long)]
     crop_pct: Option<f64>,
     /// Device to run on
@@ -68,7 +70,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut predictor = Predictor::new(&model);
     let (side, classes) = (model.arch().img_size, model.arch().num_classes);
     let folder = ImageFolder { classes: vec!["unknown".into()], files: files.clone() };
-    let dataset = FolderDataset::new(folder, preprocessing(args, model.arch())?.eval(side), 0)?.uncached();
+    let dataset = FolderDataset::new(folder, preprocessing(args, &model)?.eval(side), 0)?.uncached();
     let options = LoaderOptions { skip_broken: args.skip_broken, ..LoaderOptions::eval(args.batch) };
     let mut batches = Loader::new(Arc::new(dataset), options)?.epoch(0)?;
     let mut told = 0;
@@ -80,7 +82,7 @@ pub fn run(args: &Args) -> Result<()> {
         let Some(batch) = batch? else { break };
         let logits = predictor.logits(&images(&batch, side)?)?.to_f64s()?;
         let mut rows = batch.indices.iter().zip(logits.chunks(classes));
-        rows.try_for_each(|(&index, logits)| report(&files[index].0, logits, args))?;
+        rows.try_for_each(|(&index, logits)| report(&files[index].0, logits, &model, args))?;
     }
     if told > 0 {
         tell(format_args!("{told} of {} images are broken and were left out", files.len()));
@@ -88,10 +90,11 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// What happens to an image before the model of `arch` sees it.
-fn preprocessing(args: &Args, arch: &Architecture) -> Result<Augment> {
-    let (usual, own) = (Augment::default(), zoo::published(arch)?.and_then(|entry| entry.crop_pct));
-    let crop_pct = args.crop_pct.or(own).unwrap_or(usual.crop_pct);
+/// What happens to an image before the model sees it.
+fn preprocessing(args: &Args, model: &Model) -> Result<Augment> {
+    let usual = model.trained().map_or_else(Augment::default, Trained::augment);
+    let published = zoo::published(model.arch())?.filter(|_| model.trained().is_none());
+    let crop_pct = args.crop_pct.or(published.and_then(|entry| entry.crop_pct)).unwrap_or(usual.crop_pct);
     Error::ensure((0.1..=1.0).contains(&crop_pct), "--crop-pct", "0.1 to 1", crop_pct)?;
     let plain = Augment { crop_pct, ..usual };
     let channels = |what: &str, values: &[f32], usual| match *values {
@@ -104,8 +107,9 @@ fn preprocessing(args: &Args, arch: &Architecture) -> Result<Augment> {
     Ok(Augment { mean, std: channels("--std", &args.std, plain.std)?, ..plain })
 }
 
-/// Prints the most probable classes, of equals the first: ImageNet's names in a model of 1000 classes, else `class 3`.
-fn report(file: &Path, logits: &[f64], args: &Args) -> Result<()> {
+/// Prints the most probable classes, of equals the first, by the names that the file gives them, in a model of 1000 classes else by
+/// ImageNet's, else as `class 3`.
+fn report(file: &Path, logits: &[f64], model: &Model, args: &Args) -> Result<()> {
     if let Some(value) = logits.iter().find(|value| !value.is_finite()) {
         let detail = format!("expected finite logits, found {value}: the weights are broken");
         return Err(Error::Image { file: file.into(), detail });
@@ -116,7 +120,8 @@ fn report(file: &Path, logits: &[f64], args: &Args) -> Result<()> {
     order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
     let best = order.into_iter().take(args.top).map(|index| {
         let imagenet = imagenet_classes().get(index).filter(|_| logits.len() == imagenet_classes().len());
-        let name = imagenet.map_or_else(|| format!("class {index}"), |(_, _, name)| name.to_string());
+        let own = model.trained().map(|trained| trained.class_names[index].as_str());
+        let name = own.or(imagenet.map(|(_, _, name)| *name)).map_or_else(|| format!("class {index}"), String::from);
         (index, name, (logits[index] - largest).exp() / sum)
     });
     let file = file.display().to_string();
@@ -126,5 +131,5 @@ fn report(file: &Path, logits: &[f64], args: &Args) -> Result<()> {
         return print(json!({ "file": file, top: best.map(object).collect::<Vec<Value>>() }));
     }
     let list: Vec<String> = best.map(|(_, name, probability)| format!("{name} {:.1} %", 100.0 * probability)).collect();
-    print(format!("{}: {}", one_line(&file), list.join(", ")))
+    print(one_line(&format!("{file}: {}", list.join(", "))))
 }

@@ -14,7 +14,7 @@ use crate::data::augment::Augment;
 use crate::data::loader::{Batch, Loader, LoaderOptions};
 use crate::data::source::{Images, Source};
 use crate::models::timetable::{Extent, Table, Times};
-use crate::models::{Architecture, LoadOptions, Model};
+use crate::models::{Architecture, LoadOptions, Model, Trained};
 use crate::report::{Progress, RunFolder, Show, tell};
 use crate::train::{DistillKind, Distillation, Evaluation, Teacher, TrainConfig, Trainer, evaluate, images};
 use crate::{DType, Error, Result, ops};
@@ -35,6 +35,7 @@ pub struct Job {
     data: Images,
     arch: Architecture,          // of the dense model
     given: Option<Model>,        // by `--weights`
+    trained: Trained,            // the given model's, else of the data
     scores: Option<Calibration>, // by `--calibration`
     latency: Option<Times>,      // for `--target-latency`
     /// The run folder.
@@ -54,12 +55,15 @@ impl Job {
         let own_classes = given.is_some().then_some(arch.num_classes);
         let (side, generated) = (arch.img_size, [options.train_images, options.test_images]);
         let source = Source { root: options.data.as_deref(), generated, seed: options.seed, classes: own_classes };
-        let augment = Augment::default();
+        let known = given.as_ref().and_then(Model::trained);
+        let augment = known.map_or_else(Augment::default, Trained::augment);
         let data = Images::open(source, &augment.train(side), &augment.eval(side))?;
         let classes = data.test.num_classes();
         let own = own_classes.unwrap_or(classes);
         Error::ensure(classes == own, "classes of the data", format!("the model's {own}"), classes)?;
         let arch = arch.with_classes(classes);
+        let trained = known.cloned().unwrap_or_else(|| Trained::new(data.train.class_names(), &augment));
+        tell_names(&trained.class_names, data.train.class_names());
         let calibration = options.calibration.as_deref().map(|path| saved_scores(path, &arch)).transpose()?;
         let scores = every_unit(&arch).map(|_, units| vec![0.0; units.len()]);
         let zeros = Calibration { model: arch.clone(), weights: None, scores, hessian: [[0.0; 3]; 3] };
@@ -73,7 +77,7 @@ impl Job {
         search::plan(&zeros, &search)?;
         let folder = RunFolder::create(&options.out)?;
         folder.write_json("options.json", &options)?;
-        Ok(Self { show, options, data, arch, given, scores: calibration, latency, folder })
+        Ok(Self { show, options, data, arch, given, trained, scores: calibration, latency, folder })
     }
 
     /// The whole job; the table's text.
@@ -91,8 +95,10 @@ impl Job {
     pub fn dense(&self) -> Result<Model> {
         let (options, arch) = (&self.options, self.arch.clone());
         let &JobOptions { device, dtype, .. } = options;
+        let ready =
+            |model: &Model| model.to_device(device)?.with_precision(dtype).with_trained(Some(self.trained.clone()));
         if let Some(model) = &self.given {
-            return Ok(model.to_device(device)?.with_precision(dtype));
+            return ready(model);
         }
         let &JobOptions { epochs, drop_path, smoothing, seed, .. } = options;
         let cached = options.cache.join(options.dense_key(&arch, self.data.train.len())?);
@@ -102,13 +108,12 @@ impl Job {
                     if self.show != Show::Quiet {
                         tell(format_args!("dense model from {}", cached.display()));
                     }
-                    return Ok(model.to_device(device)?.with_precision(dtype));
+                    return ready(&model);
                 }
                 Err(error) => tell(format_args!("the cached dense model is made anew: {error}")),
             }
         }
-        let (mut model, train) =
-            (Model::init(arch, seed)?.to_device(device)?.with_precision(dtype), self.training(seed)?);
+        let (mut model, train) = (ready(&Model::init(arch, seed)?)?, self.training(seed)?);
         let short = TrainConfig::short("dense", epochs, epochs * train.batches(), options.lr());
         // a killed run goes on from its last whole epoch
         let config = TrainConfig { drop_path, smoothing, seed, precision: dtype, checkpoint_every: 1, ..short };
@@ -234,6 +239,13 @@ fn saved_scores(path: &Path, arch: &Architecture) -> Result<Calibration> {
     let (fits, found) = (calibration.model == *arch, format!("that of {:?}", calibration.model));
     Error::ensure(fits, path.display(), "the calibration of this model", found)?;
     Ok(calibration)
+}
+
+/// Warns of the first class that a given model calls otherwise than the data: its images would count as another's.
+fn tell_names(model: &[String], data: &[String]) {
+    if let Some((k, (ours, theirs))) = model.iter().zip(data).enumerate().find(|(_, (ours, theirs))| ours != theirs) {
+        tell(format_args!("warning: class {k} is {theirs:?} in the data, {ours:?} in the model"));
+    }
 }
 
 fn tell_broken<'a>(broken: impl IntoIterator<Item = &'a String>) {
