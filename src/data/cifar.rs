@@ -39,9 +39,9 @@ pub struct CifarDataset {
 }
 
 impl CifarDataset {
-    /// Whether `folder` has the class names of one of the two.
+    /// Whether `folder` has the class names or the first images of one of the two.
     pub fn is_at(folder: &Path) -> bool {
-        [CIFAR_10, CIFAR_100].iter().any(|form| folder.join(form.names).is_file())
+        form_of(folder).is_some()
     }
 
     /// Reads all files of the split. Errors: neither set's names, another number of names, a file that is missing or
@@ -49,9 +49,8 @@ impl CifarDataset {
     pub fn open(folder: impl AsRef<Path>, split: Split, transform: Transform, seed: u64) -> Result<Self> {
         let folder = folder.as_ref();
         transform.validate()?;
-        let form = [CIFAR_10, CIFAR_100].into_iter().find(|form| folder.join(form.names).is_file());
         let expected = format!("{} or {}", CIFAR_10.names, CIFAR_100.names);
-        let form = form.ok_or_else(|| Error::invalid(folder.display().to_string(), expected, "neither"))?;
+        let form = form_of(folder).ok_or_else(|| Error::invalid(folder.display().to_string(), expected, "neither"))?;
         let path = folder.join(form.names);
         let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
         let names: Vec<String> =
@@ -78,6 +77,11 @@ impl CifarDataset {
         let pixels = (0..PIXELS).flat_map(|i| [planes[i], planes[PIXELS + i], planes[2 * PIXELS + i]]).collect();
         RgbImage::new(SIDE, SIDE, pixels)
     }
+}
+
+fn form_of(folder: &Path) -> Option<Form> {
+    let has = |form: &Form| [form.names, form.train[0]].iter().any(|name| folder.join(name).is_file());
+    [CIFAR_10, CIFAR_100].into_iter().find(has)
 }
 
 fn read(path: &Path, form: &Form, images: &mut Vec<(usize, Vec<u8>)>) -> Result<()> {

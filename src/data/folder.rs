@@ -3,7 +3,7 @@
 use crate::{Error, Result};
 use std::{path::Path, path::PathBuf, sync::LazyLock};
 
-/// The file extensions that count as images, in lower case.
+/// The file extensions that count as images, in lower case: what cannot be read among them is an error with the file's name.
 const EXTENSIONS: [&str; 9] = ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp"];
 
 /// A data set on disk: the classes are the sub-folders of the root sorted by code point, the label is the rank.
@@ -78,7 +78,7 @@ fn walk(root: &Path) -> Result<Vec<PathBuf>> {
     let extension = |file: &PathBuf| file.extension().unwrap_or_default().to_ascii_lowercase();
     let is_image = |file: &PathBuf| EXTENSIONS.iter().any(|known| extension(file) == *known);
     let images: Vec<_> = found.into_iter().flat_map(|(_, files)| files).filter(is_image).collect();
-    let expected = format_args!("at least one image ({})", EXTENSIONS.join(", "));
+    let expected = "at least one image (JPEG or PNG)";
     Error::ensure(!images.is_empty(), root.display(), expected, "none").map(|()| images)
 }
 

@@ -76,7 +76,7 @@ impl Table {
             Some(Err(error)) => Err(format!("it is damaged ({error})")),
             Some(Ok(kept)) if kept.device != name => Err(format!("it is that of {}, this is {name}", kept.device)),
             Some(Ok(kept)) if kept.version != VERSION => Err("it has another form".into()),
-            Some(Ok(kept)) if !kept.milliseconds.values().all(|ms| ms.is_finite() && *ms >= 0.0) => {
+            Some(Ok(kept)) if !kept.milliseconds.values().all(|ms| *ms > 0.0 && *ms < 1e9) => {
                 Err("it holds times that none can be".into())
             }
             Some(Ok(kept)) => Ok(kept),

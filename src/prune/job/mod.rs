@@ -65,6 +65,7 @@ impl Job {
         let trained = known.cloned().unwrap_or_else(|| Trained::new(data.train.class_names(), &augment));
         tell_names(&trained.class_names, data.train.class_names());
         let calibration = options.calibration.as_deref().map(|path| saved_scores(path, &arch)).transpose()?;
+        calibration.iter().zip(&given).try_for_each(|(scores, model)| ensure_scores_of(scores, model))?;
         let scores = every_unit(&arch).map(|_, units| vec![0.0; units.len()]);
         let zeros = Calibration { model: arch.clone(), weights: None, scores, hessian: [[0.0; 3]; 3] };
         let (align, show) = (options.align.unwrap_or(1), Show::detect(options.quiet));
@@ -148,10 +149,7 @@ impl Job {
     /// SAViT's scores and Hessian, from an earlier run's file when one was given; saved for later targets.
     pub fn calibrate(&self, dense: &Model) -> Result<Calibration> {
         if let Some(calibration) = &self.scores {
-            let (weights, own) = (calibration.weights, dense.params().fingerprint()?);
-            let (fits, found) = (weights.is_none_or(|weights| weights == own), "scores of other weights");
-            Error::ensure(fits, "calibration", "the scores of the dense model's weights", found)?;
-            return Ok(calibration.clone());
+            return ensure_scores_of(calibration, dense).map(|()| calibration.clone());
         }
         let &JobOptions { score_batches, seed, .. } = &self.options;
         let batch = self.data.scoring.len().min(32); // as published
@@ -239,6 +237,12 @@ fn saved_scores(path: &Path, arch: &Architecture) -> Result<Calibration> {
     let (fits, found) = (calibration.model == *arch, format!("that of {:?}", calibration.model));
     Error::ensure(fits, path.display(), "the calibration of this model", found)?;
     Ok(calibration)
+}
+
+fn ensure_scores_of(calibration: &Calibration, model: &Model) -> Result<()> {
+    let own = model.params().fingerprint()?;
+    let fits = calibration.weights.is_none_or(|weights| weights == own);
+    Error::ensure(fits, "calibration", "the scores of the dense model's weights", "scores of other weights")
 }
 
 /// Warns of the first class that a given model calls otherwise than the data: its images would count as another's.
