@@ -54,6 +54,34 @@ proptest! {
     }
 }
 
+/// The batches of one step in parts are the ones that as many processes have, image by image and draw by draw.
+#[test]
+fn parts_of_a_step_are_the_batches_of_processes() {
+    let temporary = tempfile::tempdir().expect("folder");
+    cifar_10(temporary.path());
+    let data = CifarDataset::open(temporary.path(), Split::Train, Augment::default().train(32), 5).expect("data");
+    let data: Arc<dyn Dataset> = Arc::new(data);
+    const WORLD: usize = 4;
+    for order in [Order::Shuffled, Order::Repeated(3)] {
+        let batches = |options: LoaderOptions| -> Vec<Batch> {
+            let loader = Loader::new(Arc::clone(&data), options).expect("loader");
+            loader.epoch(5).expect("epoch").collect::<Result<_>>().expect("batches")
+        };
+        let options = LoaderOptions { order, workers: 2, ..LoaderOptions::train(16, 3) };
+        let steps = batches(LoaderOptions { parts: WORLD, ..options.clone() });
+        let mut seen = 0;
+        for rank in 0..WORLD {
+            let own = batches(LoaderOptions { shard: Shard { rank, world: WORLD }, ..options.clone() });
+            for (step, batch) in own.iter().enumerate() {
+                assert!(steps[step * WORLD + rank] == *batch, "{order:?}, step {step}, process {rank}");
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, steps.len() / WORLD * WORLD);
+        assert!(seen >= 16, "{seen}");
+    }
+}
+
 #[test]
 fn orders_that_cannot_be_are_refused() {
     let shard = |rank, world| Shard { rank, world };

@@ -18,6 +18,8 @@ pub struct LoaderOptions {
     pub order: Order,
     /// Which part of it is loaded here.
     pub shard: Shard,
+    /// Batches that follow each other are those of so many processes: batch `k` of them has every `parts`-th place from `k` on.
+    pub parts: usize,
     /// Whether a last, smaller batch is left out.
     pub drop_last: bool,
     /// Whether broken images are left out (and named by [`Epoch::broken`]) instead of ending the epoch.
@@ -39,8 +41,8 @@ impl LoaderOptions {
     /// Evaluation: in order, every image, a broken one is an error.
     pub fn eval(batch_size: usize) -> Self {
         let workers = thread::available_parallelism().map_or(1, |n| n.get().min(8));
-        let (order, shard) = (Order::Sequential, Shard::default());
-        Self { batch_size, order, shard, drop_last: false, skip_broken: false, workers, prefetch: 3, seed: 0 }
+        let (order, shard, parts) = (Order::Sequential, Shard::default(), 1);
+        Self { batch_size, order, shard, parts, drop_last: false, skip_broken: false, workers, prefetch: 3, seed: 0 }
     }
 }
 
@@ -82,10 +84,10 @@ impl Loader {
 
     /// What tells its batches from others, in words.
     pub fn describe(&self) -> String {
-        let LoaderOptions { batch_size, order, shard, seed, .. } = &self.options;
+        let LoaderOptions { batch_size, order, shard, parts, seed, .. } = &self.options;
         let Shard { rank, world } = shard;
         format!(
-            "{}, {order:?} by seed {seed}, batches of {batch_size}, part {rank} of {world}",
+            "{}, {order:?} by seed {seed}, {parts} x {batch_size} a step, part {rank} of {world}",
             self.dataset.describe()
         )
     }
@@ -106,6 +108,7 @@ impl Loader {
     pub fn epoch_from(&self, epoch: u64, place: usize) -> Result<Epoch> {
         let options = self.options.clone();
         let mut order = options.order.epoch(options.shard, self.dataset.len(), options.seed, epoch);
+        deal(&mut order, options.parts, options.batch_size);
         // Broken images draw on the remainder that drop_last would leave out, so keep it when they are skipped.
         if options.drop_last && !options.skip_broken {
             order.truncate(self.batches() * options.batch_size);
@@ -118,6 +121,15 @@ impl Loader {
         let start = |w| source.start_worker(first(w), count, (window - w).div_ceil(count) - 1);
         let workers = (0..count).map(start).collect::<Result<_>>()?;
         Ok(Epoch { source, options, workers, next: place, broken: Vec::new(), started: place > 0, done: false })
+    }
+}
+
+/// Deals each run of `parts` batches out to them; what is left at the end stays as it is.
+fn deal(order: &mut [View], parts: usize, batch_size: usize) {
+    let parts = parts.max(1);
+    for run in order.chunks_exact_mut(parts.saturating_mul(batch_size).max(1)) {
+        let dealt: Vec<View> = (0..parts).flat_map(|part| run.iter().skip(part).step_by(parts)).copied().collect();
+        run.copy_from_slice(&dealt);
     }
 }
 

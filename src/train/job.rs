@@ -232,7 +232,8 @@ fn loaders(recipe: &Recipe, options: &TrainOptions, data: &Images) -> Result<(Lo
         Error::ensure(!images.is_empty(), what, "at least 1", 0)?;
     }
     let &Recipe { batch_size, accumulate, seed, .. } = recipe;
-    let order = LoaderOptions { order: recipe.order(), ..LoaderOptions::train(batch_size, seed) };
+    let train = LoaderOptions::train(batch_size, seed);
+    let order = LoaderOptions { order: recipe.order(), parts: accumulate, ..train };
     let train = Loader::new(Arc::clone(&data.train), order)?;
     let batches = train.batches();
     let expected = format_args!("at most {batches}, the batches of an epoch");
