@@ -336,3 +336,27 @@ fn names_are_camel_cased() {
         ["L2NormalizeFwd", "Fold", "AB"]
     );
 }
+
+/// The list of planted faults follows the code: what each replaces stands there once, in whole lines.
+#[test]
+fn every_planted_fault_can_be_planted() {
+    let list = fs::read_to_string("scripts/mutants.txt").expect("the list");
+    let (mut name, mut file, mut from, mut planted) = ("", "", String::new(), 0);
+    for line in list.lines().chain(["== end"]) {
+        if let Some(text) = line.strip_prefix('-').filter(|_| !name.is_empty()) {
+            from += &format!("{text}\n");
+            continue;
+        }
+        if !from.is_empty() {
+            let text = format!("\n{}", fs::read_to_string(file).expect(file));
+            assert_eq!(text.matches(&format!("\n{from}")).count(), 1, "{name} in {file}:\n{from}");
+            (from, planted) = (String::new(), planted + 1);
+        }
+        if let Some(next) = line.strip_prefix("== ") {
+            name = next;
+        } else if let Some(next) = line.strip_prefix("@@ ") {
+            file = next;
+        }
+    }
+    assert!(planted >= 40, "{planted}");
+}
