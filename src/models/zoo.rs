@@ -111,7 +111,7 @@ impl ZooEntry {
 
 /// Every published model that can be built, in the order of `zoo.toml`.
 pub fn zoo() -> Result<Vec<ZooEntry>> {
-    lists()?.model.into_iter().map(Row::entry).collect()
+    entries(lists()?.model)
 }
 
 /// The other published models, in the order of `zoo.toml`.
@@ -121,11 +121,12 @@ pub fn waiting() -> Result<Vec<Waiting>> {
 
 /// The model called `name`; the error lists the known names, or says what the model waits for.
 pub fn find(name: &str) -> Result<ZooEntry> {
-    if let Some(Waiting { method, .. }) = waiting()?.iter().find(|entry| entry.name == name) {
+    let Lists { model, waiting } = lists()?;
+    if let Some(Waiting { method, .. }) = waiting.iter().find(|entry| entry.name == name) {
         let found = format!("{name}: its pruned structure is not built yet, it waits for the method {method}");
         return Err(Error::invalid("model", "one that can be built", found));
     }
-    let entries = zoo()?;
+    let entries = entries(model)?;
     let known = entries.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>().join(", ");
     let found = entries.into_iter().find(|entry| entry.name == name);
     found.ok_or_else(|| Error::invalid("model", format!("one of {known}"), name))
@@ -143,6 +144,10 @@ pub fn published(arch: &Architecture) -> Result<Option<ZooEntry>> {
 
 fn lists() -> Result<Lists> {
     toml::from_str(include_str!("zoo.toml")).map_err(|error| Error::invalid("zoo.toml", "lists of models", error))
+}
+
+fn entries(rows: Vec<Row>) -> Result<Vec<ZooEntry>> {
+    rows.into_iter().map(Row::entry).collect()
 }
 
 #[derive(Deserialize)]

@@ -4,7 +4,7 @@ use crate::{show::print, source};
 use espalier::data::folder::{ImageFolder, imagenet_classes, loose_files};
 use espalier::data::{augment::Augment, dataset::FolderDataset};
 use espalier::data::{loader::Loader, loader::LoaderOptions};
-use espalier::models::{Model, Predictor, Trained, zoo};
+use espalier::models::{Model, Predictor, zoo};
 use espalier::nn::Precision;
 use espalier::{Device, Error, Result, report::table::one_line, report::tell, train::images};
 use serde_json::{Value, json};
@@ -92,9 +92,14 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// What happens to an image before the model sees it.
 fn preprocessing(args: &Args, model: &Model) -> Result<Augment> {
-    let usual = model.trained().map_or_else(Augment::default, Trained::augment);
-    let published = zoo::published(model.arch())?.filter(|_| model.trained().is_none());
-    let crop_pct = args.crop_pct.or(published.and_then(|entry| entry.crop_pct)).unwrap_or(usual.crop_pct);
+    let usual = match model.trained() {
+        Some(trained) => trained.augment(),
+        None => {
+            let (plain, published) = (Augment::default(), zoo::published(model.arch())?);
+            Augment { crop_pct: published.and_then(|entry| entry.crop_pct).unwrap_or(plain.crop_pct), ..plain }
+        }
+    };
+    let crop_pct = args.crop_pct.unwrap_or(usual.crop_pct);
     Error::ensure((0.1..=1.0).contains(&crop_pct), "--crop-pct", "0.1 to 1", crop_pct)?;
     let plain = Augment { crop_pct, ..usual };
     let channels = |what: &str, values: &[f32], usual| match *values {
