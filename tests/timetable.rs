@@ -1,6 +1,6 @@
 //! The latency table: between its points, on the disk, and as what a search goes by.
 
-use espalier::models::timetable::{Extent, Plane, Table, Times};
+use espalier::models::timetable::{PASSES, Plane, Table, Times};
 use espalier::models::{Architecture, Block, cost, zoo};
 use espalier::nn::Precision;
 use espalier::noise::{Noise, Philox};
@@ -131,13 +131,14 @@ fn the_table_is_measured_once_and_kept() {
     let mut table = open();
     assert!(table.is_empty() && !path.exists());
     let first = table.predict(&tiny, 2, Precision::F32).unwrap();
-    // attention (0, 1 heads) and MLP (0, 256 units) share a point; the ends are one more
-    assert!(first > 0.0 && table.len() == 4, "{first} {}", table.len());
+    // two equal blocks share a point; the ends are one more
+    assert!(first > 0.0 && table.len() == 2, "{first} {}", table.len());
     let mut again = open();
-    assert_eq!((again.len(), again.predict(&tiny, 2, Precision::F32).unwrap()), (4, first));
-    assert_eq!(again.len(), 4);
-    again.times(&tiny, 2, Precision::F32, Extent::Below).unwrap();
-    assert!(again.len() > 8 && open().len() == again.len());
+    assert_eq!((again.len(), again.predict(&tiny, 2, Precision::F32).unwrap()), (2, first));
+    assert_eq!(again.len(), 2);
+    again.times(&tiny, 2, Precision::F32).unwrap();
+    // widths 16 and 64; attention (0, 1 heads) and MLP (0, 16, 64, 128, 192, 256 units) share one, ends; and the whole block
+    assert_eq!((again.len(), open().len()), (2 * (2 + 5 + 1) + 1, again.len()));
     let larger = again.predict(&tiny, 3, Precision::F32).unwrap();
     assert!(larger > 0.0);
     // damaged, of another form, of another device, or with impossible times: measured anew
@@ -153,8 +154,45 @@ fn the_table_is_measured_once_and_kept() {
         let mut table = open();
         assert!(table.is_empty());
         assert!(table.predict(&tiny, 2, Precision::F32).unwrap() > 0.0);
-        assert_eq!(open().len(), 4);
+        assert_eq!(open().len(), 2);
     }
+}
+
+#[test]
+fn a_prediction_is_its_blocks_and_ends_and_lets_others_run_between() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("table.json");
+    let open = || Table::at(Device::Cpu, &path, Show::Quiet).unwrap();
+    let one = Architecture::deit(32, 16, 64, 1, 1).with_classes(5);
+    let mut three = one.clone();
+    three.blocks = vec![one.blocks[0].clone(), Block { hidden: 40, ..one.blocks[0].clone() }, one.blocks[0].clone()];
+    let mut calls = 0;
+    let mut predict = |table: &mut Table| {
+        table.predict_between(&[&one, &three], 2, Precision::F32, &mut || {
+            calls += 1;
+            Ok(())
+        })
+    };
+    predict(&mut open()).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    let points = json["milliseconds"].as_object_mut().unwrap();
+    assert_eq!(points.len(), 3);
+    for (name, ms) in points {
+        *ms = if name.contains("ends") {
+            0.5
+        } else if name.contains("40 hidden") {
+            16.0
+        } else {
+            2.0
+        }
+        .into();
+    }
+    fs::write(&path, json.to_string()).unwrap();
+    assert_eq!(predict(&mut open()).unwrap(), [0.5 + 2.0, 0.5 + 2.0 + 16.0 + 2.0]);
+    assert_eq!(calls, PASSES, "only while something was measured");
+    let stop = || Err(Error::invalid("round", "one that runs", "stopped"));
+    let error = open().predict_between(&[&one], 3, Precision::F32, &mut { stop }).unwrap_err();
+    assert!(error.to_string().contains("stopped"), "{error}");
 }
 
 #[test]
@@ -178,7 +216,7 @@ fn measuring_anew_leaves_the_other_points() {
     assert!(fresh > 0.0 && fresh < OLD, "{fresh}");
     let kept = json();
     let points = kept["milliseconds"].as_object().unwrap();
-    assert_eq!((points.len(), table.len()), (8, 8));
+    assert_eq!((points.len(), table.len()), (4, 4));
     for (name, ms) in points {
         assert_eq!(*ms == OLD, name.contains("batch 3"), "{name}: {ms}");
     }

@@ -1,8 +1,8 @@
 //! `espalier bench`: forward latency of models, measured in turn, beside what the latency table predicts.
 
 use crate::{show::print, source};
-use espalier::models::timetable::{Extent, Table as LatencyTable};
-use espalier::models::{Model, cost, latency, zoo};
+use espalier::models::timetable::{PASSES, Table as LatencyTable};
+use espalier::models::{Architecture, Model, cost, latency, zoo};
 use espalier::report::{Show, Table, Timing, table::count};
 use espalier::{Device, Error, Result, nn::Precision};
 use serde_json::json;
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 /// Measure forward latency; several models are measured in turn, round by round
 ///
 /// Beside it stands what the latency table of this device predicts: a file below XDG_CACHE_HOME or ~/.cache whose missing points
-/// are measured on the way (a minute at most). It has DeiT's and LV-ViT's blocks.
+/// are measured between the rounds (a minute or two for a model whose blocks all differ). It has DeiT's and LV-ViT's blocks.
 #[derive(clap::Args)]
 pub struct Args {
     /// Model of the zoo with random weights (may be repeated)
@@ -61,19 +61,10 @@ pub fn run(args: &Args) -> Result<()> {
     }
     for &batch in &args.batch {
         rivals.iter().try_for_each(|(_, model)| fits_memory(model, batch))?;
-        let predict = |(_, model): &(&str, &Model)| match args.no_prediction || !LatencyTable::covers(model.arch()) {
-            true => Ok(None),
-            false => Ok(Some(predictions.times(model.arch(), batch, args.dtype, Extent::Own)?.model(model.arch()))),
+        let (timings, predicted) = match args.no_prediction {
+            true => (latency(&rivals, batch, args.rounds)?, vec![None; rivals.len()]),
+            false => beside_predictions(&rivals, batch, args, &mut predictions)?,
         };
-        // The table is measured between the rounds: a machine whose speed moves shows both much the same.
-        let rounds = [args.rounds.div_ceil(2), args.rounds / 2];
-        let mut timings = latency(&rivals, batch, rounds[0])?;
-        let predicted = rivals.iter().map(predict).collect::<Result<Vec<_>>>()?;
-        if rounds[1] > 0 {
-            for (timing, more) in timings.iter_mut().zip(latency(&rivals, batch, rounds[1])?) {
-                *timing = Timing::new(&timing.name, [&timing.samples[..], &more.samples].concat());
-            }
-        }
         for ((timing, &(name, model)), predicted) in timings.iter().zip(&rivals).zip(predicted) {
             let (speed, macs) = (timing.per_second(batch), cost::macs(model.arch()));
             let gflops = 2.0 * macs as f64 * batch as f64 / timing.median / 1e6;
@@ -92,6 +83,30 @@ pub fn run(args: &Args) -> Result<()> {
         }
     }
     if args.json { Ok(()) } else { print(table.text()) }
+}
+
+/// The times of `rivals`, and what the table predicts. What is missing in it is measured between the rounds: a machine whose
+/// speed moves shows both much the same.
+fn beside_predictions(
+    rivals: &[(&str, &Model)], batch: usize, args: &Args, table: &mut LatencyTable,
+) -> Result<(Vec<Timing>, Vec<Option<f64>>)> {
+    let (mut done, mut samples) = (0, vec![Vec::new(); rivals.len()]);
+    let mut more = |rounds: usize| -> Result<()> {
+        let rounds = rounds.min(args.rounds - done);
+        done += rounds;
+        let timings = if rounds == 0 { Vec::new() } else { latency(rivals, batch, rounds)? };
+        samples.iter_mut().zip(timings).for_each(|(all, timing)| all.extend(timing.samples));
+        Ok(())
+    };
+    let covered: Vec<&Architecture> =
+        rivals.iter().map(|(_, model)| model.arch()).filter(|arch| LatencyTable::covers(arch)).collect();
+    let each = args.rounds.div_ceil(PASSES);
+    let mut predicted = table.predict_between(&covered, batch, args.dtype, &mut || more(each))?.into_iter();
+    more(args.rounds)?;
+    let predicted =
+        rivals.iter().map(|(_, model)| LatencyTable::covers(model.arch()).then(|| predicted.next()).flatten());
+    let timings = rivals.iter().zip(samples).map(|((name, _), samples)| Timing::new(*name, samples));
+    Ok((timings.collect(), predicted.collect()))
 }
 
 /// An error rather than an abort for images that no machine holds.

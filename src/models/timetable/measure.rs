@@ -9,10 +9,16 @@ use crate::report::bench::percentile;
 use crate::{DType, Device, Error, Result, Tensor, Var};
 use std::time::Instant;
 
-/// How often the list of points is gone through: what disturbs the machine for a while meets only some samples of a point.
-pub const PASSES: usize = 3;
-const SAMPLES: usize = 3;
-/// Multiply-accumulates that a sample should have, within 2 to 12 blocks.
+/// How careful: passes through the list, runs in each, and blocks whose mean is one sample. A machine that is disturbed now and
+/// then shows short samples without and long ones with disturbances, so what predicts a model must be as long as one.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    pub passes: usize,
+    pub runs: usize,
+    pub blocks: usize,
+}
+
+/// Multiply-accumulates that a run should have, within 2 to 12 blocks.
 const WORK: f64 = 3e9;
 
 /// One entry of the table: a model of one block, or of none for the ends, and its name.
@@ -50,19 +56,24 @@ impl Point {
     }
 }
 
-/// Milliseconds of each point (of one block, or of the ends): medians over all passes. `tick` is called after each point.
-pub fn measure(points: &[Point], device: Device, tick: &mut dyn FnMut()) -> Result<Vec<f64>> {
+/// Milliseconds of each point (of one block, or of the ends): medians over all passes through the list, since what disturbs the
+/// machine for a while meets only some samples of a point. `between` is called before each pass, `tick` after each point.
+pub fn measure(
+    points: &[Point], effort: Effort, device: Device, between: &mut dyn FnMut() -> Result<()>, tick: &mut dyn FnMut(),
+) -> Result<Vec<f64>> {
     let mut samples = vec![Vec::new(); points.len()];
-    for _ in 0..PASSES {
+    for _ in 0..effort.passes {
+        between()?;
         for (point, samples) in points.iter().zip(&mut samples) {
             let chain = Chain::new(point, device)?;
-            let each = chain.arch.blocks.len().max(1) as f64;
+            let blocks = chain.arch.blocks.len().max(1);
+            let together = if chain.arch.blocks.is_empty() { 1 } else { effort.blocks.div_ceil(blocks).max(1) };
             let mut run = Run::new(&chain, device.gpu()?)?;
             run.once()?;
-            for _ in 0..SAMPLES {
+            for _ in 0..effort.runs.div_ceil(together) {
                 let start = Instant::now();
-                run.once()?;
-                samples.push(start.elapsed().as_secs_f64() * 1e3 / each);
+                (0..together).try_for_each(|_| run.once())?;
+                samples.push(start.elapsed().as_secs_f64() * 1e3 / (together * blocks) as f64);
             }
             tick();
         }
@@ -70,7 +81,7 @@ pub fn measure(points: &[Point], device: Device, tick: &mut dyn FnMut()) -> Resu
     Ok(samples.iter().map(|samples| percentile(samples, 0.5)).collect())
 }
 
-/// What a sample runs, with its weights.
+/// What a run goes through, with its weights.
 struct Chain {
     arch: Architecture,
     params: Params,
@@ -125,7 +136,7 @@ impl Chain {
     }
 }
 
-/// How many blocks a sample runs.
+/// How many blocks a run has.
 fn blocks(arch: &Architecture, block: &Block, batch: usize) -> usize {
     let [width, tokens, inner, hidden] =
         [arch.embed_dim, arch.num_tokens(), block.inner(), block.hidden].map(|n| n as f64);

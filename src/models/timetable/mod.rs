@@ -1,11 +1,12 @@
 //! How long a model takes, from a table: milliseconds that were measured once on the user's own device and are kept on the disk.
 //! Every search for a latency and every prediction reads it.
 //!
-//! A model's time is that of its ends (stem, last norm, heads) and of its blocks; a block's is that of its attention with all
-//! around it, plus that of its MLP with all around it, less that of a block without either:
-//! `ends(D) + Σ_l [t(D, h_l, 0) + t(D, 0, f_l) - t(D, 0, 0)]`. Tokens, batch, precision and head width are measured as they
-//! are asked for; between measured widths the table is bilinear in `(D, h)` and in `(D, f)`, as matrix products are: what
-//! they cost is a sum of a constant, the two widths, and their product.
+//! A model's time is that of its ends (stem, last norm, heads) and of its blocks. A prediction of one model measures each block
+//! as it is ([`Table::predict`]): `ends(D) + Σ_l t(D, h_l, f_l)`. A search goes through thousands of models, so it reads grids
+//! ([`Table::times`]), where a block's time is that of its attention with all around it, plus that of its MLP with all around
+//! it, less that of a block without either: `ends(D) + Σ_l [t(D, h_l, 0) + t(D, 0, f_l) - t(D, 0, 0)]`. Tokens, batch, precision
+//! and head width are measured as they are asked for; between measured widths the grids are bilinear in `(D, h)` and in
+//! `(D, f)`, as matrix products are: what they cost is a sum of a constant, the two widths, and their product.
 
 mod measure;
 
@@ -15,12 +16,16 @@ use crate::io::{cache_folder, write_atomic};
 use crate::nn::Precision;
 use crate::report::{Progress, Show, progress::Unit, tell};
 use crate::{Device, Error, Result, cpu};
-use measure::{Point, measure};
+use measure::{Effort, Point, measure};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::{fs, io::Write};
 
+/// How often the points of a prediction are gone through.
+pub const PASSES: usize = 8;
+const PREDICTION: Effort = Effort { passes: PASSES, runs: 3, blocks: 12 };
+const GRID: Effort = Effort { passes: 3, runs: 3, blocks: 1 };
 /// The form of the file; another one is measured anew.
 const VERSION: u32 = 1;
 
@@ -42,15 +47,6 @@ pub struct Table {
     /// Points to measure anew when they are asked for.
     stale: BTreeSet<String>,
     show: Show,
-}
-
-/// The widths of a grid that a prediction needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Extent {
-    /// Those next to the model's own.
-    Own,
-    /// All up to the model's own, for those that may be cut from it.
-    Below,
 }
 
 impl Table {
@@ -116,19 +112,35 @@ impl Table {
 
     /// The milliseconds that `arch` takes for a batch; what is missing for it is measured and kept.
     pub fn predict(&mut self, arch: &Architecture, batch: usize, precision: Precision) -> Result<f64> {
-        Ok(self.times(arch, batch, precision, Extent::Own)?.model(arch))
+        Ok(self.predict_between(&[arch], batch, precision, &mut || Ok(()))?.iter().sum())
     }
 
-    /// The times of `arch`, and of all that may be cut from it if `extent` says so; what is missing is measured and kept.
-    pub fn times(&mut self, arch: &Architecture, batch: usize, precision: Precision, extent: Extent) -> Result<Times> {
-        arch.validate()?;
-        let (expected, head_dim) = ("a DeiT or LV-ViT with heads of one width that keeps all tokens", head_dim(arch));
-        let found = format_args!("{} of other blocks", arch.family);
-        Error::ensure(Self::covers(arch), "model for the latency table", expected, found)?;
-        let heads: Vec<usize> = arch.blocks.iter().map(Block::heads).collect();
-        let hidden: Vec<usize> = arch.blocks.iter().map(|block| block.hidden).collect();
-        let widths = nodes(&[16, 64, 128], &[arch.embed_dim], extent);
-        let (heads, hidden) = (nodes(&[0, 1, 2], &heads, extent), nodes(&[0, 16, 64, 128], &hidden, extent));
+    /// The same for some models at once. If something is missing, `between` is called [`PASSES`] times while it is measured, so
+    /// that what it measures meets the machine in the same minutes.
+    pub fn predict_between(
+        &mut self, models: &[&Architecture], batch: usize, precision: Precision,
+        between: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Vec<f64>> {
+        let points = |arch: &&Architecture| -> Result<Vec<Point>> {
+            check(arch)?;
+            let point = |block| Point::new(arch, arch.embed_dim, head_dim(arch), block, batch, precision);
+            let blocks = arch.blocks.iter().map(|block| Some([block.heads(), block.hidden]));
+            Ok([None].into_iter().chain(blocks).map(point).collect())
+        };
+        let points = models.iter().map(points).collect::<Result<Vec<_>>>()?;
+        self.ensure(&points.concat(), PREDICTION, between)?;
+        let milliseconds = |points: &Vec<Point>| points.iter().map(|point| self.kept.milliseconds[&point.name]).sum();
+        Ok(points.iter().map(milliseconds).collect())
+    }
+
+    /// The times of `arch` and of all that may be cut from it; what is missing is measured and kept.
+    pub fn times(&mut self, arch: &Architecture, batch: usize, precision: Precision) -> Result<Times> {
+        check(arch)?;
+        let head_dim = head_dim(arch);
+        let largest = |units: &dyn Fn(&Block) -> usize| arch.blocks.iter().map(units).max().unwrap_or(0);
+        let widths = nodes(&[16, 64, 128], arch.embed_dim);
+        let heads = nodes(&[0, 1, 2], largest(&Block::heads));
+        let hidden = nodes(&[0, 16, 64, 128], largest(&|block| block.hidden));
         let point =
             |width: usize, block: Option<[usize; 2]>| Point::new(arch, width, head_dim, block, batch, precision);
         let grid = |cell: &dyn Fn(usize, usize) -> Option<[usize; 2]>, units: &[usize]| -> Vec<Point> {
@@ -138,7 +150,7 @@ impl Table {
         let attention = grid(&|_, heads| Some([heads, 0]), &heads);
         let mlp = grid(&|_, hidden| Some([0, hidden]), &hidden);
         let ends = grid(&|_, _| None, &[0]);
-        self.ensure(&[&attention[..], &mlp, &ends].concat())?;
+        self.ensure(&[&attention[..], &mlp, &ends].concat(), GRID, &mut || Ok(()))?;
         let plane = |units: &[usize], points: &[Point]| {
             Plane::new(
                 widths.clone(),
@@ -150,7 +162,7 @@ impl Table {
     }
 
     /// Measures those of `points` that are missing, and keeps the table.
-    fn ensure(&mut self, points: &[Point]) -> Result<()> {
+    fn ensure(&mut self, points: &[Point], effort: Effort, between: &mut dyn FnMut() -> Result<()>) -> Result<()> {
         let mut missing: Vec<Point> = Vec::new();
         for point in points {
             let known = self.kept.milliseconds.contains_key(&point.name) && !self.stale.contains(&point.name);
@@ -161,9 +173,8 @@ impl Table {
         if missing.is_empty() {
             return Ok(());
         }
-        let progress =
-            Progress::over((missing.len() * measure::PASSES) as u64, Unit::Points, "latency table", self.show);
-        let measured = measure(&missing, self.device, &mut || progress.inc(1))?;
+        let progress = Progress::over((missing.len() * effort.passes) as u64, Unit::Points, "latency table", self.show);
+        let measured = measure(&missing, effort, self.device, between, &mut || progress.inc(1))?;
         for (Point { name, .. }, milliseconds) in missing.into_iter().zip(measured) {
             self.stale.remove(&name);
             self.kept.milliseconds.insert(name, milliseconds);
@@ -182,6 +193,14 @@ impl Table {
     }
 }
 
+/// Refuses a model that the table cannot have.
+fn check(arch: &Architecture) -> Result<()> {
+    arch.validate()?;
+    let found = format_args!("{} of other blocks", arch.family);
+    let expected = "a DeiT or LV-ViT with heads of one width that keeps all tokens";
+    Error::ensure(Table::covers(arch), "model for the latency table", expected, found)
+}
+
 fn head_dim(arch: &Architecture) -> usize {
     arch.blocks.first().map_or(0, Block::head_dim)
 }
@@ -195,24 +214,13 @@ fn name_of(device: Device) -> Result<String> {
     })
 }
 
-/// The widths of a grid for `values`, in order: `first`, then powers of two and their halves more (128, 192, 256, 384, …) from
-/// twice the last of it; those around each value, or all up to the largest.
-fn nodes(first: &[usize], values: &[usize], extent: Extent) -> Vec<usize> {
+/// The widths of a grid up to `largest`, in order: `first`, then powers of two and their halves more (128, 192, 256, 384, …) from
+/// twice the last of it, and `largest` itself. Without `largest` only the 0 of `first`.
+fn nodes(first: &[usize], largest: usize) -> Vec<usize> {
     let last = first.last().copied().unwrap_or(1);
     let doubled = (0..usize::BITS).map_while(|power| last.checked_shl(power)).flat_map(|node| [node, node + node / 2]);
-    let ladder = || first[..first.len() - 1].iter().copied().chain(doubled.clone());
-    let mut nodes: Vec<usize> = first.iter().copied().filter(|&node| node == 0).collect(); // a block without it
-    for &value in values {
-        let below = ladder().take_while(|&node| node <= value).last();
-        let above = ladder().find(|&node| node >= value);
-        nodes.extend(below.into_iter().chain(above));
-        if extent == Extent::Below {
-            nodes.extend(ladder().take_while(|&node| node <= value));
-        }
-    }
-    nodes.sort_unstable();
-    nodes.dedup();
-    nodes
+    let ladder = first[..first.len() - 1].iter().copied().chain(doubled);
+    ladder.take_while(|&node| node < largest).chain([largest]).collect()
 }
 
 /// Milliseconds over a grid of widths and units (heads, or hidden units).

@@ -13,7 +13,7 @@ use super::{apply, plan::Plan, plan::every_unit};
 use crate::data::augment::Augment;
 use crate::data::loader::{Batch, Loader, LoaderOptions};
 use crate::data::source::{Images, Source};
-use crate::models::timetable::{Extent, Table, Times};
+use crate::models::timetable::{Table, Times};
 use crate::models::{Architecture, LoadOptions, Model, Trained};
 use crate::report::{Progress, RunFolder, Show, tell};
 use crate::train::{DistillKind, Distillation, Evaluation, Teacher, TrainConfig, Trainer, evaluate, images};
@@ -71,7 +71,7 @@ impl Job {
         let (align, show) = (options.align.unwrap_or(1), Show::detect(options.quiet));
         let latency = options.target_latency.map(|_| {
             let mut table = Table::open(options.device, show)?;
-            table.times(&arch, options.latency_batch, options.dtype, Extent::Below)
+            table.times(&arch, options.latency_batch, options.dtype)
         });
         let latency = latency.transpose()?;
         let search = search::Options { latency: latency.clone(), allow_zero_hessian: true, align, ..options.search() };
