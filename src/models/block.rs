@@ -99,17 +99,16 @@ fn attention(arch: &Architecture, pass: &Pass, i: usize, key: &str, x: &Var) -> 
 
 fn mlp(pass: &Pass, i: usize, key: &str, x: &Var) -> Result<Var> {
     let layer = format!("{key}.mlp.fc1");
-    let (weight, bias) = (pass.operand(&format!("{layer}.weight"))?, pass.var(&format!("{layer}.bias"))?);
     let gate = pass.hooks.hidden_gate(i);
-    let hidden = ops::linear(x, weight, None)?;
     let activated = if pass.hooks.taps() {
-        let mut t = pass.tap(Site::Hidden(i), ops::add_bias(&hidden, bias)?)?;
+        let (weight, bias) = (pass.operand(&format!("{layer}.weight"))?, pass.var(&format!("{layer}.bias"))?);
+        let mut t = pass.tap(Site::Hidden(i), ops::add_bias(&ops::linear(x, weight, None)?, bias)?)?;
         if let Some(g) = gate {
             t = ops::gate(&t, g, 1)?;
         }
         pass.tap(Site::Activated(i), ops::gelu(&pass.tap(Site::GatedHidden(i), t)?)?)?
     } else {
-        ops::bias_gelu(hidden, Some(bias), gate)?
+        pass.linear_gelu(&layer, x, gate)?
     };
     pass.linear(&format!("{key}.mlp.fc2"), &activated)
 }

@@ -4,13 +4,14 @@
 use super::Model;
 use super::model::mean_of_heads;
 use crate::gpu::Graph;
-use crate::nn::{Mode, NoHooks, Params, Pass};
+use crate::nn::{Mode, NoHooks, Packs, Params, Pass};
 use crate::{Device, Result, Tensor, Var};
 
 /// What asks a model again and again, in the model's precision.
 pub struct Predictor<'a> {
     model: &'a Model,
     operands: Option<Params>,
+    packs: Packs,
     batch: usize, // of the last pass that was launched kernel by kernel
     captured: Option<Captured>,
 }
@@ -25,7 +26,7 @@ struct Captured {
 impl<'a> Predictor<'a> {
     /// For `model` as it is now.
     pub fn new(model: &'a Model) -> Self {
-        Self { model, operands: None, batch: 0, captured: None }
+        Self { model, operands: None, packs: Packs::default(), batch: 0, captured: None }
     }
 
     /// Logits `[B, classes]` in main memory, the mean of the heads. Images `[B, 3, H, W]` may lie anywhere.
@@ -68,7 +69,8 @@ impl<'a> Predictor<'a> {
     /// One pass, put on the device's stream.
     fn launch(&self, images: &Tensor) -> Result<Tensor> {
         let mode = Mode { precision: self.model.precision(), ..Mode::eval() };
-        let pass = Pass::with_operands(self.model.params(), self.operands.as_ref(), None, mode, &NoHooks)?;
+        let pass = Pass::with_operands(self.model.params(), self.operands.as_ref(), None, mode, &NoHooks)?
+            .with_packs(&self.packs);
         let logits = self.model.forward(&pass, &Var::constant(images.clone()))?;
         mean_of_heads(logits).map(Var::into_tensor)
     }

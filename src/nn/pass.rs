@@ -1,9 +1,10 @@
 //! One forward pass: the parameters as variables, the mode, and the layers that read parameters by name.
 
-use super::{Hooks, NoHooks, Params, Precision, Site};
+use super::{Hooks, NoHooks, Packs, Params, Precision, Site};
+use crate::cpu::gemm::packed::Packed;
 use crate::ops::{self, Activation, Conv2d, Statistics};
 use crate::{Result, Tape, Var, noise::Noise, noise::Philox, tensor::Tensor};
-use std::{cell::RefCell, collections::HashMap};
+use std::{cell::RefCell, collections::HashMap, sync::Arc};
 
 /// Epsilon of every BatchNorm.
 pub const BATCHNORM_EPS: f64 = 1e-5;
@@ -53,6 +54,7 @@ struct Parameter {
 pub struct Pass<'a> {
     vars: HashMap<&'a str, Parameter>,
     batch_statistics: RefCell<Vec<(String, Statistics)>>,
+    packs: Option<&'a Packs>,
     /// Training or evaluation.
     pub mode: Mode<'a>,
     /// What wraps the model.
@@ -93,7 +95,12 @@ impl<'a> Pass<'a> {
             Ok((name, Parameter { master, operand }))
         };
         let (vars, batch_statistics) = (params.iter().map(parameter).collect::<Result<_>>()?, RefCell::default());
-        Ok(Self { vars, batch_statistics, mode, hooks })
+        Ok(Self { vars, batch_statistics, packs: None, mode, hooks })
+    }
+
+    /// The same pass, without gradients, by weights that are packed once for all passes of the model.
+    pub fn with_packs(self, packs: &'a Packs) -> Self {
+        Self { packs: Some(packs), ..self }
     }
 
     fn parameter(&self, name: &str) -> Result<&Parameter> {
@@ -113,7 +120,28 @@ impl<'a> Pass<'a> {
     /// `x Wᵀ + b` with `name.weight`, and `name.bias` if the model has one.
     pub fn linear(&self, name: &str, x: &Var) -> Result<Var> {
         let bias = self.vars.get(format!("{name}.bias").as_str()).map(|bias| &bias.operand);
-        ops::linear(x, self.operand(&format!("{name}.weight"))?, bias)
+        match self.packed(name)? {
+            Some(packed) => ops::linear_packed(x, &packed, bias),
+            None => ops::linear(x, self.operand(&format!("{name}.weight"))?, bias),
+        }
+    }
+
+    /// `GELU((x Wᵀ + b) · gate)` with `name.weight` and `name.bias`.
+    pub fn linear_gelu(&self, name: &str, x: &Var, gate: Option<&Var>) -> Result<Var> {
+        let bias = self.var(&format!("{name}.bias"))?;
+        match self.packed(name)?.filter(|_| gate.is_none()) {
+            Some(packed) => ops::linear_gelu_packed(x, &packed, Some(bias)),
+            None => {
+                let hidden = ops::linear(x, self.operand(&format!("{name}.weight"))?, None)?;
+                ops::bias_gelu(hidden, Some(bias), gate)
+            }
+        }
+    }
+
+    fn packed(&self, name: &str) -> Result<Option<Arc<Packed>>> {
+        let Some(packs) = self.packs else { return Ok(None) };
+        let weight = format!("{name}.weight");
+        Ok(packs.get(&weight, self.operand(&weight)?.tensor()))
     }
 
     /// The logits of the head `name`, in the wide type.
@@ -146,7 +174,7 @@ impl<'a> Pass<'a> {
             let pair = |pair: &[Var]| Parameter { master: pair[0].clone(), operand: pair[1].clone() };
             let vars = names.iter().map(String::as_str).zip(params.chunks_exact(2).map(pair)).collect();
             let mode = Mode { drop_path, noise: &noise, precision, recompute: false, batch_norm };
-            part(&Pass { vars, batch_statistics: RefCell::default(), mode, hooks: &NoHooks }, x.clone())
+            part(&Pass { vars, batch_statistics: RefCell::default(), packs: None, mode, hooks: &NoHooks }, x.clone())
         })
     }
 

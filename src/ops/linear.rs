@@ -4,6 +4,7 @@
 //! directly, added to what is there when the weight is used more than once.
 
 use super::prelude::*;
+use crate::cpu::gemm::packed::Packed;
 use crate::gpu::{Epilogue, Matrix};
 
 const OP: &str = "linear";
@@ -31,12 +32,17 @@ fn forward(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
     let mut y = x.new_empty(x.shape().with_last(out))?;
     let Some(gpu) = x.gpu() else {
         float_dispatch!(OP, x.dtype(), T => {
-            if let Some(b) = b {
-                let b = b.slice::<T>()?;
-                cpu::each_row::<T>(&mut y, out, |_, y| y.copy_from_slice(b))?;
-            }
-            let beta = if b.is_some() { 1.0 } else { 0.0 };
-            gemm(1.0, Mat::of(x)?, Mat::<T>::of(w)?.t(), beta, y.slice_mut()?, out);
+            let b = b.map(Tensor::slice::<T>).transpose()?;
+            cpu::gemm_then(
+                1.0,
+                Mat::of(x)?,
+                Mat::<T>::of(w)?.t(),
+                0.0,
+                y.slice_mut()?,
+                out,
+                #[inline(always)]
+                |_, column, y| add(y, b, column),
+            );
             Ok(())
         })?;
         return Ok(y);
@@ -51,6 +57,55 @@ fn forward(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
         }
         None => Ok(y),
     }
+}
+
+/// Adds the part of the bias that begins at `column`.
+#[inline(always)]
+fn add<T: Float>(y: &mut [T], b: Option<&[T]>, column: usize) {
+    if let Some(b) = b {
+        y.iter_mut().zip(&b[column..]).for_each(|(y, b)| *y += *b);
+    }
+}
+
+/// [`linear`] in main memory and without gradients, with the bits of it, by weights that were packed before.
+pub fn linear_packed(x: &Var, w: &Packed, b: Option<&Var>) -> Result<Var> {
+    packed(x, w, b, |_| ())
+}
+
+/// `GELU(x Wᵀ + b)` in the same way: with the bits of [`linear`] and [`bias_gelu`](super::bias_gelu).
+pub fn linear_gelu_packed(x: &Var, w: &Packed, b: Option<&Var>) -> Result<Var> {
+    packed(
+        x,
+        w,
+        b,
+        #[inline(always)]
+        |y| y.iter_mut().for_each(|y| *y *= y.normal_cdf_pdf().0),
+    )
+}
+
+/// `then` of rows of the result while they are in the cache.
+fn packed(x: &Var, w: &Packed, b: Option<&Var>, then: impl Fn(&mut [f32]) + Sync) -> Result<Var> {
+    let [inner, out] = w.shape();
+    let (rows, found) = x.shape().rows_cols();
+    let fits = found == inner && x.dtype() == DType::F32 && x.tensor().gpu().is_none() && !x.shape().is_empty();
+    Error::ensure_shape(fits, OP, format_args!("[.., {inner}] F32 in main memory"), (x.shape(), x.dtype()))?;
+    expect(OP, "bias", b, &[out], x.tensor())?;
+    let b = b.map(|b| b.tensor().slice::<f32>()).transpose()?;
+    let mut y = x.tensor().new_empty(x.shape().with_last(out))?;
+    let rows = Mat::new(x.tensor().slice()?, rows, inner);
+    w.multiply(
+        1.0,
+        rows,
+        false,
+        y.slice_mut()?,
+        out,
+        #[inline(always)]
+        |_, column, y| {
+            add(y, b, column);
+            then(y);
+        },
+    );
+    Ok(Var::constant(y))
 }
 
 /// `out (+)= a b`, or `aᵀ b`.

@@ -62,7 +62,7 @@ macro_rules! ops {
 // The file of each op and what it offers.
 ops! {
     add: add, add_scaled, scale;
-    linear: linear;
+    linear: linear, linear_gelu_packed, linear_packed;
     bmm: bmm;
     gelu: bias_gelu, gelu;
     activation: Activation, activation;

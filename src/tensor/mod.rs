@@ -17,7 +17,8 @@ use dtype::dispatch;
 pub(crate) use dtype::float_dispatch;
 pub use dtype::{DType, Element, Float};
 pub use shape::Shape;
-use storage::{Host, Storage};
+pub(crate) use storage::Host;
+use storage::Storage;
 
 use crate::gpu::{self, Gpu, Grid, params};
 use crate::{Error, Result};

@@ -4,7 +4,7 @@
 use crate::gpu::{Gpu, Graph, Tf32};
 use crate::models::layout::Layout;
 use crate::models::{Architecture, Block, Family, Mixer, Reduce, block, deit, lvvit};
-use crate::nn::{Mode, NoHooks, Params, Pass, Precision, Stream, Tokens};
+use crate::nn::{Mode, NoHooks, Packs, Params, Pass, Precision, Stream, Tokens};
 use crate::report::bench::percentile;
 use crate::{DType, Device, Error, Result, Tensor, Var};
 use std::time::Instant;
@@ -87,6 +87,7 @@ struct Chain {
     params: Params,
     operands: Option<Params>,
     input: Tensor,
+    packs: Packs,
     precision: Precision,
 }
 
@@ -112,14 +113,15 @@ impl Chain {
         let half = precision.half().filter(|_| !arch.blocks.is_empty()); // images are never rounded
         let input = fill(&shape)?;
         let input = half.map_or(Ok(input.clone()), |half| input.to_dtype(half))?;
-        Ok(Self { arch, params, operands, input, precision: *precision })
+        Ok(Self { arch, params, operands, input, packs: Packs::default(), precision: *precision })
     }
 
     /// Puts the work on the device.
     fn launch(&self) -> Result<Vec<Var>> {
         let _products = Tf32::set(self.precision == Precision::Tf32);
         let mode = Mode { precision: self.precision, ..Mode::eval() };
-        let pass = Pass::with_operands(&self.params, self.operands.as_ref(), None, mode, &NoHooks)?;
+        let pass =
+            Pass::with_operands(&self.params, self.operands.as_ref(), None, mode, &NoHooks)?.with_packs(&self.packs);
         let input = Var::constant(self.input.clone());
         if self.arch.blocks.is_empty() {
             return match self.arch.family {

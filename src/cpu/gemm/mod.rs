@@ -1,7 +1,13 @@
-//! Matrix products through the `gemm` crate, cut into pieces that do not depend on the number of threads.
+//! Matrix products, cut into pieces that do not depend on the number of threads: in `f32` by tiles of our own where the
+//! processor has AVX2 or AVX-512 ([`tile`], [`packed`]), else through the `gemm` crate.
+
+pub mod packed;
+#[allow(unsafe_code)]
+pub mod tile;
 
 use super::simd;
-use crate::{Result, tensor::Float, tensor::Tensor};
+use crate::{DType, Result, tensor::Float, tensor::Tensor};
+use packed::Packed;
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
@@ -65,6 +71,15 @@ impl<'a, T> Mat<'a, T> {
         Self { data: &self.data[first..], rows, cols, ..self }
     }
 
+    /// The same elements as those of the type that `T` is.
+    fn cast<U: Float>(self) -> Mat<'a, U>
+    where
+        T: Float,
+    {
+        let Self { data, rows, cols, row_stride, col_stride } = self;
+        Mat { data: bytemuck::cast_slice(data), rows, cols, row_stride, col_stride }
+    }
+
     /// The transpose, without a copy.
     pub fn t(self) -> Self {
         Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
@@ -87,24 +102,57 @@ fn piece_of(m: usize, n: usize) -> [usize; 2] {
 /// that run in parallel, by its size alone; each piece is one sequential product, so the result is the same for any number of
 /// threads.
 pub fn gemm<T: Float>(alpha: T, a: Mat<T>, b: Mat<T>, beta: T, c: &mut [T], stride: usize) {
+    gemm_then(alpha, a, b, beta, c, stride, |_, _, _| ());
+}
+
+/// [`gemm()`], and then `finish(row, column, elements)` of parts of rows of the result, each while it is in the cache.
+pub fn gemm_then<T: Float>(
+    alpha: T, a: Mat<T>, b: Mat<T>, beta: T, c: &mut [T], stride: usize, finish: impl Fn(usize, usize, &mut [T]) + Sync,
+) {
     let (m, n, k) = (a.rows, b.cols, a.cols);
     assert_eq!(k, b.rows, "inner lengths differ");
     if m == 0 || n == 0 {
         return;
     }
     assert!(n <= stride && (m - 1) * stride + n <= c.len(), "result leaves its slice");
+    if T::DTYPE == DType::F32
+        && let Some(b) = Packed::new(b.cast())
+    {
+        if beta != T::zero() && beta != T::one() {
+            c.chunks_mut(stride).for_each(|row| row[..n].iter_mut().for_each(|c| *c *= beta));
+        }
+        let (alpha, add) = (alpha.f64() as f32, beta != T::zero());
+        return b.multiply(
+            alpha,
+            a.cast(),
+            add,
+            bytemuck::cast_slice_mut(c),
+            stride,
+            #[inline(always)]
+            |row, column, c| finish(row, column, bytemuck::cast_slice_mut(c)),
+        );
+    }
     let out = AtomicPtr::new(c.as_mut_ptr());
     let piece = |row: usize, rows: usize, col: usize, cols: usize| {
         product(alpha, a.part(row, rows, 0, k), b.part(0, k, col, cols), beta, &out, row * stride + col, stride);
     };
-    if m * n * k < 1 << 18 {
-        return piece(0, m, 0, n);
-    }
-    let [rows, cols] = piece_of(m, n);
+    let [rows, cols] = if m * n * k < 1 << 18 { [m, n] } else { piece_of(m, n) };
     let across = n.div_ceil(cols);
-    (0..m.div_ceil(rows) * across).into_par_iter().for_each(|p| {
+    let run = |p: usize| {
         let (row, col) = (p / across * rows, p % across * cols);
         piece(row, rows.min(m - row), col, cols.min(n - col));
+    };
+    let pieces = m.div_ceil(rows) * across;
+    if pieces == 1 {
+        run(0)
+    } else {
+        (0..pieces).into_par_iter().for_each(run)
+    }
+    c.par_chunks_mut(stride).enumerate().take(m).for_each(|(row, c)| {
+        simd(
+            #[inline(always)]
+            || finish(row, 0, &mut c[..n]),
+        );
     });
 }
 
