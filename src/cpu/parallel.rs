@@ -38,11 +38,16 @@ pub fn rows_mut<T: Send>(out: &mut [T], cols: usize, f: impl Fn(usize, &mut [T])
 
 /// Calls `f(r, row)` for every row of `out`, seen as `[rows, cols]`.
 pub fn each_row<T: Float>(out: &mut Tensor, cols: usize, f: impl Fn(usize, &mut [T]) + Sync + Send) -> Result<()> {
-    rows_mut(out.slice_mut::<T>()?, cols, |first, rows| {
-        for (r, row) in rows.chunks_mut(cols.max(1)).enumerate() {
-            f(first + r, row);
-        }
-    });
+    rows_mut(
+        out.slice_mut::<T>()?,
+        cols,
+        #[inline(always)]
+        |first, rows| {
+            for (r, row) in rows.chunks_mut(cols.max(1)).enumerate() {
+                f(first + r, row);
+            }
+        },
+    );
     Ok(())
 }
 
@@ -78,14 +83,19 @@ pub fn each_row_pair<T: Float>(
 /// Calls `f(out[i], x[i])` for every element.
 pub fn zip_mut<T: Float>(out: &mut Tensor, x: &Tensor, f: impl Fn(&mut T, T) + Sync + Send) -> Result<()> {
     let x = x.slice::<T>()?;
-    rows_mut(out.slice_mut::<T>()?, 1, |first, out| out.iter_mut().zip(&x[first..]).for_each(|(o, x)| f(o, *x)));
+    rows_mut(
+        out.slice_mut::<T>()?,
+        1,
+        #[inline(always)]
+        |first, out| out.iter_mut().zip(&x[first..]).for_each(|(o, x)| f(o, *x)),
+    );
     Ok(())
 }
 
 /// `sum += b`, element by element: how gradients of several uses are joined.
 pub fn accumulate(sum: &mut Tensor, b: &Tensor) -> Result<()> {
     sum.check_same("accumulate", b)?;
-    float_dispatch!("accumulate", b.dtype(), T => zip_mut::<T>(sum, b, |s, b| *s += b))
+    float_dispatch!("accumulate", b.dtype(), T => zip_mut::<T>(sum, b, #[inline(always)] |s, b| *s += b))
 }
 
 /// `out[c] (+)= sum over rows of row(r)[c]`, where `add(r, partial)` adds row `r` into `partial`. Partial sums of
@@ -119,7 +129,7 @@ pub fn sum_rows(x: &Tensor, out: &mut Tensor, accumulate: bool) -> Result<()> {
     let count = x.numel().checked_div(cols).unwrap_or(0);
     float_dispatch!("sum_rows", x.dtype(), T => {
         let x = Mat::new(x.slice::<T>()?, count, cols);
-        sum_columns::<T>(count, out, accumulate, |r, partial| {
+        sum_columns::<T>(count, out, accumulate, #[inline(always)] |r, partial| {
             partial.iter_mut().zip(x.row(r)).for_each(|(p, x)| *p += *x);
         })
     })

@@ -111,7 +111,7 @@ fn forward(x: Tensor, b: Option<&Tensor>, function: Activation) -> Result<Tensor
         let (b, mut y) = (or_zeros(b, &x), x);
         float_dispatch!(OP, y.dtype(), T => function_dispatch!(function, F => {
             let b = b.slice::<T>()?;
-            cpu::each_row::<T>(&mut y, b.len(), |_, y| {
+            cpu::each_row::<T>(&mut y, b.len(), #[inline(always)] |_, y| {
                 y.iter_mut().zip(b).for_each(|(v, b)| *v = F::value(*v + *b));
             })
         }))?;
@@ -132,7 +132,7 @@ fn backward(mut dy: Tensor, x: &Tensor, b: Option<&Tensor>, function: Activation
         let b = or_zeros(b, x);
         float_dispatch!(OP, dy.dtype(), T => function_dispatch!(function, F => {
             let (x, b) = (Mat::<T>::of(x)?, b.slice::<T>()?);
-            cpu::each_row::<T>(&mut dy, b.len(), |r, dy| {
+            cpu::each_row::<T>(&mut dy, b.len(), #[inline(always)] |r, dy| {
                 dy.iter_mut().zip(x.row(r)).zip(b).for_each(|((d, x), b)| *d *= F::slope(*x + *b));
             })
         }))?;

@@ -123,7 +123,7 @@ pub fn ema(average: &mut Tensor, param: &Tensor, decay: f64, state: Option<&Step
     }
     float_dispatch!("ema", param.dtype(), T => {
         let (d, c) = (T::of(decay), T::of(1.0 - decay));
-        cpu::zip_mut::<T>(average, param, |e, p| *e = d * *e + c * p)
+        cpu::zip_mut::<T>(average, param, #[inline(always)] |e, p| *e = d * *e + c * p)
     })
 }
 

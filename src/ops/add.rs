@@ -61,7 +61,7 @@ pub(super) fn times(x: &Tensor, c: f64) -> Result<Tensor> {
     let mut y = Tensor::empty(*x.shape(), x.dtype());
     float_dispatch!("scale", x.dtype(), T => {
         let c = T::of(c);
-        cpu::zip_mut::<T>(&mut y, x, |y, x| *y = c * x)
+        cpu::zip_mut::<T>(&mut y, x, #[inline(always)] |y, x| *y = c * x)
     })?;
     Ok(y)
 }
@@ -95,7 +95,7 @@ pub(super) fn scale_by_sample(dy: &Tensor, s: Option<&Tensor>) -> Result<Tensor>
     }
     float_dispatch!(OP, dy.dtype(), T => {
         let ((rows, len), s) = (samples::<T>(dy)?, s.slice::<T>()?);
-        cpu::new_rows::<T>(dy.shape(), len, |i, out| {
+        cpu::new_rows::<T>(dy.shape(), len, #[inline(always)] |i, out| {
             out.iter_mut().zip(rows.row(i)).for_each(|(o, g)| *o = s[i] * *g);
         })
     })
@@ -103,7 +103,12 @@ pub(super) fn scale_by_sample(dy: &Tensor, s: Option<&Tensor>) -> Result<Tensor>
 
 fn add_by_sample<T: Float>(y: &mut Tensor, b: &Tensor, s: &Tensor) -> Result<()> {
     let ((b, len), s) = (samples::<T>(b)?, s.slice::<T>()?);
-    cpu::each_row::<T>(y, len, |i, y| y.iter_mut().zip(b.row(i)).for_each(|(y, b)| *y += s[i] * *b))
+    cpu::each_row::<T>(
+        y,
+        len,
+        #[inline(always)]
+        |i, y| y.iter_mut().zip(b.row(i)).for_each(|(y, b)| *y += s[i] * *b),
+    )
 }
 
 /// One row a sample, and its length.

@@ -62,13 +62,18 @@ impl Size {
     fn pack<T: Float>(self, by_head: &Tensor, parts: usize) -> Result<Tensor> {
         let Self { batch, tokens: n, heads, head_dim: d } = self;
         let (rows, cols) = (Mat::<T>::of(by_head)?, parts * heads * d);
-        cpu::new_rows::<T>([batch, n, cols], cols, |r, out| {
-            let (image, token) = (r / n, r % n);
-            for (k, out) in out.chunks_mut(d).enumerate() {
-                let (part, head) = (k / heads, k % heads);
-                out.copy_from_slice(rows.row(((image * heads + head) * parts + part) * n + token));
-            }
-        })
+        cpu::new_rows::<T>(
+            [batch, n, cols],
+            cols,
+            #[inline(always)]
+            |r, out| {
+                let (image, token) = (r / n, r % n);
+                for (k, out) in out.chunks_mut(d).enumerate() {
+                    let (part, head) = (k / heads, k % heads);
+                    out.copy_from_slice(rows.row(((image * heads + head) * parts + part) * n + token));
+                }
+            },
+        )
     }
 }
 
@@ -117,7 +122,7 @@ pub fn attention_map(qkv: &Tensor, heads: usize, head_dim: usize) -> Result<Tens
     }
     float_dispatch!(OP, qkv.dtype(), T => {
         let qkv = qkv.slice::<T>()?;
-        cpu::new_rows::<T>([size.batch, heads, n, n], n * n, |task, p| map(size, qkv, None, task, p))
+        cpu::new_rows::<T>([size.batch, heads, n, n], n * n, #[inline(always)] |task, p| map(size, qkv, None, task, p))
     })
 }
 
@@ -132,7 +137,11 @@ fn map<T: Float>(size: Size, qkv: &[T], mask: Option<&[T]>, task: usize, p: &mut
 pub(super) fn softmax_rows<T: Float>(p: &mut [T], n: usize, mask: Option<&[T]>) {
     cpu::simd(
         #[inline(always)]
-        || p.chunks_mut(n.max(1)).for_each(|row| softmax_row(row, mask)),
+        || {
+            for row in p.chunks_mut(n.max(1)) {
+                softmax_row(row, mask);
+            }
+        },
     );
 }
 
@@ -173,7 +182,11 @@ pub(super) fn head_gradients<T: Float>(
     gemm(T::one(), dout, v.t(), T::zero(), ds, n);
     cpu::simd(
         #[inline(always)]
-        || ds.chunks_mut(n.max(1)).zip(p.chunks(n.max(1))).for_each(|(ds, p)| softmax_row_gradient(ds, p)),
+        || {
+            for (ds, p) in ds.chunks_mut(n.max(1)).zip(p.chunks(n.max(1))) {
+                softmax_row_gradient(ds, p);
+            }
+        },
     );
     let (dq, rest) = out.split_at_mut(n * d);
     let (dk, dv) = rest.split_at_mut(n * d);

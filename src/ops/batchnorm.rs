@@ -82,8 +82,8 @@ pub fn batchnorm_update(
     }
     float_dispatch!(OP, mean.dtype(), T => {
         let momentum = T::of(momentum);
-        cpu::zip_mut::<T>(mean, &batch.mean, |r, b| *r += momentum * (b - *r))?;
-        cpu::zip_mut::<T>(var, &batch.var, |r, b| *r += momentum * (b - *r))?;
+        cpu::zip_mut::<T>(mean, &batch.mean, #[inline(always)] |r, b| *r += momentum * (b - *r))?;
+        cpu::zip_mut::<T>(var, &batch.var, #[inline(always)] |r, b| *r += momentum * (b - *r))?;
         counter.slice_mut::<T>()?[0] += T::of(1.0);
         Ok(())
     })
@@ -145,7 +145,7 @@ fn squares(x: &Tensor, mean: &Tensor) -> Result<Tensor> {
     }
     float_dispatch!(OP, x.dtype(), T => {
         let (x, mean) = (Mat::<T>::of(x)?, mean.slice::<T>()?);
-        cpu::sum_columns::<T>(rows, &mut out, false, |r, partial| {
+        cpu::sum_columns::<T>(rows, &mut out, false, #[inline(always)] |r, partial| {
             for ((p, x), mean) in partial.iter_mut().zip(x.row(r)).zip(mean) {
                 *p += (*x - *mean) * (*x - *mean);
             }
@@ -179,7 +179,7 @@ fn forward(x: Tensor, norm: &Norm) -> Result<Tensor> {
         float_dispatch!(OP, y.dtype(), T => function_dispatch!(norm.function, F => {
             let columns = norm.columns::<T>()?;
             let [mean, factor, beta] = [0, 1, 2].map(|k| columns.iter().map(|c| [c[0], c[1] * c[2], c[3]][k]).collect::<Vec<T>>());
-            cpu::each_row::<T>(&mut y, columns.len(), |_, y| {
+            cpu::each_row::<T>(&mut y, columns.len(), #[inline(always)] |_, y| {
                 for (((y, mean), factor), beta) in y.iter_mut().zip(&mean).zip(&factor).zip(&beta) {
                     *y = F::value((*y - *mean) * *factor + *beta);
                 }
@@ -229,7 +229,7 @@ fn sums(dy: &Tensor, x: &Tensor, norm: &Norm) -> Result<[Tensor; 2]> {
     let mut both = x.new_empty([2 * cols])?;
     float_dispatch!(OP, x.dtype(), T => function_dispatch!(norm.function, F => {
         let (dy, xs, columns) = (Mat::<T>::of(dy)?, Mat::<T>::of(x)?, norm.columns::<T>()?);
-        cpu::sum_columns::<T>(rows, &mut both, false, |r, partial| {
+        cpu::sum_columns::<T>(rows, &mut both, false, #[inline(always)] |r, partial| {
             let (dbeta, dgamma) = partial.split_at_mut(cols);
             let sums = dbeta.iter_mut().zip(dgamma).zip(dy.row(r)).zip(xs.row(r)).zip(&columns);
             for ((((dbeta, dgamma), dy), x), [mean, rstd, gamma, beta]) in sums {
@@ -279,7 +279,7 @@ fn backward(mut dy: Tensor, x: &Tensor, norm: &Norm, sums: Option<&[Tensor; 2]>)
             None => Ok::<Vec<T>, Error>(vec![T::of(0.0); cols]),
         };
         let (dbeta, dgamma) = (mean_of(0)?, mean_of(1)?);
-        cpu::each_row::<T>(&mut dy, cols, |r, dy| {
+        cpu::each_row::<T>(&mut dy, cols, #[inline(always)] |r, dy| {
             let terms = dy.iter_mut().zip(xs.row(r)).zip(&columns).zip(dbeta.iter().zip(&dgamma));
             for (((d, x), [mean, rstd, gamma, beta]), (dbeta, dgamma)) in terms {
                 let n = (*x - *mean) * *rstd;

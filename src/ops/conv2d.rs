@@ -100,12 +100,12 @@ fn forward(x: &Tensor, packed: &Tensor, b: Option<&Tensor>, at: Windows, shape: 
         float_dispatch!(OP, x.dtype(), T => {
             if let Some(b) = b {
                 let b = b.slice::<T>()?;
-                cpu::each_row::<T>(&mut y, b.len(), |_, y| y.copy_from_slice(b))?;
+                cpu::each_row::<T>(&mut y, b.len(), #[inline(always)] |_, y| y.copy_from_slice(b))?;
             }
             let (maps, weight) = (x.slice::<T>()?, groups_of::<T>(packed)?);
-            let (beta, rows) = (T::of(f64::from(u8::from(b.is_some()))), shape[0] * shape[1]);
+            let rows = shape[0] * shape[1];
             let right: Vec<Mat<T>> = weight.into_iter().map(Mat::t).collect();
-            gemm_of(rows, &right, beta, y.slice_mut()?, |group, index, row| at.gather(maps, group, index, row));
+            gemm_of(rows, &right, b.is_some(), y.slice_mut()?, |group, index, row| at.gather(maps, group, index, row));
             Ok(())
         })?;
         return Ok(y);
@@ -205,7 +205,7 @@ pub(super) fn unfold(x: &Tensor, at: Windows, dtype: DType) -> Result<Tensor> {
     }
     float_dispatch!(OP, dtype, T => {
         let maps = x.slice::<T>()?;
-        cpu::each_row::<T>(&mut rows, at.inner(), |r, row| at.gather(maps, r / count, r % count, row))
+        cpu::each_row::<T>(&mut rows, at.inner(), #[inline(always)] |r, row| at.gather(maps, r / count, r % count, row))
     })?;
     Ok(rows)
 }
@@ -225,7 +225,7 @@ pub(super) fn fold(rows: &Tensor, at: Windows, first: usize, dx: &mut Tensor) ->
         let line = if at.images { at.size[0] * at.size[1] } else { at.channels };
         let part = &mut dx.slice_mut::<T>()?[first * at.map_len()..][..maps * at.map_len()];
         let rows = rows.slice::<T>()?;
-        cpu::rows_mut(part, line, |start, lines| {
+        cpu::rows_mut(part, line, #[inline(always)] |start, lines| {
             lines.chunks_mut(line).enumerate().for_each(|(k, line)| at.fold(rows, start + k, line));
         });
         Ok(())
@@ -239,7 +239,7 @@ fn pack(w: &Tensor, at: Windows) -> Result<Tensor> {
         let mut packed = Tensor::empty(shape, w.dtype());
         float_dispatch!(OP, w.dtype(), T => {
             let w = Mat::<T>::new(w.slice()?, w.dim(0), at.inner());
-            cpu::each_row::<T>(&mut packed, at.inner(), |o, to| {
+            cpu::each_row::<T>(&mut packed, at.inner(), #[inline(always)] |o, to| {
                 to.iter_mut().enumerate().for_each(|(k, to)| *to = w.row(o)[place(at, k)]);
             })
         })?;
@@ -263,7 +263,7 @@ fn unpack(packed: &Tensor, at: Windows, dw: &mut Tensor, accumulate: bool) -> Re
     let Some(gpu) = packed.gpu() else {
         return float_dispatch!(OP, packed.dtype(), T => {
             let packed = Mat::<T>::new(packed.slice()?, dw.dim(0), at.inner());
-            cpu::each_row::<T>(dw, at.inner(), |o, to| {
+            cpu::each_row::<T>(dw, at.inner(), #[inline(always)] |o, to| {
                 for (k, value) in packed.row(o).iter().enumerate() {
                     let to = &mut to[place(at, k)];
                     *to = if accumulate { *to + *value } else { *value };

@@ -41,7 +41,7 @@ fn gradient(mut log_p: Tensor, target: &Tensor, dloss: &Tensor) -> Result<Tensor
         let factor = dloss.item()? / rows.max(1) as f64;
         float_dispatch!(OP, log_p.dtype(), T => {
             let (factor, t) = (T::of(factor), Mat::<T>::of(target)?);
-            cpu::each_row::<T>(&mut log_p, cols, |r, dz| {
+            cpu::each_row::<T>(&mut log_p, cols, #[inline(always)] |r, dz| {
                 let t = t.row(r);
                 let total = reduce::sum(cols, |i| t[i]);
                 dz.iter_mut().zip(t).for_each(|(d, t)| *d = factor * (d.exp_() * total - *t));

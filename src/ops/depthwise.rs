@@ -44,7 +44,7 @@ fn forward(x: &Tensor, w: &Tensor, b: Option<&Tensor>, at: Windows) -> Result<Te
     float_dispatch!(OP, x.dtype(), T => {
         let (x, w) = (Mat::<T>::of(x)?, by_element::<T>(w, at)?);
         let bias = b.map_or_else(|| Ok(vec![T::of(0.0); outputs]), |b| b.slice::<T>().map(<[T]>::to_vec))?;
-        cpu::new_rows::<T>(shape, outputs, |window, y| {
+        cpu::new_rows::<T>(shape, outputs, #[inline(always)] |window, y| {
             y.copy_from_slice(&bias);
             for (tap, w) in w.chunks_exact(outputs).enumerate() {
                 let Some(pixel) = at.pixel(window, tap) else { continue };
@@ -69,7 +69,7 @@ fn maps_gradient(dy: &Tensor, w: &Tensor, x: &Tensor, at: Windows) -> Result<Ten
     }
     float_dispatch!(OP, dy.dtype(), T => {
         let (dy, w) = (Mat::<T>::of(dy)?, by_element::<T>(w, at)?);
-        cpu::new_rows::<T>(x.shape(), at.channels, |pixel, dx| {
+        cpu::new_rows::<T>(x.shape(), at.channels, #[inline(always)] |pixel, dx| {
             dx.fill(T::of(0.0));
             for (tap, w) in w.chunks_exact(outputs).enumerate() {
                 let Some(window) = at.window(pixel, tap) else { continue };
@@ -98,7 +98,7 @@ fn weight_gradient(dy: &Tensor, x: &Tensor, at: Windows, dw: &mut Tensor, accumu
     let each = outputs / at.channels;
     float_dispatch!(OP, dy.dtype(), T => {
         let (dy, x) = (Mat::<T>::of(dy)?, Mat::<T>::of(x)?);
-        cpu::sum_columns::<T>(rows, dw, accumulate, |window, partial| {
+        cpu::sum_columns::<T>(rows, dw, accumulate, #[inline(always)] |window, partial| {
             for tap in 0..at.area() {
                 let Some(pixel) = at.pixel(window, tap) else { continue };
                 let (dy, x) = (dy.row(window), x.row(pixel));

@@ -50,7 +50,7 @@ fn normalize(x: &Tensor) -> Result<(Tensor, Tensor)> {
     }
     float_dispatch!("l2_normalize", x.dtype(), T => {
         let xs = Mat::<T>::of(x)?;
-        cpu::each_row_pair::<T>(&mut lengths, &mut y, |r, length, y| {
+        cpu::each_row_pair::<T>(&mut lengths, &mut y, #[inline(always)] |r, length, y| {
             let x = xs.row(r);
             length[0] = reduce::sum(cols, |i| x[i] * x[i]).sqrt().max(T::of(FLOOR));
             y.iter_mut().zip(x).for_each(|(y, x)| *y = *x / length[0]);
@@ -65,7 +65,7 @@ fn normalize_gradient(mut dy: Tensor, y: &Tensor, lengths: &Tensor) -> Result<Te
     let Some(gpu) = dy.gpu() else {
         float_dispatch!("l2_normalize", dy.dtype(), T => {
             let (y, lengths) = (Mat::<T>::of(y)?, lengths.slice::<T>()?);
-            cpu::each_row::<T>(&mut dy, cols, |r, dy| {
+            cpu::each_row::<T>(&mut dy, cols, #[inline(always)] |r, dy| {
                 let (y, length) = (y.row(r), lengths[r]);
                 let along = if length > T::of(FLOOR) { reduce::sum(cols, |i| dy[i] * y[i]) } else { 0.0 };
                 dy.iter_mut().zip(y).for_each(|(d, y)| *d = (*d - *y * along) / length);

@@ -59,7 +59,7 @@ fn times_samples(x: &Tensor, g: &Tensor) -> Result<Tensor> {
     let Some(gpu) = x.gpu() else {
         return float_dispatch!(OP, x.dtype(), T => {
             let (xs, g) = (Mat::<T>::of(x)?, Mat::<T>::of(g)?);
-            cpu::new_rows::<T>(x.shape(), cols, |r, y| {
+            cpu::new_rows::<T>(x.shape(), cols, #[inline(always)] |r, y| {
                 y.iter_mut().zip(xs.row(r)).zip(g.row(r / tokens)).for_each(|((y, x), g)| *y = *x * *g);
             })
         });
@@ -85,7 +85,7 @@ fn samples_gradient([dy, x]: [&Tensor; 2], dg: &mut Tensor, accumulate: bool) ->
     }
     float_dispatch!(OP, x.dtype(), T => {
         let (dy, x) = (Mat::<T>::of(dy)?, Mat::<T>::of(x)?);
-        cpu::each_row::<T>(dg, cols, |sample, dg| {
+        cpu::each_row::<T>(dg, cols, #[inline(always)] |sample, dg| {
             if !accumulate {
                 dg.fill(T::of(0.0));
             }
@@ -101,7 +101,7 @@ fn plus(x: &Tensor, b: &Tensor) -> Result<Tensor> {
     let Some(gpu) = x.gpu() else {
         return float_dispatch!("add_bias", x.dtype(), T => {
             let (xs, b) = (Mat::<T>::of(x)?, b.slice::<T>()?);
-            cpu::new_rows::<T>(x.shape(), b.len(), |r, y| {
+            cpu::new_rows::<T>(x.shape(), b.len(), #[inline(always)] |r, y| {
                 y.iter_mut().zip(xs.row(r)).zip(b).for_each(|((y, x), b)| *y = *x + *b);
             })
         });
@@ -117,7 +117,7 @@ fn times(x: &Tensor, g: &Tensor, group: usize) -> Result<Tensor> {
     let Some(gpu) = x.gpu() else {
         return float_dispatch!(OP, x.dtype(), T => {
             let (xs, g) = (Mat::<T>::of(x)?, g.slice::<T>()?);
-            cpu::new_rows::<T>(x.shape(), x.shape().rows_cols().1, |r, y| {
+            cpu::new_rows::<T>(x.shape(), x.shape().rows_cols().1, #[inline(always)] |r, y| {
                 for ((y, x), g) in y.chunks_mut(group).zip(xs.row(r).chunks(group)).zip(g) {
                     y.iter_mut().zip(x).for_each(|(y, x)| *y = *x * *g);
                 }
@@ -133,11 +133,17 @@ fn times(x: &Tensor, g: &Tensor, group: usize) -> Result<Tensor> {
 
 fn unit_gradient<T: Float>(dy: &Tensor, x: &Tensor, group: usize, dg: &mut Tensor, accumulate: bool) -> Result<()> {
     let (rows, dy, x) = (x.shape().rows_cols().0, Mat::<T>::of(dy)?, Mat::<T>::of(x)?);
-    cpu::sum_columns::<T>(rows, dg, accumulate, |r, partial| {
-        for ((p, dy), x) in partial.iter_mut().zip(dy.row(r).chunks(group)).zip(x.row(r).chunks(group)) {
-            *p += reduce::sum(group, |i| dy[i] * x[i]);
-        }
-    })
+    cpu::sum_columns::<T>(
+        rows,
+        dg,
+        accumulate,
+        #[inline(always)]
+        |r, partial| {
+            for ((p, dy), x) in partial.iter_mut().zip(dy.row(r).chunks(group)).zip(x.row(r).chunks(group)) {
+                *p += reduce::sum(group, |i| dy[i] * x[i]);
+            }
+        },
+    )
 }
 
 /// [`unit_gradient`] on a GPU: by column, then over each unit's columns.

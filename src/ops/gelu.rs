@@ -50,7 +50,7 @@ fn forward(x: Tensor, vectors @ [b, g]: &[Option<Tensor>; 2]) -> Result<Tensor> 
         let ([b, g], mut y) = (with_defaults(vectors, &x), x);
         float_dispatch!(OP, y.dtype(), T => {
             let (b, g) = (b.slice::<T>()?, g.slice::<T>()?);
-            cpu::each_row::<T>(&mut y, b.len(), |_, y| {
+            cpu::each_row::<T>(&mut y, b.len(), #[inline(always)] |_, y| {
                 for ((v, b), g) in y.iter_mut().zip(b).zip(g) {
                     let t = (*v + *b) * *g;
                     *v = t * t.normal_cdf_pdf().0;
@@ -74,7 +74,12 @@ fn backward<T: Float>(back: &mut Back, mut dt: Tensor, x: &Tensor, vectors: &[Op
     back.slot(2, |dg, accumulate| gate_gradient::<T>(&dt, x, &b, dg, accumulate))?;
     if vectors[1].is_some() {
         let g = g.slice::<T>()?;
-        cpu::each_row::<T>(&mut dt, g.len(), |_, dt| dt.iter_mut().zip(g).for_each(|(d, g)| *d *= *g))?;
+        cpu::each_row::<T>(
+            &mut dt,
+            g.len(),
+            #[inline(always)]
+            |_, dt| dt.iter_mut().zip(g).for_each(|(d, g)| *d *= *g),
+        )?;
     }
     Ok(dt)
 }
@@ -100,24 +105,35 @@ fn backward_on(gpu: &Gpu, back: &mut Back, dy: Tensor, x: &Tensor, [b, g]: &[Opt
 /// `dy -> dt = dy (Φ(t) + t φ(t))`, in place.
 fn into_dt<T: Float>(dy: &mut Tensor, x: &Tensor, b: &Tensor, g: &Tensor) -> Result<()> {
     let (x, b, g) = (Mat::<T>::of(x)?, b.slice::<T>()?, g.slice::<T>()?);
-    cpu::each_row::<T>(dy, b.len(), |r, dy| {
-        for (((d, x), b), g) in dy.iter_mut().zip(x.row(r)).zip(b).zip(g) {
-            let t = (*x + *b) * *g;
-            let (cdf, pdf) = t.normal_cdf_pdf();
-            *d *= cdf + t * pdf;
-        }
-    })
+    cpu::each_row::<T>(
+        dy,
+        b.len(),
+        #[inline(always)]
+        |r, dy| {
+            for (((d, x), b), g) in dy.iter_mut().zip(x.row(r)).zip(b).zip(g) {
+                let t = (*x + *b) * *g;
+                let (cdf, pdf) = t.normal_cdf_pdf();
+                *d *= cdf + t * pdf;
+            }
+        },
+    )
 }
 
 /// `dg (+)= sum over rows of dt · (x + b)`.
 fn gate_gradient<T: Float>(dt: &Tensor, x: &Tensor, b: &Tensor, dg: &mut Tensor, accumulate: bool) -> Result<()> {
     let rows = x.shape().rows_cols().0;
     let (dt, x, b) = (Mat::<T>::of(dt)?, Mat::<T>::of(x)?, b.slice::<T>()?);
-    cpu::sum_columns::<T>(rows, dg, accumulate, |r, partial| {
-        for (((p, dt), x), b) in partial.iter_mut().zip(dt.row(r)).zip(x.row(r)).zip(b) {
-            *p += *dt * (*x + *b);
-        }
-    })
+    cpu::sum_columns::<T>(
+        rows,
+        dg,
+        accumulate,
+        #[inline(always)]
+        |r, partial| {
+            for (((p, dt), x), b) in partial.iter_mut().zip(dt.row(r)).zip(x.row(r)).zip(b) {
+                *p += *dt * (*x + *b);
+            }
+        },
+    )
 }
 
 /// Test and benchmark cases.

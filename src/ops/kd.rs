@@ -52,7 +52,7 @@ fn forward(student: &Tensor, teacher: &Tensor, inverse_tau: f64, scale: f64) -> 
     let mut sums = Tensor::zeros([rows, 1], student.dtype());
     float_dispatch!(OP, student.dtype(), T => {
         let log_q = Mat::<T>::of(&log_q)?;
-        cpu::each_row_pair::<T>(&mut sums, &mut gap, |r, sum, gap| {
+        cpu::each_row_pair::<T>(&mut sums, &mut gap, #[inline(always)] |r, sum, gap| {
             for (g, log_q) in gap.iter_mut().zip(log_q.row(r)) {
                 let (q, log_p) = (log_q.exp_(), *g);
                 sum[0] += if q > 0.0 { q * (*log_q - log_p) } else { 0.0 };

@@ -103,16 +103,21 @@ fn rows_forward<T: Float>(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -
     let (xs, gamma, beta) = (Mat::<T>::of(x)?, gamma.slice::<T>()?, beta.slice::<T>()?);
     let (mut stats, mut y) = (Tensor::empty([rows, 2], x.dtype()), Tensor::empty(*x.shape(), x.dtype()));
     let count = T::of(cols.max(1) as f64);
-    cpu::each_row_pair::<T>(&mut stats, &mut y, |r, stats, y| {
-        let x = xs.row(r);
-        let mean = reduce::sum(cols, |i| x[i]) / count;
-        let var = reduce::sum(cols, |i| (x[i] - mean) * (x[i] - mean)) / count;
-        let rstd = T::one() / (var + T::of(eps)).sqrt();
-        (stats[0], stats[1]) = (mean, rstd);
-        for (((y, x), gamma), beta) in y.iter_mut().zip(x).zip(gamma).zip(beta) {
-            *y = (*x - mean) * rstd * *gamma + *beta;
-        }
-    })?;
+    cpu::each_row_pair::<T>(
+        &mut stats,
+        &mut y,
+        #[inline(always)]
+        |r, stats, y| {
+            let x = xs.row(r);
+            let mean = reduce::sum(cols, |i| x[i]) / count;
+            let var = reduce::sum(cols, |i| (x[i] - mean) * (x[i] - mean)) / count;
+            let rstd = T::one() / (var + T::of(eps)).sqrt();
+            (stats[0], stats[1]) = (mean, rstd);
+            for (((y, x), gamma), beta) in y.iter_mut().zip(x).zip(gamma).zip(beta) {
+                *y = (*x - mean) * rstd * *gamma + *beta;
+            }
+        },
+    )?;
     Ok((y, stats))
 }
 
@@ -122,23 +127,34 @@ fn backward<T: Float>(back: &mut Back, mut dy: Tensor, x: &Tensor, gamma: &Tenso
     let (x, gamma, stats) = (Mat::<T>::of(x)?, gamma.slice::<T>()?, Mat::<T>::of(stats)?);
     back.slot(2, |dgamma, accumulate| {
         let g = Mat::<T>::of(&dy)?;
-        cpu::sum_columns::<T>(rows, dgamma, accumulate, |r, partial| {
-            let (mean, rstd) = (stats.row(r)[0], stats.row(r)[1]);
-            for ((p, g), x) in partial.iter_mut().zip(g.row(r)).zip(x.row(r)) {
-                *p += *g * (*x - mean) * rstd;
-            }
-        })
+        cpu::sum_columns::<T>(
+            rows,
+            dgamma,
+            accumulate,
+            #[inline(always)]
+            |r, partial| {
+                let (mean, rstd) = (stats.row(r)[0], stats.row(r)[1]);
+                for ((p, g), x) in partial.iter_mut().zip(g.row(r)).zip(x.row(r)) {
+                    *p += *g * (*x - mean) * rstd;
+                }
+            },
+        )
     })?;
     back.slot(3, |dbeta, accumulate| cpu::sum_rows(&dy, dbeta, accumulate))?;
     let count = T::of(cols.max(1) as f64);
-    cpu::each_row::<T>(&mut dy, cols, |r, g| {
-        let (x, mean, rstd) = (x.row(r), stats.row(r)[0], stats.row(r)[1]);
-        let h = reduce::sum(cols, |c| g[c] * gamma[c]) / count;
-        let hn = reduce::sum(cols, |c| g[c] * gamma[c] * (x[c] - mean) * rstd) / count;
-        for ((g, gamma), x) in g.iter_mut().zip(gamma).zip(x) {
-            *g = rstd * (*g * *gamma - h - (*x - mean) * rstd * hn);
-        }
-    })?;
+    cpu::each_row::<T>(
+        &mut dy,
+        cols,
+        #[inline(always)]
+        |r, g| {
+            let (x, mean, rstd) = (x.row(r), stats.row(r)[0], stats.row(r)[1]);
+            let h = reduce::sum(cols, |c| g[c] * gamma[c]) / count;
+            let hn = reduce::sum(cols, |c| g[c] * gamma[c] * (x[c] - mean) * rstd) / count;
+            for ((g, gamma), x) in g.iter_mut().zip(gamma).zip(x) {
+                *g = rstd * (*g * *gamma - h - (*x - mean) * rstd * hn);
+            }
+        },
+    )?;
     Ok(dy)
 }
 

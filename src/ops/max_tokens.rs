@@ -38,7 +38,7 @@ fn largest(x: &Tensor) -> Result<Tensor> {
     }
     float_dispatch!(OP, x.dtype(), T => {
         let xs = Mat::<T>::of(x)?;
-        cpu::new_rows::<T>([batch, cols], cols, |image, y| {
+        cpu::new_rows::<T>([batch, cols], cols, #[inline(always)] |image, y| {
             y.copy_from_slice(xs.row(image * tokens));
             for n in 1..tokens {
                 let row = xs.row(image * tokens + n);
@@ -63,7 +63,7 @@ fn put_back(dy: &Tensor, x: &Tensor) -> Result<Tensor> {
     let mut dx = Tensor::zeros(x.shape(), x.dtype());
     float_dispatch!(OP, x.dtype(), T => {
         let (xs, dy) = (Mat::<T>::of(x)?, Mat::<T>::of(dy)?);
-        cpu::each_row::<T>(&mut dx, tokens * cols, |image, dx| {
+        cpu::each_row::<T>(&mut dx, tokens * cols, #[inline(always)] |image, dx| {
             for (c, dy) in dy.row(image).iter().enumerate() {
                 let at = |n: usize| xs.row(image * tokens + n)[c];
                 let top = (1..tokens).fold(0, |top, n| if above(at(n), at(top)) { n } else { top });

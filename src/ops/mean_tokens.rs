@@ -23,7 +23,7 @@ fn mean(x: &Tensor) -> Result<Tensor> {
     }
     float_dispatch!(OP, x.dtype(), T => {
         let (xs, count) = (Mat::<T>::of(x)?, T::of(tokens as f64));
-        cpu::new_rows::<T>([batch, cols], cols, |image, y| {
+        cpu::new_rows::<T>([batch, cols], cols, #[inline(always)] |image, y| {
             y.fill(0.0);
             for n in 0..tokens {
                 y.iter_mut().zip(xs.row(image * tokens + n)).for_each(|(y, x)| *y += *x);
@@ -45,7 +45,7 @@ fn spread(dy: &Tensor, tokens: usize) -> Result<Tensor> {
     }
     float_dispatch!(OP, dy.dtype(), T => {
         let (dys, count) = (Mat::<T>::of(dy)?, T::of(count));
-        cpu::new_rows::<T>([batch, tokens, cols], cols, |row, dx| {
+        cpu::new_rows::<T>([batch, tokens, cols], cols, #[inline(always)] |row, dx| {
             dx.iter_mut().zip(dys.row(row / tokens)).for_each(|(dx, dy)| *dx = *dy / count);
         })
     })

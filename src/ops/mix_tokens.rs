@@ -61,7 +61,7 @@ fn mixed(x: &Tensor, across: usize, mix: TokenBox) -> Result<Tensor> {
     }
     float_dispatch!(OP, x.dtype(), T => {
         let xs = Mat::<T>::of(x)?;
-        cpu::new_rows::<T>(x.shape(), cols, |r, y| {
+        cpu::new_rows::<T>(x.shape(), cols, #[inline(always)] |r, y| {
             let (image, token) = (r / tokens, r % tokens);
             let inside = mix.holds(token / across, token % across);
             y.copy_from_slice(xs.row(if inside { (images - 1 - image) * tokens + token } else { r }));

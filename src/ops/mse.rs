@@ -20,7 +20,7 @@ pub fn mse(a: &Var, b: &Var) -> Result<Var> {
 fn squares(a: &Tensor, b: &Tensor) -> Result<(Tensor, Tensor)> {
     let Some(gpu) = a.gpu() else {
         let mut gap = a.clone();
-        float_dispatch!("mse", a.dtype(), T => cpu::zip_mut::<T>(&mut gap, b, |a, b| *a -= b))?;
+        float_dispatch!("mse", a.dtype(), T => cpu::zip_mut::<T>(&mut gap, b, #[inline(always)] |a, b| *a -= b))?;
         let loss = mean(&gap, |g| g * g)?;
         return Ok((gap, loss));
     };
@@ -44,8 +44,8 @@ fn entropies(z: &Tensor, target: &Tensor) -> Result<(Tensor, Tensor)> {
     let Some(gpu) = z.gpu() else {
         let (mut terms, mut gap) = (z.clone(), z.clone());
         float_dispatch!("bce", z.dtype(), T => {
-            cpu::zip_mut::<T>(&mut terms, target, |z, t| *z = z.max(0.0) - *z * t + (-z.abs()).exp().ln_1p())?;
-            cpu::zip_mut::<T>(&mut gap, target, |z, t| *z = 1.0 / (1.0 + (-*z).exp()) - t)
+            cpu::zip_mut::<T>(&mut terms, target, #[inline(always)] |z, t| *z = z.max(0.0) - *z * t + (-z.abs()).exp().ln_1p())?;
+            cpu::zip_mut::<T>(&mut gap, target, #[inline(always)] |z, t| *z = 1.0 / (1.0 + (-*z).exp()) - t)
         })?;
         return Ok((gap, mean(&terms, |v| v)?));
     };

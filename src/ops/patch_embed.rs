@@ -82,7 +82,7 @@ fn put_together(patches: &Tensor, first: &[&Tensor], pos: &Tensor) -> Result<Ten
     float_dispatch!(OP, patches.dtype(), T => {
         let (own, pos) = (Mat::<T>::new(patches.slice()?, batch, n * width), pos.slice::<T>()?);
         let first = first.iter().map(|token| token.slice::<T>()).collect::<Result<Vec<_>>>()?.concat();
-        cpu::new_rows::<T>([batch, tokens, width], tokens * width, |image, out| {
+        cpu::new_rows::<T>([batch, tokens, width], tokens * width, #[inline(always)] |image, out| {
             let values = first.iter().chain(own.row(image));
             out.iter_mut().zip(values).zip(pos).for_each(|((o, x), p)| *o = *x + *p);
         })

@@ -45,7 +45,7 @@ fn merge(x: &Tensor, grid: Grid2) -> Result<Tensor> {
     }
     float_dispatch!(OP, x.dtype(), T => {
         let xs = Mat::<T>::of(x)?;
-        cpu::new_rows::<T>(shape, 4 * cols, |row, y| {
+        cpu::new_rows::<T>(shape, 4 * cols, #[inline(always)] |row, y| {
             let parts = y.chunks_mut(cols.max(1)).enumerate();
             parts.for_each(|(part, y)| y.copy_from_slice(xs.row(grid.token(row, part))));
         })
@@ -64,7 +64,7 @@ fn split(dy: &Tensor, grid: Grid2) -> Result<Tensor> {
     }
     float_dispatch!(OP, dy.dtype(), T => {
         let dys = Mat::<T>::of(dy)?;
-        cpu::new_rows::<T>(shape, cols, |token, dx| {
+        cpu::new_rows::<T>(shape, cols, #[inline(always)] |token, dx| {
             let (y, x) = (token / width, token % width);
             let row = dys.row(y / 2 * (width / 2) + x / 2);
             dx.copy_from_slice(&row[(y % 2 + 2 * (x % 2)) * cols..][..cols]);

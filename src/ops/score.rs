@@ -17,8 +17,8 @@ pub fn taylor_accumulate(sum: &mut Tensor, gate: &Tensor, grad: &Tensor) -> Resu
     }
     let mut product = gate.clone();
     float_dispatch!(OP, sum.dtype(), T => {
-        cpu::zip_mut::<T>(&mut product, grad, |w, g| *w *= g)?;
-        cpu::zip_mut::<T>(sum, &product, |s, wg| *s += wg * wg)
+        cpu::zip_mut::<T>(&mut product, grad, #[inline(always)] |w, g| *w *= g)?;
+        cpu::zip_mut::<T>(sum, &product, #[inline(always)] |s, wg| *s += wg * wg)
     })
 }
 

@@ -53,7 +53,7 @@ pub(super) fn tokens_of(x: &Tensor, first: usize, shape: &[usize], taken: usize)
     }
     float_dispatch!(OP, x.dtype(), T => {
         let xs = x.slice::<T>()?;
-        cpu::new_rows::<T>(shape, taken * width, |i, y| {
+        cpu::new_rows::<T>(shape, taken * width, #[inline(always)] |i, y| {
             y.copy_from_slice(&xs[(i * tokens + first) * width..][..taken * width]);
         })
     })
@@ -72,7 +72,7 @@ fn put_tokens(dy: &Tensor, shape: Shape, first: usize, taken: usize) -> Result<T
     let mut dx = Tensor::zeros(shape, dy.dtype());
     float_dispatch!(OP, dy.dtype(), T => {
         let dy = dy.slice::<T>()?;
-        cpu::each_row::<T>(&mut dx, tokens * width, |i, dx| {
+        cpu::each_row::<T>(&mut dx, tokens * width, #[inline(always)] |i, dx| {
             dx[first * width..][..taken * width].copy_from_slice(&dy[i * taken * width..][..taken * width]);
         })
     })?;
@@ -125,7 +125,7 @@ fn gather(x: &Tensor, columns: &[usize]) -> Result<Tensor> {
     }
     float_dispatch!(OP, x.dtype(), T => {
         let xs = Mat::<T>::of(x)?;
-        cpu::new_rows::<T>(x.shape().with_last(columns.len()), columns.len(), |r, y| {
+        cpu::new_rows::<T>(x.shape().with_last(columns.len()), columns.len(), #[inline(always)] |r, y| {
             let x = xs.row(r);
             y.iter_mut().zip(columns).for_each(|(y, c)| *y = x[*c]);
         })
@@ -141,7 +141,7 @@ fn scatter(x: &Tensor, columns: &[usize], width: usize) -> Result<Tensor> {
     }
     float_dispatch!(OP, x.dtype(), T => {
         let xs = Mat::<T>::of(x)?;
-        cpu::new_rows::<T>(x.shape().with_last(width), width, |r, y| {
+        cpu::new_rows::<T>(x.shape().with_last(width), width, #[inline(always)] |r, y| {
             y.fill(0.0);
             xs.row(r).iter().zip(columns).for_each(|(x, c)| y[*c] += *x);
         })

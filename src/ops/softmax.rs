@@ -30,7 +30,7 @@ fn softmax_rows(x: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
     let Some(gpu) = x.gpu() else {
         return float_dispatch!(OP, x.dtype(), T => {
             let (xs, mask) = (Mat::<T>::of(x)?, mask.map(Tensor::slice::<T>).transpose()?);
-            cpu::new_rows::<T>(x.shape(), cols, |r, y| {
+            cpu::new_rows::<T>(x.shape(), cols, #[inline(always)] |r, y| {
                 y.copy_from_slice(xs.row(r));
                 softmax_row(y, mask.map(|m| if m.len() == cols { m } else { &m[r * cols..][..cols] }));
             })
@@ -53,7 +53,7 @@ fn softmax_gradient(mut dy: Tensor, p: &Tensor) -> Result<Tensor> {
     let Some(gpu) = dy.gpu() else {
         float_dispatch!(OP, dy.dtype(), T => {
             let p = Mat::<T>::of(p)?;
-            cpu::each_row::<T>(&mut dy, cols, |r, dy| softmax_row_gradient(dy, p.row(r)))
+            cpu::each_row::<T>(&mut dy, cols, #[inline(always)] |r, dy| softmax_row_gradient(dy, p.row(r)))
         })?;
         return Ok(dy);
     };
@@ -77,7 +77,7 @@ fn log_softmax_gradient(mut dy: Tensor, y: &Tensor) -> Result<Tensor> {
     let Some(gpu) = dy.gpu() else {
         float_dispatch!(OP, dy.dtype(), T => {
             let log_p = Mat::<T>::of(y)?;
-            cpu::each_row::<T>(&mut dy, cols, |r, dy| {
+            cpu::each_row::<T>(&mut dy, cols, #[inline(always)] |r, dy| {
                 let total = reduce::sum(cols, |i| dy[i]);
                 dy.iter_mut().zip(log_p.row(r)).for_each(|(d, l)| *d -= l.exp_() * total);
             })
@@ -97,7 +97,7 @@ pub(super) fn log_softmax_rows(x: &Tensor) -> Result<Tensor> {
     let Some(gpu) = x.gpu() else {
         return float_dispatch!(OP, x.dtype(), T => {
             let xs = Mat::<T>::of(x)?;
-            cpu::new_rows::<T>(x.shape(), cols, |r, out| {
+            cpu::new_rows::<T>(x.shape(), cols, #[inline(always)] |r, out| {
                 let x = xs.row(r);
                 let top = reduce::max(x);
                 out.iter_mut().zip(x).for_each(|(o, x)| *o = (*x - top).exp_());

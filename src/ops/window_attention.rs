@@ -135,14 +135,19 @@ impl Size {
     fn pack<T: Float>(self, by_window: &Tensor, parts: usize) -> Result<Tensor> {
         let Self { batch, heads, head_dim: d, windows } = self;
         let (rows, cols, tokens) = (Mat::<T>::of(by_window)?, parts * heads * d, windows.height * windows.width);
-        cpu::new_rows::<T>([batch, tokens, cols], cols, |r, out| {
-            let (window, at) = windows.place(r % tokens);
-            let window = r / tokens * windows.count() + window;
-            for (k, out) in out.chunks_mut(d).enumerate() {
-                let (part, head) = (k / heads, k % heads);
-                out.copy_from_slice(rows.row(((window * heads + head) * parts + part) * windows.len() + at));
-            }
-        })
+        cpu::new_rows::<T>(
+            [batch, tokens, cols],
+            cols,
+            #[inline(always)]
+            |r, out| {
+                let (window, at) = windows.place(r % tokens);
+                let window = r / tokens * windows.count() + window;
+                for (k, out) in out.chunks_mut(d).enumerate() {
+                    let (part, head) = (k / heads, k % heads);
+                    out.copy_from_slice(rows.row(((window * heads + head) * parts + part) * windows.len() + at));
+                }
+            },
+        )
     }
 }
 

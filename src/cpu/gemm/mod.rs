@@ -159,10 +159,11 @@ pub fn gemm_then<T: Float>(
 /// Elements of a block of rows that a task of [`gemm_of`] writes before it multiplies them.
 const BLOCK: usize = 1 << 18;
 
-/// `c_g = a_g b_g + beta c_g` for matrices side by side in `c`, whose rows `row(g, r, out)` writes when they are needed: a task
+/// `c_g = a_g b_g`, or `c_g += a_g b_g` if `add`, for matrices side by side in `c`, whose rows `row(g, r, out)` writes when they are needed: a task
 /// takes a block of constant size, so there is never more of them than that for every thread. `b` are the matrices on the right.
+#[allow(unsafe_code)]
 pub fn gemm_of<T: Float>(
-    rows: usize, b: &[Mat<T>], beta: T, c: &mut [T], row: impl Fn(usize, usize, &mut [T]) + Sync + Send,
+    rows: usize, b: &[Mat<T>], add: bool, c: &mut [T], row: impl Fn(usize, usize, &mut [T]) + Sync + Send,
 ) {
     let Some((k, n)) = b.first().map(|b| (b.rows, b.cols)) else { return };
     let stride = n * b.len();
@@ -171,6 +172,10 @@ pub fn gemm_of<T: Float>(
     let block = (BLOCK / k.max(1)).clamp(16, 1024);
     let blocks = rows.div_ceil(block);
     let size = rows.div_ceil(blocks.max(1)).max(1);
+    let packed: Option<Vec<Packed>> = match T::DTYPE {
+        DType::F32 => b.iter().map(|b| Packed::new(b.cast())).collect(),
+        _ => None,
+    };
     (0..blocks * b.len()).into_par_iter().for_each(|task| {
         let (group, start) = (task / blocks, task % blocks * size);
         let count = size.min(rows - start);
@@ -180,7 +185,15 @@ pub fn gemm_of<T: Float>(
             #[inline(always)]
             || a.chunks_exact_mut(k.max(1)).enumerate().for_each(|(r, to)| row(group, start + r, to)),
         );
-        product(T::one(), Mat::new(a, count, k), b[group], beta, &out, start * stride + group * n, stride);
+        let (a, at) = (Mat::new(a, count, k), start * stride + group * n);
+        match &packed {
+            Some(packed) => {
+                let c = out.load(Ordering::Relaxed).cast();
+                // SAFETY: the assert above bounds all rows; each task has rows and a group of its own.
+                unsafe { packed[group].multiply_at(a.cast(), add, c, at, stride) }
+            }
+            None => product(T::one(), a, b[group], T::of(f64::from(u8::from(add))), &out, at, stride),
+        }
     });
 }
 

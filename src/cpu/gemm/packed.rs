@@ -106,6 +106,18 @@ impl Packed {
         });
     }
 
+    /// `c = a b`, or `c += a b` if `add`, sequentially, from element `at` of `c` on.
+    ///
+    /// # Safety
+    /// `a.rows` rows of `n` elements, `stride` apart, are there, and nobody else uses them.
+    #[allow(unsafe_code)]
+    pub(super) unsafe fn multiply_at(&self, a: Mat<f32>, add: bool, c: *mut f32, at: usize, stride: usize) {
+        assert_eq!(a.cols, self.k, "inner lengths differ");
+        count_macs(a.rows * self.n * self.k);
+        // SAFETY: the caller's promise.
+        self.part(bytemuck::cast_slice(self.values.bytes()), 1.0, a, add, unsafe { c.add(at) }, stride, [0, self.n]);
+    }
+
     /// The columns `col..col + cols` of `a b`, written from `c` on; `col` is the first of a panel.
     #[allow(unsafe_code, clippy::too_many_arguments)]
     fn part(
