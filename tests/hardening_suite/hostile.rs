@@ -18,7 +18,8 @@ pub fn zip(entries: &[(&str, &[u8], bool)]) -> Vec<u8> {
         let packed = if pack { deflate(contents) } else { contents.to_vec() };
         let start = local.len() as u32;
         let method = if pack { 8u16 } else { 0 };
-        let sizes = [crc32fast::hash(contents), packed.len() as u32, contents.len() as u32].map(u32::to_le_bytes).concat();
+        let sizes =
+            [crc32fast::hash(contents), packed.len() as u32, contents.len() as u32].map(u32::to_le_bytes).concat();
         let name_len = (name.len() as u16).to_le_bytes();
         // version, flags, method, time, date, checksum and sizes, length of the name, of what is extra
         let common = [&[20, 0, 0, 0][..], &method.to_le_bytes(), &[0; 4], &sizes, &name_len, &[0, 0]].concat();
@@ -79,6 +80,24 @@ pub fn new_head(folder: &Path, bytes: &[u8]) -> espalier::Result<()> {
     Model::load(path, &LoadOptions { new_head: true, ..LoadOptions::default() }).map(drop)
 }
 
+/// A reader that asks for as many tokens as there may be.
+pub fn larger_images(folder: &Path, bytes: &[u8]) -> espalier::Result<()> {
+    let path = folder.join("model");
+    std::fs::write(&path, bytes).map_err(espalier::Error::io("write", &path))?;
+    Model::load(path, &LoadOptions { img_size: Some(508), ..LoadOptions::default() }).map(drop)
+}
+
+/// A whole model of one position, but a wide one.
+pub fn wide_positions() -> Vec<u8> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("model");
+    let mut arch = espalier::models::Architecture::deit(4, 4, 12_000, 1, 1).with_classes(1);
+    arch.blocks[0].mixer = espalier::models::Mixer::Attention { heads: 0, head_dim: 4 };
+    arch.blocks[0].hidden = 0;
+    Model::init(arch, 1).and_then(|model| model.save(&path, "dense")).expect("a model");
+    std::fs::read(path).expect("a file")
+}
+
 fn chunk(kind: &[u8], data: &[u8]) -> Vec<u8> {
     let body = [kind, data].concat();
     [&(data.len() as u32).to_be_bytes(), &body[..], &crc32fast::hash(&body).to_be_bytes()].concat()
@@ -97,17 +116,18 @@ pub fn png(sides: [u32; 2], rows: &[u8]) -> Vec<u8> {
     [png_head(sides, 0), chunk(b"IDAT", &zlib(rows)), chunk(b"IEND", b"")].concat()
 }
 
-/// A PNG of one pixel with one more chunk: of a palette, if it is one.
+/// A PNG of 48 x 48 pixels with one more chunk: of a palette, if it is one.
 pub fn png_with(kind: &[u8], data: &[u8]) -> Vec<u8> {
     let color = if kind == b"PLTE" { 3 } else { 0 };
     let transparent = if color == 3 { chunk(b"tRNS", &[1]) } else { Vec::new() };
-    let parts = [png_head([1, 1], color), chunk(kind, data), transparent, chunk(b"IDAT", &zlib(&[0, 0]))];
+    let parts = [png_head([48, 48], color), chunk(kind, data), transparent, chunk(b"IDAT", &zlib(&[0; 48 * 49]))];
     [&parts.concat()[..], &chunk(b"IEND", b"")].concat()
 }
 
 /// A progressive grey JPEG of these sides: a table of one code, and as many scans without data.
 pub fn jpeg([width, height]: [u16; 2], scans: usize) -> Vec<u8> {
-    let segment = |marker: u8, data: &[u8]| [&[0xff, marker][..], &(data.len() as u16 + 2).to_be_bytes(), data].concat();
+    let segment =
+        |marker: u8, data: &[u8]| [&[0xff, marker][..], &(data.len() as u16 + 2).to_be_bytes(), data].concat();
     let quantisation = segment(0xdb, &[&[0][..], &[1; 64]].concat());
     let frame = [&[8][..], &height.to_be_bytes(), &width.to_be_bytes(), &[1, 1, 0x11, 0]].concat();
     let table = |class: u8| segment(0xc4, &[&[class, 1][..], &[0; 15], &[0]].concat());

@@ -51,7 +51,6 @@ impl Kind {
         mutate::mutate(&mut bytes, &mut random);
         bytes
     }
-
 }
 
 fn texts(texts: impl Iterator<Item = String>) -> Vec<Vec<u8>> {
@@ -124,13 +123,9 @@ fn training() -> Vec<u8> {
 fn images() -> Vec<Vec<u8>> {
     use png::{BitDepth::*, ColorType::*};
     let mut all = files("tests/images", &["jpg", "png"]);
-    for (color, depth, bits) in [
-        (Rgb, Sixteen, 48),
-        (Rgba, Eight, 32),
-        (GrayscaleAlpha, Sixteen, 32),
-        (Grayscale, One, 1),
-        (Indexed, Four, 4),
-    ] {
+    for (color, depth, bits) in
+        [(Rgb, Sixteen, 48), (Rgba, Eight, 32), (GrayscaleAlpha, Sixteen, 32), (Grayscale, One, 1), (Indexed, Four, 4)]
+    {
         let (mut bytes, side) = (Vec::new(), 40usize);
         let mut encoder = png::Encoder::new(&mut bytes, side as u32, side as u32);
         encoder.set_color(color);

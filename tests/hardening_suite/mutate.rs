@@ -22,11 +22,22 @@ impl Random {
 
 /// Numbers at which readers go wrong, as text and as words of two, four and eight bytes.
 const NUMBERS: [&str; 14] = [
-    "0", "-1", "1", "2", "255", "65536", "2147483647", "4294967296", "9223372036854775807", "18446744073709551615",
-    "340282366920938463463374607431768211456", "1e308", "-1e-320", "0.5",
+    "0",
+    "-1",
+    "1",
+    "2",
+    "255",
+    "65536",
+    "2147483647",
+    "4294967296",
+    "9223372036854775807",
+    "18446744073709551615",
+    "340282366920938463463374607431768211456",
+    "1e308",
+    "-1e-320",
+    "0.5",
 ];
-const WORDS: [u64; 10] =
-    [0, 1, 0x7fff, 0xffff, 0x10000, 0x7fff_ffff, 0xffff_ffff, 1 << 32, i64::MAX as u64, u64::MAX];
+const WORDS: [u64; 10] = [0, 1, 0x7fff, 0xffff, 0x10000, 0x7fff_ffff, 0xffff_ffff, 1 << 32, i64::MAX as u64, u64::MAX];
 const BYTES: [u8; 16] = *b"\0\x01\x7f\x80\xff.(Rh2te\"[{,";
 
 /// Some small damage anywhere.

@@ -172,7 +172,9 @@ pub const BAD_READERS: [(&str, Reader); 7] = [
         Ok(())
     }),
     ("hoards", |_, bytes| Ok(drop(std::hint::black_box(vec![1u8; usize::from(bytes[0] == 1) << 27])))),
-    ("asks_for_all", |_, bytes| Ok(drop(std::hint::black_box(Vec::<u8>::with_capacity(usize::from(bytes[0] == 1) << 40))))),
+    ("asks_for_all", |_, bytes| {
+        Ok(drop(std::hint::black_box(Vec::<u8>::with_capacity(usize::from(bytes[0] == 1) << 40))))
+    }),
     ("overflows", |_, bytes| Ok(drop(deeper(u64::from(bytes[0] == 1)).to_string()))),
     ("aborts", |_, bytes| if bytes[0] == 1 { std::process::abort() } else { Ok(()) }),
 ];
