@@ -9,10 +9,12 @@ use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::{ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// An input is given this long; on a machine that does other work, too.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How often a reading process is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+/// So many looks, 20 seconds, an input is given; looks do not pass while this process is stopped, seconds do.
+pub const PATIENCE: u64 = 1000;
 
 /// The most that a reader may hold for a file of `length` bytes.
 pub fn bound(length: usize) -> usize {
@@ -86,7 +88,7 @@ pub fn child(kind: &Kind, [first, step, end]: [u64; 3]) {
 }
 
 /// Runs a process that reads, and goes on behind an input that ended it, for `most` such at most. `command` makes it from the first seed on.
-pub fn watch(name: &str, first: u64, step: u64, patience: Duration, command: impl Fn(u64) -> Command) -> Tally {
+pub fn watch(name: &str, first: u64, step: u64, patience: u64, command: impl Fn(u64) -> Command) -> Tally {
     const MOST: usize = 10;
     let (mut tally, mut next) = (Tally::default(), first);
     while tally.faults.len() < MOST {
@@ -96,18 +98,20 @@ pub fn watch(name: &str, first: u64, step: u64, patience: Duration, command: imp
             let mut text = Vec::new();
             errors.read_to_end(&mut text).map(|_| text).unwrap_or_default()
         });
-        let heard = Arc::new(Mutex::new((Tally::default(), None, Instant::now())));
+        let heard = Arc::new(Mutex::new((Tally::default(), None, 0)));
         let ears = listen(child.stdout.take().expect("its words"), name, Arc::clone(&heard));
-        let mut hangs = false;
+        let (mut hangs, mut lines, mut looks) = (false, 0, 0);
         let status = loop {
             if let Some(status) = child.try_wait().expect("its state") {
                 break status;
             }
-            hangs = heard.lock().expect("words").2.elapsed() > patience;
+            let heard = heard.lock().expect("words").2;
+            (looks, lines) = if heard == lines { (looks + 1, lines) } else { (0, heard) };
+            hangs = looks > patience;
             if hangs {
                 child.kill().expect("killed");
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(LOOK);
         };
         ears.join().expect("a listener");
         let errors = String::from_utf8_lossy(&errors.join().expect("a listener")).into_owned();
@@ -122,7 +126,8 @@ pub fn watch(name: &str, first: u64, step: u64, patience: Duration, command: imp
     tally
 }
 
-type Heard = (Tally, Option<u64>, Instant);
+/// What was said: the sums, the input that it is at, and how many lines that were.
+type Heard = (Tally, Option<u64>, u64);
 
 /// Follows what a reading process says: the input that it is at, until it is done.
 fn listen(words: ChildStdout, name: &str, heard: Arc<Mutex<Heard>>) -> std::thread::JoinHandle<()> {
@@ -130,7 +135,7 @@ fn listen(words: ChildStdout, name: &str, heard: Arc<Mutex<Heard>>) -> std::thre
     std::thread::spawn(move || {
         for line in BufReader::new(words).lines().map_while(std::result::Result::ok) {
             let mut heard = heard.lock().expect("words");
-            heard.2 = Instant::now();
+            heard.2 += 1;
             let mut parts = line.splitn(3, ' ');
             match (parts.next(), parts.next().and_then(|seed| seed.parse().ok()), parts.next()) {
                 (Some("at"), Some(seed), None) => heard.1 = Some(seed),
