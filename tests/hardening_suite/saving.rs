@@ -80,8 +80,8 @@ pub fn a_killed_process_leaves_whole_files() {
     assert_eq!(names(folder), [PTH, NAME], "half files stay");
 }
 
-/// Saves a small model, then, once there is a file `go`, something that does not fit in every format, and says what came of it. A process of its
-/// own, because the disk is its own, too.
+/// Tries to save in three ways what does not fit, over files that are there, and says what came of it. A process of its own,
+/// because the disk is its own, too.
 pub fn fail_to_save(folder: &Path) {
     let large = Model::init(Architecture::deit(32, 8, 192, 6, 3).with_classes(10), 1).expect("a model");
     let before: Vec<(String, Vec<u8>)> =
@@ -89,7 +89,8 @@ pub fn fail_to_save(folder: &Path) {
     assert!(before.len() >= 3, "the old files are there: {before:?}");
     let big = "x".repeat(8 << 20);
     let text = |path: &Path| io::write_atomic(path, |file| std::io::Write::write_all(file, big.as_bytes()));
-    let saves: [(&str, &dyn Fn(&Path) -> Result<()>); 3] =
+    type Save<'a> = &'a dyn Fn(&Path) -> Result<()>;
+    let saves: [(&str, Save); 3] =
         [(NAME, &|path| large.save(path, "dense")), (PTH, &|path| large.save_pth(path)), ("plan.json", &text)];
     for (name, save) in saves {
         let path = folder.join(name);
