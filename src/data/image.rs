@@ -15,6 +15,10 @@ use zune_jpeg::zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options:
 
 /// Images with more pixels are refused.
 pub const MAX_PIXELS: u64 = 1 << 28;
+/// Images with more pixels need a byte of the file for every [`PIXELS_A_BYTE`].
+pub const FREE_PIXELS: u64 = 1 << 22;
+/// What JPEG's usual tables make of a byte where all is of one colour. A small file cannot ask for the memory of a large image.
+pub const PIXELS_A_BYTE: u64 = 64;
 /// Files with more bytes are refused.
 pub const MAX_FILE_BYTES: u64 = 1 << 30;
 
@@ -57,7 +61,7 @@ impl RgbImage {
 }
 
 /// Reads and decodes an image file. Errors: [`Error::Io`] when it cannot be read, [`Error::Image`] when it is empty, of
-/// another format, truncated, damaged or larger than [`MAX_PIXELS`].
+/// another format, truncated, damaged or larger than [`MAX_PIXELS`] or than its bytes make likely ([`FREE_PIXELS`]).
 pub fn decode(path: impl AsRef<Path>) -> Result<RgbImage> {
     let path = path.as_ref();
     let found = std::fs::metadata(path).map_err(Error::io("read", path))?;
@@ -102,10 +106,12 @@ fn guess_format(bytes: &[u8]) -> &'static str {
     }
 }
 
-fn checked_size(width: u32, height: u32) -> Result<(usize, usize), String> {
+/// The size of an image that `bytes` bytes may hold.
+fn checked_size(width: u32, height: u32, bytes: usize) -> Result<(usize, usize), String> {
+    let most = (bytes as u64).saturating_mul(PIXELS_A_BYTE).clamp(FREE_PIXELS, MAX_PIXELS);
     match u64::from(width) * u64::from(height) {
-        1..=MAX_PIXELS => Ok((width as usize, height as usize)),
-        _ => Err(format!("{width} x {height} pixels, expected 1 to {MAX_PIXELS}")),
+        pixels if (1..=most).contains(&pixels) => Ok((width as usize, height as usize)),
+        _ => Err(format!("{width} x {height} pixels in {bytes} bytes, expected 1 to {most} pixels")),
     }
 }
 
@@ -121,7 +127,7 @@ fn run_jpeg(bytes: &[u8], strict: bool) -> Result<RgbImage, String> {
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), base);
     decoder.decode_headers().map_err(text)?;
     let info = decoder.info().ok_or("damaged JPEG: no header")?;
-    let (width, height) = checked_size(info.width.into(), info.height.into())?;
+    let (width, height) = checked_size(info.width.into(), info.height.into(), bytes.len())?;
     if !bytes.windows(2).rev().any(|pair| pair == [0xff, 0xd9]) {
         return Err("truncated JPEG: no end marker".into());
     }
@@ -148,13 +154,30 @@ fn ycck_to_rgb(pixel: &[u8; 4]) -> [u8; 3] {
     })
 }
 
+/// The first three of every four bytes, in place.
+fn without_alpha(mut data: Vec<u8>) -> Vec<u8> {
+    let pixels = data.len() / 4;
+    for pixel in 1..pixels {
+        data.copy_within(4 * pixel..4 * pixel + 3, 3 * pixel);
+    }
+    data.truncate(3 * pixels);
+    data
+}
+
 fn decode_png(bytes: &[u8]) -> Result<RgbImage, String> {
     let text = |error| format!("damaged PNG: {error}");
     let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), png::Limits { bytes: 1 << 30 });
     decoder.set_transformations(png::Transformations::EXPAND | png::Transformations::STRIP_16);
+    // Colour profiles and texts can be packed a thousand to one.
+    decoder.set_ignore_iccp_chunk(true);
+    decoder.set_ignore_text_chunk(true);
     let header = decoder.read_header_info().map_err(text)?;
-    let (width, height) = checked_size(header.width, header.height)?;
+    let (width, height) = checked_size(header.width, header.height, bytes.len())?;
     let mut reader = decoder.read_info().map_err(text)?;
+    let colours = reader.info().palette.as_ref().map_or(3, |palette| palette.len());
+    if colours == 0 || colours % 3 != 0 {
+        return Err(format!("damaged PNG: a palette of {colours} bytes, expected three a colour"));
+    }
     let mut data = vec![0; reader.output_buffer_size().ok_or("damaged PNG: too large")?];
     let frame = reader.next_frame(&mut data).map_err(text)?;
     if (frame.width as usize, frame.height as usize) != (width, height) {
@@ -163,7 +186,7 @@ fn decode_png(bytes: &[u8]) -> Result<RgbImage, String> {
     data.truncate(frame.buffer_size());
     let pixels = match frame.color_type {
         png::ColorType::Rgb => data,
-        png::ColorType::Rgba => data.as_chunks::<4>().0.iter().flat_map(|&[r, g, b, _]| [r, g, b]).collect(),
+        png::ColorType::Rgba => without_alpha(data),
         png::ColorType::Grayscale => data.iter().flat_map(|&v| [v; 3]).collect(),
         png::ColorType::GrayscaleAlpha => data.as_chunks::<2>().0.iter().flat_map(|&[v, _]| [v; 3]).collect(),
         png::ColorType::Indexed => return Err("damaged PNG: no palette".into()),

@@ -58,13 +58,13 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// How many bytes a file may still expand to: deflate, expanded or aliased tensors and repeated strings.
+/// How many bytes may still be taken for the contents of a file: values, names, deflate, expanded or aliased tensors.
 pub(super) struct Budget(u64);
 
 impl Budget {
-    /// Eight times the size of the file and 16 MiB.
+    /// Three times the size of the file, which is held once itself, and 48 MiB.
     pub fn for_file(length: usize) -> Self {
-        Self((length as u64).saturating_mul(8).saturating_add(16 << 20))
+        Self((length as u64).saturating_mul(3).saturating_add(48 << 20))
     }
 
     /// Takes `bytes` from the budget.

@@ -13,8 +13,9 @@ pub mod safetensors;
 pub use atomic::write_atomic;
 pub use blob::{Blob, BlobType};
 
-use crate::{Error, Result, error::FileProblem};
+use crate::{Error, Result, error::FileProblem, report::table::shorten};
 use guard::{Fault, fault};
+use serde::{Serialize, de::DeserializeOwned};
 use std::path::{Path, PathBuf};
 
 /// Where what can be had again is kept, compiled kernels, downloads, measurements: `espalier` in `XDG_CACHE_HOME` or `~/.cache`.
@@ -22,6 +23,27 @@ pub fn cache_folder() -> Option<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
     Some(base.join("espalier"))
+}
+
+/// The longest JSON that is read or written as a whole: in memory it can be thirty times as much.
+const MOST_JSON: usize = 2 << 20;
+
+/// A value from JSON, or why not.
+pub fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    check_json(text)?;
+    serde_json::from_str(text).map_err(|error| shorten(&error.to_string(), 400))
+}
+
+/// JSON that [`from_json`] reads: on one line, or `pretty`.
+pub fn to_json(value: &impl Serialize, pretty: bool) -> Result<String, String> {
+    let text = if pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
+    let text = text.map_err(|error| error.to_string())?;
+    check_json(&text).map(|()| text)
+}
+
+fn check_json(text: &str) -> Result<(), String> {
+    let (fits, found) = (text.len() <= MOST_JSON, text.len());
+    if fits { Ok(()) } else { Err(format!("{found} bytes, more than {MOST_JSON}")) }
 }
 
 /// What a `.pth` file holds beside tensors.

@@ -41,6 +41,9 @@ pub(super) fn parse(data: &[u8]) -> Result<Checkpoint, Fault> {
     let detail = format_args!("header of {length} bytes, at most {MAX_HEADER} are allowed");
     ensure(length <= MAX_HEADER, BadHeader, detail)?;
     let text = std::str::from_utf8(cursor.take(length)?).or_else(|error| fault(BadHeader, error.to_string()))?;
+    let mut budget = Budget::for_file(data.len());
+    budget.spend((data.len() - cursor.at) as u64)?;
+    budget.spend(unfolded(text))?;
     let (mut metadata, mut entries) = (Vec::new(), Vec::new());
     for (name, json) in object::<&RawValue>("header", text)? {
         match serde_json::from_str::<Entry>(json.get()) {
@@ -54,6 +57,13 @@ pub(super) fn parse(data: &[u8]) -> Result<Checkpoint, Fault> {
     let tensors = entries.into_iter().map(|(name, entry)| blob(&name, entry, data).map(|blob| (name, blob)));
     let tensors = tensors.collect::<Result<_, Fault>>()?;
     Ok(Checkpoint { tensors, metadata, ..Checkpoint::default() })
+}
+
+/// The most bytes that a header can become: a member, which has a colon, is entries in lists and sets that double, and its name;
+/// a number of an array is 8 bytes of two characters, in lists that double.
+fn unfolded(header: &str) -> u64 {
+    let colons = header.bytes().filter(|byte| *byte == b':').count() as u64;
+    208 * colons + 8 * header.len() as u64
 }
 
 /// Checks that the tensors cover the data without overlap or hole.

@@ -38,7 +38,7 @@ pub struct LoadOptions {
     pub img_size: Option<usize>,
     /// Head width of a model whose architecture is read off the shapes; `None`: that of the published models, 64 except in PiT.
     pub head_dim: Option<usize>,
-    /// Give a model whose heads the file lacks or has for other classes fresh ones instead of an error.
+    /// Give the wanted model `arch`, where the file lacks its heads or has them for other classes, fresh ones instead of an error.
     pub new_head: bool,
     /// Load a distilled checkpoint into a plain model: its second token, head and position go.
     pub drop_distillation: bool,
@@ -92,7 +92,9 @@ impl Model {
             weights.positions(&arch);
             weights.bias_tables(&arch);
         }
-        let fresh = weights.heads(&arch, options.new_head.then_some(options.seed))?;
+        // A head that a file lies about is not made: its size is anybody's guess.
+        let seed = (options.new_head && options.arch.is_some()).then_some(options.seed);
+        let fresh = weights.heads(&arch, seed)?;
         let model = Model::new(arch, weights.params, &weights.file)?.with_trained(trained.filter(|_| !fresh));
         model.map_err(|error| match error {
             Error::Invalid { .. } => Error::key(&weights.file, TRAINED, WHAT, error.to_string()),
@@ -149,12 +151,12 @@ fn entry<'a>(checkpoint: &'a Checkpoint, key: &str) -> Option<&'a str> {
 
 /// The same, parsed: `what`.
 fn carried<T: DeserializeOwned>(checkpoint: &Checkpoint, key: &str, what: &str) -> Result<Option<T>> {
-    let parsed = entry(checkpoint, key).map(serde_json::from_str).transpose();
-    parsed.map_err(|error| Error::key(&checkpoint.file.display().to_string(), key, what, error.to_string()))
+    let parsed = entry(checkpoint, key).map(io::from_json).transpose();
+    parsed.map_err(|error| Error::key(&checkpoint.file.display().to_string(), key, what, error))
 }
 
 fn json(key: &str, value: &impl Serialize) -> Result<String> {
-    serde_json::to_string(value).map_err(|error| Error::invalid(key, "JSON", error))
+    io::to_json(value, false).map_err(|error| Error::invalid(key, "JSON", error))
 }
 
 /// A float tensor for a file.

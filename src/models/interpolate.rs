@@ -7,6 +7,8 @@ use crate::{Error, Result, Tensor, data::resize::cubic};
 const A: f64 = -0.75;
 /// The longest side of a grid: beyond any model, below any overflow.
 const MAX_SIDE: usize = 1 << 12;
+/// A small table of a file does not become more.
+const MAX_VALUES: usize = 1 << 24;
 
 /// `pos_embed [1, extra + old², D]` for a grid of `new × new`: the `extra` first rows stay. Source: DeiT's fine-tuning.
 /// Errors: another rank or leading length, patches that are no square, a side of 0 or above 4096.
@@ -54,6 +56,8 @@ pub(super) fn side_of(count: usize) -> Option<usize> {
 /// `[old, old, channels] -> [new, new, channels]`, columns then rows.
 fn resize(image: &[f64], old: usize, new: usize, channels: usize) -> Result<Vec<f64>> {
     Error::ensure((1..=MAX_SIDE).contains(&new), "side of the new grid", format_args!("1 to {MAX_SIDE}"), new)?;
+    let values = channels.saturating_mul(new * new);
+    Error::ensure(values <= MAX_VALUES, "values of the new grid", format_args!("at most {MAX_VALUES}"), values)?;
     if old == new {
         return Ok(image.to_vec());
     }

@@ -3,7 +3,7 @@
 //! `A = {i·d + k : i ∈ Hd, 0 ≤ k < d}` and `A3 = A, A + h·d, A + 2·h·d`: qkv becomes `[A3][:, E]`, proj `[E][:, A]`,
 //! fc1 `[Fd][:, E]`, fc2 `[E][:, Fd]`, norms, tokens and patch rows `[E]`, heads `[:, E]`.
 
-use crate::{Error, Result, models::Architecture, models::Block, models::Family, models::Mixer};
+use crate::{Error, Result, io, models::Architecture, models::Block, models::Family, models::Mixer};
 use serde::{Deserialize, Serialize};
 use std::{convert::Infallible, slice::from_mut, slice::from_ref};
 
@@ -197,12 +197,12 @@ impl Plan {
 
     /// The plan as readable JSON.
     pub fn to_json(&self) -> Result<String> {
-        serde_json::to_string_pretty(self).map_err(|error| Error::invalid("plan", "finite numbers", error))
+        io::to_json(self, true).map_err(|error| Error::invalid("plan", "finite numbers", error))
     }
 
     /// A checked plan from [`to_json`](Self::to_json).
     pub fn from_json(text: &str) -> Result<Plan> {
-        let plan: Plan = serde_json::from_str(text).map_err(|error| Error::invalid("plan", "a plan in JSON", error))?;
+        let plan: Plan = io::from_json(text).map_err(|error| Error::invalid("plan", "a plan in JSON", error))?;
         plan.kept().map(|_| plan)
     }
 }

@@ -37,7 +37,7 @@ impl Trainer<'_> {
         let (epoch, steps, within, best) = (self.epoch, self.optimizer.steps, self.within, self.best);
         let (data, scale, config) = (self.data.clone(), Some(self.scale), self.config.clone());
         let header = Header { epoch, steps, within, best, data, scale, config };
-        let header = serde_json::to_string(&header).map_err(|e| Error::invalid("training settings", "JSON", e))?;
+        let header = io::to_json(&header, false).map_err(|e| Error::invalid("training settings", "JSON", e))?;
         let tensors = self.tensors().map(|(name, tensor)| Ok((name, to_blob(tensor)?))).collect::<Result<Vec<_>>>()?;
         io::safetensors::write(path, &tensors, &[(HEADER.into(), header)])
     }
@@ -46,7 +46,7 @@ impl Trainer<'_> {
     pub(super) fn load(&mut self, path: &Path) -> Result<()> {
         let (checkpoint, file) = (io::read(path)?, path.display().to_string());
         let text = checkpoint.metadata.iter().find(|(key, _)| key == HEADER).ok_or("none".to_string());
-        let header = text.and_then(|(_, text)| serde_json::from_str(text).map_err(|e| e.to_string()));
+        let header = text.and_then(|(_, text)| io::from_json(text));
         let header: Header = header.map_err(|found| Error::key(&file, HEADER, "training settings", found))?;
         let as_json = |config| serde_json::to_value(config).unwrap_or_default();
         let (ours, theirs) = (as_json(&self.config), as_json(&header.config));

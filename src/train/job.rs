@@ -5,7 +5,7 @@ use super::{DistillKind, Evaluation, Outcome, Teacher, Trainer, evaluate};
 use crate::data::augment::Augment;
 use crate::data::loader::{Loader, LoaderOptions};
 use crate::data::source::{Images, Source};
-use crate::io::write_atomic;
+use crate::io::{from_json, write_atomic};
 use crate::models::{Architecture, LoadOptions, Model, Trained, zoo};
 use crate::report::{Progress, RunFolder, Show, Table, tell};
 use crate::{Device, Error, Result, nn::Precision};
@@ -178,7 +178,7 @@ impl TrainJob {
 
 fn read_json<T: DeserializeOwned>(file: &Path, what: &str) -> Result<T> {
     let text = std::fs::read_to_string(file).map_err(Error::io("read", file))?;
-    serde_json::from_str(&text).map_err(|error| Error::invalid(file.display().to_string(), what, error))
+    from_json(&text).map_err(|error| Error::invalid(file.display().to_string(), what, error))
 }
 
 /// Everything that can be refused is refused here, before anything is written. A run that has `begun` finds its parameters in its

@@ -35,8 +35,8 @@ fn bad<T>(detail: impl Into<String>) -> Result<T, Fault> {
 /// Parses a file in the zip format.
 pub(super) fn parse(data: &[u8]) -> Result<Checkpoint, Fault> {
     let zip = zip::open(data)?;
-    let archive = zip::Archive::new(&zip)?;
     let mut budget = Budget::for_file(data.len());
+    let archive = zip::Archive::new(&zip, &mut budget)?;
     let root = find_root(&archive)?;
     if let Some(order) = archive.read(&format!("{root}byteorder"), &mut budget)? {
         let detail = format_args!("byte order {:?}", order.escape_ascii().to_string());

@@ -10,8 +10,12 @@ use std::{collections::HashMap, rc::Rc};
 /// Index of a value.
 pub type Id = u32;
 
-/// More values than any checkpoint has.
-const MAX_NODES: usize = 4 << 20;
+/// What a value costs at most: itself and its place on the stack, both in lists that double.
+const NODE: u64 = 2 * (size_of::<Node>() + size_of::<Id>()) as u64;
+/// What is behind the box of a class, a storage or a tensor.
+const BOXED: u64 = 128;
+/// A slot of the memo while its table doubles.
+const SLOT: u64 = 64;
 
 /// A value of the pickle; sets are lists.
 #[derive(Debug)]
@@ -118,7 +122,7 @@ struct Machine<'a, 'b> {
     /// Heights of the stack where a MARK lies.
     marks: Vec<usize>,
     memo: HashMap<u64, Id>,
-    /// What a call copies is paid for: the same list can be given to many.
+    /// Everything that grows with the stream is paid for.
     budget: &'b mut Budget,
 }
 
@@ -154,6 +158,9 @@ impl<'a> Machine<'a, '_> {
             b'Q' => Node::Storage(Rc::new(storage(self.pop_some(1)?[0], &self.pickle)?)), // BINPERSID
             _ => return self.arrange(opcode),
         };
+        if matches!(node, Node::Global(_) | Node::Storage(_)) {
+            self.budget.spend(BOXED)?;
+        }
         self.push(node)
     }
 
@@ -165,24 +172,28 @@ impl<'a> Machine<'a, '_> {
                 let version = self.input.number(1)?;
                 ensure(version <= 4, UnsupportedOpcode, format_args!("pickle protocol {version}"))?;
             }
-            0x95 => drop(self.input.take(8)?),         // FRAME
-            b'(' => self.marks.push(self.stack.len()), // MARK
+            0x95 => drop(self.input.take(8)?), // FRAME
+            b'(' => {
+                // MARK
+                self.budget.spend(2 * size_of::<usize>() as u64)?;
+                self.marks.push(self.stack.len());
+            }
             b'0' if self.marks.last() == Some(&self.stack.len()) => drop(self.marks.pop()), // POP of a MARK
-            b'0' => drop(self.pop_some(1)?),           // POP
-            b'1' => drop(self.pop_mark()?),            // POP_MARK
-            b'2' => self.stack.push(self.top()?),      // DUP
-            b'a' => self.pop_some(1).and_then(|item| self.extend(&item, false))?, // APPEND
-            b'e' | 0x90 => self.pop_mark().and_then(|items| self.extend(&items, false))?, // APPENDS, ADDITEMS
-            b's' => self.pop_some(2).and_then(|items| self.extend(&items, true))?, // SETITEM
-            b'u' => self.pop_mark().and_then(|items| self.extend(&items, true))?, // SETITEMS
-            b'q' => self.input.number(1).and_then(|slot| self.put(slot))?, // BINPUT
-            b'r' => self.input.number(4).and_then(|slot| self.put(slot))?, // LONG_BINPUT
-            0x94 => self.put(self.memo.len() as u64)?, // MEMOIZE
-            b'h' => self.input.number(1).and_then(|slot| self.get(slot))?, // BINGET
-            b'j' => self.input.number(4).and_then(|slot| self.get(slot))?, // LONG_BINGET
-            b'R' | 0x81 => self.pop_some(2).and_then(|call| self.call(call[0], call[1]))?, // REDUCE, NEWOBJ
-            0x92 => self.pop_some(3).and_then(|call| self.call(call[0], call[1]))?, // NEWOBJ_EX
-            b'b' => self.build()?,                     // BUILD
+            b'0' => drop(self.pop_some(1)?),                                                // POP
+            b'1' => drop(self.pop_mark()?),                                                 // POP_MARK
+            b'2' => self.top().and_then(|top| self.push_again(top))?,                       // DUP
+            b'a' => self.pop_some(1).and_then(|item| self.extend(&item, false))?,           // APPEND
+            b'e' | 0x90 => self.pop_mark().and_then(|items| self.extend(&items, false))?,   // APPENDS, ADDITEMS
+            b's' => self.pop_some(2).and_then(|items| self.extend(&items, true))?,          // SETITEM
+            b'u' => self.pop_mark().and_then(|items| self.extend(&items, true))?,           // SETITEMS
+            b'q' => self.input.number(1).and_then(|slot| self.put(slot))?,                  // BINPUT
+            b'r' => self.input.number(4).and_then(|slot| self.put(slot))?,                  // LONG_BINPUT
+            0x94 => self.put(self.memo.len() as u64)?,                                      // MEMOIZE
+            b'h' => self.input.number(1).and_then(|slot| self.get(slot))?,                  // BINGET
+            b'j' => self.input.number(4).and_then(|slot| self.get(slot))?,                  // LONG_BINGET
+            b'R' | 0x81 => self.pop_some(2).and_then(|call| self.call(call[0], call[1]))?,  // REDUCE, NEWOBJ
+            0x92 => self.pop_some(3).and_then(|call| self.call(call[0], call[1]))?,         // NEWOBJ_EX
+            b'b' => self.build()?,                                                          // BUILD
             other => return fault(UnsupportedOpcode, format!("opcode 0x{other:02x} at {}", self.input.at - 1)),
         }
         Ok(())
@@ -193,12 +204,19 @@ impl<'a> Machine<'a, '_> {
     }
 
     fn push(&mut self, node: Node<'a>) -> Result<(), Fault> {
-        let nodes = &mut self.pickle.nodes;
-        if nodes.len() >= MAX_NODES {
+        self.budget.spend(NODE)?;
+        let Ok(id) = Id::try_from(self.pickle.nodes.len()) else {
             return self.bad("more values than any checkpoint has");
-        }
-        self.stack.push(nodes.len() as Id);
-        nodes.push(node);
+        };
+        self.stack.push(id);
+        self.pickle.nodes.push(node);
+        Ok(())
+    }
+
+    /// A value that is there already.
+    fn push_again(&mut self, id: Id) -> Result<(), Fault> {
+        self.budget.spend(2 * size_of::<Id>() as u64)?;
+        self.stack.push(id);
         Ok(())
     }
 
@@ -207,7 +225,7 @@ impl<'a> Machine<'a, '_> {
         let floor = self.marks.last().copied().unwrap_or(0);
         let height = self.stack.len().checked_sub(count).filter(|height| *height >= floor);
         let Some(height) = height else { return self.bad("the stack is empty") };
-        Ok(self.stack.split_off(height))
+        self.split_off(height)
     }
 
     /// The last value, which stays.
@@ -219,6 +237,11 @@ impl<'a> Machine<'a, '_> {
     /// Everything above the last MARK, which goes too.
     fn pop_mark(&mut self) -> Result<Vec<Id>, Fault> {
         let Some(height) = self.marks.pop() else { return self.bad("no MARK") };
+        self.split_off(height)
+    }
+
+    fn split_off(&mut self, height: usize) -> Result<Vec<Id>, Fault> {
+        self.budget.spend(size_of_val(&self.stack[height..]) as u64)?;
         Ok(self.stack.split_off(height))
     }
 
@@ -235,6 +258,8 @@ impl<'a> Machine<'a, '_> {
     /// Appends `items` to the list on top, or sets them as keys and values of the dictionary on top.
     fn extend(&mut self, items: &[Id], keyed: bool) -> Result<(), Fault> {
         let target = self.top()? as usize;
+        // The list doubles, and begins with four places.
+        self.budget.spend(4 * size_of::<[Id; 2]>() as u64 + 2 * size_of_val(items) as u64)?;
         let (pairs, rest) = items.as_chunks::<2>();
         match &mut self.pickle.nodes[target] {
             _ if keyed && !rest.is_empty() => return self.bad("a key without a value"),
@@ -248,14 +273,14 @@ impl<'a> Machine<'a, '_> {
     }
 
     fn put(&mut self, slot: u64) -> Result<(), Fault> {
+        self.budget.spend(SLOT)?;
         self.memo.insert(slot, self.top()?);
         Ok(())
     }
 
     fn get(&mut self, slot: u64) -> Result<(), Fault> {
         let Some(id) = self.memo.get(&slot) else { return self.bad("a memo slot that was never stored") };
-        self.stack.push(*id);
-        Ok(())
+        self.push_again(*id)
     }
 
     fn global(&mut self) -> Result<Node<'a>, Fault> {
@@ -282,10 +307,7 @@ impl<'a> Machine<'a, '_> {
             (Kind::OrderedDict, None) => Node::Dict(Vec::new()),
             (Kind::OrderedDict, Some(pairs)) => self.dict_from_pairs(*pairs)?,
             (Kind::First, None) => Node::List(Vec::new()),
-            (Kind::First, Some(first)) => {
-                self.stack.push(*first);
-                return Ok(());
-            }
+            (Kind::First, Some(first)) => return self.push_again(*first),
             (Kind::Storage(_), _) => return self.bad("a class that is not called in checkpoints"),
         };
         self.push(node)
@@ -296,7 +318,7 @@ impl<'a> Machine<'a, '_> {
             Node::List(items) | Node::Tuple(items) => Some(&items[..]),
             _ => None,
         };
-        self.budget.spend(8 * items(pairs).map_or(0, |pairs| pairs.len() as u64))?;
+        self.budget.spend(16 * items(pairs).map_or(0, |pairs| pairs.len() as u64))?;
         let pairs = items(pairs).and_then(|pairs| pairs.iter().map(|pair| items(*pair)?.try_into().ok()).collect());
         pairs.map_or_else(|| self.bad("an OrderedDict of what are no pairs"), |pairs| Ok(Node::Dict(pairs)))
     }

@@ -74,7 +74,8 @@ pub fn rebuild_tensor<'a>(pickle: &Pickle<'a>, arguments: &[Id], budget: &mut Bu
     else {
         return bad("a tensor of wrong arguments");
     };
-    budget.spend(8 * (size.len() + stride.len()) as u64)?;
+    // The view in its box; its lists double, and come once more with the tensor.
+    budget.spend(256 + 24 * (size.len() + stride.len()) as u64)?;
     let numbers = |ids: &[Id]| ids.iter().map(|id| unsigned(pickle, *id)).collect::<Option<Vec<_>>>();
     let (Some(shape), Some(strides), Some(offset)) = (numbers(size), numbers(stride), unsigned(pickle, *offset)) else {
         return fault(BadView, format!("storage {}: a negative or huge offset, size or stride", storage.key));
@@ -117,7 +118,8 @@ struct Collector<'p, 'a> {
 
 impl<'p, 'a> Collector<'p, 'a> {
     fn walk(&mut self, id: Id, name: String) -> Result<(), Fault> {
-        self.budget.spend(64 + name.len() as u64)?;
+        // The entry of the name and that of the tensor or value, in lists that double, and the names themselves.
+        self.budget.spend(384 + 3 * name.len() as u64)?;
         let (node, value) = (self.pickle.node(id), self.value(id)?);
         if value.is_some() || matches!(node, Node::Tensor(_)) {
             ensure(self.names.insert(name.clone()), BadPickle, format_args!("{name} comes twice"))?;
@@ -172,7 +174,7 @@ impl<'p, 'a> Collector<'p, 'a> {
             Node::Global(class) | Node::Opaque(class) => class.module.len() + class.name.len(),
             _ => 0,
         };
-        self.budget.spend(16 + size as u64)?;
+        self.budget.spend(2 * (size_of::<Value>() + size) as u64)?;
         Ok(Some(match node {
             Node::None => Value::None,
             Node::Bool(value) => Value::Bool(*value),
@@ -196,14 +198,17 @@ impl<'p, 'a> Collector<'p, 'a> {
         let (bytes, _) = match self.loaded.entry(storage.key) {
             Entry::Occupied(entry) => {
                 let loaded = entry.into_mut();
-                self.budget.spend(64 + (name.len() + loaded.1.len()) as u64)?;
+                self.budget.spend(96 + (name.len() + loaded.1.len()) as u64)?;
                 self.out.tied.push((name.clone(), loaded.1.clone()));
                 loaded
             }
-            Entry::Vacant(entry) => match (self.load)(storage.key, self.budget)? {
-                Some(bytes) => entry.insert((bytes, name.clone())),
-                None => return fault(BadStorage, format!("no storage {}", storage.key)),
-            },
+            Entry::Vacant(entry) => {
+                self.budget.spend(256 + name.len() as u64)?;
+                match (self.load)(storage.key, self.budget)? {
+                    Some(bytes) => entry.insert((bytes, name.clone())),
+                    None => return fault(BadStorage, format!("no storage {}", storage.key)),
+                }
+            }
         };
         let (dtype, size) = (storage.dtype, storage.dtype.size());
         let fits = Some(bytes.len()) == storage.total.checked_mul(size);

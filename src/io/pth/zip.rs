@@ -39,10 +39,12 @@ fn refuse<T>(name: &str, error: &rawzip::Error) -> Result<T, Fault> {
 
 impl<'a> Archive<'a> {
     /// Reads the central directory.
-    pub fn new(zip: &'a ZipSliceArchive<&'a [u8]>) -> Result<Self, Fault> {
+    pub fn new(zip: &'a ZipSliceArchive<&'a [u8]>, budget: &mut Budget) -> Result<Self, Fault> {
         let mut entries = HashMap::new();
         for entry in zip.entries() {
             let entry = entry.or_else(|error| refuse("the central directory", &error))?;
+            // A place in a table that doubles, and is copied then.
+            budget.spend(4 * size_of::<(&str, ZipFileHeaderRecord)>() as u64)?;
             let Ok(name) = std::str::from_utf8(entry.file_path().as_bytes()) else {
                 return fault(BadArchive, "the name of an entry is not UTF-8");
             };
@@ -64,7 +66,7 @@ impl<'a> Archive<'a> {
             CompressionMethod::DEFLATE => {
                 let size = entry.uncompressed_size_hint();
                 budget.spend(size)?;
-                let mut bytes = Vec::new();
+                let mut bytes = Vec::with_capacity(size as usize); // no more than the budget
                 let mut decoder = flate2::read::DeflateDecoder::new(packed.data()).take(size.saturating_add(1));
                 decoder.read_to_end(&mut bytes).or_else(|error| fault(BadArchive, format!("{name}: {error}")))?;
                 Cow::Owned(bytes)

@@ -12,7 +12,7 @@ mod measure;
 
 use super::{Architecture, Block, Family, Mixer, Reduce};
 use crate::gpu::Gpu;
-use crate::io::{cache_folder, write_atomic};
+use crate::io::{cache_folder, from_json, write_atomic};
 use crate::nn::Precision;
 use crate::report::{Progress, Show, progress::Unit, tell};
 use crate::{Device, Error, Result, cpu};
@@ -67,7 +67,7 @@ impl Table {
     fn read(device: Device, name: String, path: Option<PathBuf>, show: Show) -> Self {
         let empty = Kept { version: VERSION, device: name.clone(), milliseconds: BTreeMap::new() };
         let text = path.as_ref().and_then(|path| fs::read_to_string(path).ok());
-        let kept = match text.as_deref().map(serde_json::from_str::<Kept>) {
+        let kept = match text.as_deref().map(from_json::<Kept>) {
             None => Ok(empty.clone()),
             Some(Err(error)) => Err(format!("it is damaged ({error})")),
             Some(Ok(kept)) if kept.device != name => Err(format!("it is that of {}, this is {name}", kept.device)),

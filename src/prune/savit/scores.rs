@@ -1,6 +1,7 @@
 //! What a scoring pass accumulates: averaged Taylor scores and the normalised Hessian between the kinds.
 
 use super::{gated::Gates, *};
+use crate::io;
 use serde::{Deserialize, Serialize};
 use std::array::from_fn;
 
@@ -145,13 +146,12 @@ impl Calibration {
     pub fn to_json(&self) -> Result<String> {
         check_scores(&self.scores, 0)?;
         check_hessian(&self.hessian, true)?;
-        serde_json::to_string(self).map_err(|error| Error::invalid("calibration", "finite numbers", error))
+        io::to_json(self, false).map_err(|error| Error::invalid("calibration", "finite numbers", error))
     }
 
     /// From [`to_json`](Self::to_json), checked against its own model.
     pub fn from_json(text: &str) -> Result<Self> {
-        let read: Self =
-            serde_json::from_str(text).map_err(|error| Error::invalid("calibration", "scores in JSON", error))?;
+        let read: Self = io::from_json(text).map_err(|error| Error::invalid("calibration", "scores in JSON", error))?;
         read.model.validate()?;
         read.scores.check_like("savit scores", &every_unit(&read.model)).map(|()| read)
     }
