@@ -10,14 +10,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Packs(Mutex<HashMap<String, Option<Arc<Packed>>>>);
 
 impl Packs {
-    /// The weight `w [out, in]` called `name`; `None` where products do not take it packed.
+    /// The weight `w [out, in]`, or `[out, in, 1, 1]`, called `name`; `None` where products do not take it packed.
     pub fn get(&self, name: &str, w: &Tensor) -> Option<Arc<Packed>> {
         let mut packs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = packs.get(name) {
             return known.clone();
         }
-        let plain = w.gpu().is_none() && w.dtype() == DType::F32 && w.shape().len() == 2;
-        let packed = plain.then(|| Mat::<f32>::of(w).ok().and_then(|w| Packed::new(w.t()))).flatten().map(Arc::new);
+        let matrix = w.shape().len() == 2 || w.shape().len() == 4 && w.shape().ends_with(&[1, 1]);
+        let plain = matrix && w.gpu().is_none() && w.dtype() == DType::F32;
+        let packed = || {
+            let (out, inner) = (w.dim(0), w.dim(1));
+            Packed::new(Mat::new(w.slice::<f32>().ok()?, out, inner).t()).map(Arc::new)
+        };
+        let packed = plain.then(packed).flatten();
         packs.insert(name.to_string(), packed.clone());
         packed
     }

@@ -200,12 +200,22 @@ impl<'a> Pass<'a> {
     /// Convolution `name.weight`, with `name.bias` if the model has one.
     pub fn conv(&self, name: &str, x: &Var, conv: Conv2d) -> Result<Var> {
         let bias = self.vars.get(format!("{name}.bias").as_str()).map(|bias| &bias.operand);
-        ops::conv2d(x, self.operand(&format!("{name}.weight"))?, bias, conv)
+        self.convolve(name, x, bias, conv)
+    }
+
+    /// A 1 × 1 convolution is a linear layer, and its weight packed as one.
+    fn convolve(&self, name: &str, x: &Var, bias: Option<&Var>, at: Conv2d) -> Result<Var> {
+        let weight = self.operand(&format!("{name}.weight"))?;
+        let pointwise = (at.stride, at.padding, at.groups) == (1, 0, 1) && weight.shape().ends_with(&[1, 1]);
+        match if pointwise && x.shape().len() == 3 { self.packed(name)? } else { None } {
+            Some(packed) => ops::linear_packed(x, &packed, bias),
+            None => ops::conv2d(x, weight, bias, at),
+        }
     }
 
     /// Convolution `conv`, then BatchNorm `norm` if it is not folded into the convolution, then `function`.
     pub fn conv_norm(&self, [conv, norm]: [&str; 2], x: &Var, at: Conv2d, function: Activation) -> Result<Var> {
-        let y = ops::conv2d(x, self.operand(&format!("{conv}.weight"))?, None, at)?;
+        let y = self.convolve(conv, x, None, at)?;
         match self.vars.get(format!("{conv}.bias").as_str()) {
             Some(bias) => ops::activation(y, Some(&bias.master), function),
             None => self.batchnorm(norm, y, function),
