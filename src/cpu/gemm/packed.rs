@@ -82,8 +82,11 @@ impl Packed {
         let out = AtomicPtr::new(c.as_mut_ptr());
         let task = |row: usize, rows: usize, col: usize, cols: usize| {
             // SAFETY: rows and columns lie within `c`, which is borrowed for as long; tasks have parts of their own.
-            let to = unsafe { out.load(Ordering::Relaxed).add(row * stride + col) };
-            self.part(panels, alpha, a.part(row, rows, 0, k), add, to, stride, [col, cols]);
+            let to = unsafe {
+                let to = out.load(Ordering::Relaxed).add(row * stride + col);
+                self.part(panels, alpha, a.part(row, rows, 0, k), add, to, stride, [col, cols]);
+                to
+            };
             simd(
                 #[inline(always)]
                 || {
@@ -115,17 +118,20 @@ impl Packed {
         assert_eq!(a.cols, self.k, "inner lengths differ");
         count_macs(a.rows * self.n * self.k);
         // SAFETY: the caller's promise.
-        self.part(bytemuck::cast_slice(self.values.bytes()), 1.0, a, add, unsafe { c.add(at) }, stride, [0, self.n]);
+        unsafe { self.part(bytemuck::cast_slice(self.values.bytes()), 1.0, a, add, c.add(at), stride, [0, self.n]) };
     }
 
     /// The columns `col..col + cols` of `a b`, written from `c` on; `col` is the first of a panel.
+    ///
+    /// # Safety
+    /// From `c` on there are `a.rows` rows of `cols` elements, `stride` apart, which nobody else uses.
     #[allow(unsafe_code, clippy::too_many_arguments)]
-    fn part(
+    unsafe fn part(
         &self, panels: &[f32], alpha: f32, a: Mat<f32>, add: bool, c: *mut f32, stride: usize, [col, cols]: [usize; 2],
     ) {
         let (width, padded) = (self.kernel.cols, self.n.next_multiple_of(self.kernel.cols));
         if self.k == 0 && !add {
-            // SAFETY: `multiply` owns these rows.
+            // SAFETY: the caller's promise.
             (0..a.rows).for_each(|r| unsafe { std::slice::from_raw_parts_mut(c.add(r * stride), cols).fill(0.0) });
         }
         for (first, steps) in blocks(self.k) {
@@ -135,7 +141,7 @@ impl Packed {
                 for row in (0..a.rows).step_by(self.kernel.rows) {
                     let rows = self.kernel.rows.min(a.rows - row);
                     let left = a.part(row, rows, first, steps);
-                    // SAFETY: the tile lies in the part that `multiply` owns.
+                    // SAFETY: the tile lies in the caller's rows.
                     let to = unsafe { c.add(row * stride + at) };
                     let walk = Walk {
                         k: steps,
